@@ -1,0 +1,103 @@
+--liquibase formatted sql
+
+--changeset project:run_onnx splitStatements:false stripComments:false
+-- Probabilities of packed rows, row after row, by the model with this hash. Not for the app: it is called
+-- by the functions below with the owner's rights, and those alone may read the weights.
+CREATE FUNCTION "${schema}".run_onnx(features bytea, row_count int, sha256 text)
+RETURNS real[] LANGUAGE plpython3u AS $python$
+session = GD.get(sha256)
+if session is None:
+    import signal
+
+    import numpy as np
+    import onnxruntime as ort
+
+    found = plpy.execute(
+        plpy.prepare('SELECT onnx FROM "${schema}".model_version WHERE sha256 = $1 LIMIT 1', ["text"]), [sha256]
+    )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # A thread that waits must not burn the core of another session.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # ONNX Runtime's threads must not receive PostgreSQL's signals.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {
+        signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGKILL, signal.SIGSTOP,
+    })
+    try:
+        onnx = ort.InferenceSession(found[0]["onnx"], options, providers=["CPUExecutionProvider"])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    images = onnx.get_inputs()[0]
+    shape = tuple(images.shape[1:])
+    dtype = np.dtype({"tensor(uint8)": "u1", "tensor(float)": "<f4"}[images.type])
+    # A session keeps few models: memory is worth more than the 0.2 s of opening one again.
+    if len(GD) >= 8:
+        GD.clear()
+    session = GD[sha256] = (np, onnx, images.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
+
+np, onnx, name, shape, dtype, row_bytes = session
+if features is None or row_count is None or row_count < 1 or len(features) != row_count * row_bytes:
+    given = "NULL" if features is None else f"{len(features)} bytes"
+    plpy.error(
+        f"{given} were given for {row_count} rows; the model takes {row_bytes} bytes a row "
+        f"({'×'.join(map(str, shape))} {'uint8' if dtype.itemsize == 1 else 'float32'})",
+        sqlstate="22023",
+    )
+rows = np.frombuffer(features, dtype).reshape((row_count, *shape))
+if row_count <= 256:
+    return onnx.run(None, {name: rows})[0].ravel().tolist()
+# More than 256 rows at once only grow ONNX Runtime's memory.
+parts = [onnx.run(None, {name: rows[low:low + 256]})[0] for low in range(0, row_count, 256)]
+return np.concatenate(parts).ravel().tolist()
+$python$;
+ALTER FUNCTION "${schema}".run_onnx(bytea, int, text) OWNER TO "${schema}_owner";
+REVOKE ALL ON FUNCTION "${schema}".run_onnx(bytea, int, text) FROM PUBLIC;
+--rollback DROP FUNCTION "${schema}".run_onnx(bytea, int, text);
+
+--changeset project:predict_batch splitStatements:false stripComments:false
+-- Probabilities in class order, row after row, of row_count packed rows. The alias is looked up at each
+-- call: a version that was promoted or rolled back to answers from the next call on.
+CREATE FUNCTION "${schema}".predict_batch(features bytea, row_count int, model text, stage text)
+RETURNS real[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    current_sha256 text;
+BEGIN
+    SELECT v.sha256 INTO current_sha256
+    FROM "${schema}".model_alias AS a
+    INNER JOIN "${schema}".model_version AS v ON a.model = v.model AND a.version = v.version
+    WHERE a.model = predict_batch.model AND a.alias = predict_batch.stage;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no version of model "%" holds the alias "%": promote one first', model, stage
+        USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN "${schema}".run_onnx(features, row_count, current_sha256);
+END
+$$;
+ALTER FUNCTION "${schema}".predict_batch(bytea, int, text, text) OWNER TO "${schema}_owner";
+REVOKE ALL ON FUNCTION "${schema}".predict_batch(bytea, int, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION "${schema}".predict_batch(bytea, int, text, text) TO "${schema}_app";
+--rollback DROP FUNCTION "${schema}".predict_batch(bytea, int, text, text);
+
+--changeset project:predict splitStatements:false stripComments:false
+-- Probabilities in class order of one row. It repeats the look-up of predict_batch: calling that instead
+-- would cost a third of the whole call.
+CREATE FUNCTION "${schema}".predict(features bytea, model text, stage text)
+RETURNS real[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    current_sha256 text;
+BEGIN
+    SELECT v.sha256 INTO current_sha256
+    FROM "${schema}".model_alias AS a
+    INNER JOIN "${schema}".model_version AS v ON a.model = v.model AND a.version = v.version
+    WHERE a.model = predict.model AND a.alias = predict.stage;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no version of model "%" holds the alias "%": promote one first', model, stage
+        USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN "${schema}".run_onnx(features, 1, current_sha256);
+END
+$$;
+ALTER FUNCTION "${schema}".predict(bytea, text, text) OWNER TO "${schema}_owner";
+REVOKE ALL ON FUNCTION "${schema}".predict(bytea, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION "${schema}".predict(bytea, text, text) TO "${schema}_app";
+--rollback DROP FUNCTION "${schema}".predict(bytea, text, text);

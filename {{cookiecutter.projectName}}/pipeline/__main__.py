@@ -1,0 +1,89 @@
+"""Command line: `python -m pipeline <step> [options] [<step> …]`, or `all`. Options come from MLproject."""
+
+import importlib
+import importlib.util
+import os
+import sys
+import time
+from typing import Any
+
+import click
+import psycopg2
+
+from pipeline.databases import first_line
+from pipeline.errors import StepError
+from pipeline.settings import Step, steps
+
+# A refused promotion is an outcome, not a failure: what would serve the model is skipped.
+AFTER_PROMOTION = ("deploy_inference_db",)
+
+
+def run_step(context: click.Context, step: Step, values: dict[str, Any]) -> None:
+    """Run one step and print its answer, unless the promotion before it was refused."""
+    if step.name in AFTER_PROMOTION and context.obj.get("refused"):
+        click.echo(f"{step.name}: skipped, nothing was promoted")
+        return
+    started = time.monotonic()
+    answer = importlib.import_module(f"pipeline.{step.name}").run(**values)
+    if step.name == "promote_model":
+        context.obj["refused"] = not answer.promoted
+        answer = answer.reason
+    click.echo(f"{step.name}: {answer} ({time.monotonic() - started:.1f} s)")
+
+
+def command(step: Step) -> click.Command:
+    """Make the command of a step: its options and their defaults are the parameters in MLproject."""
+
+    @click.pass_context
+    def callback(context: click.Context, **values: Any) -> None:
+        run_step(context, step, values)
+
+    module = importlib.util.find_spec(f"pipeline.{step.name}")
+    if module is None:
+        raise StepError(f"MLproject names the entry point {step.name}; there is no pipeline/{step.name}.py")
+    options = [
+        click.Option([f"--{name}"], type=kind, default=default, show_default=True)
+        for name, (kind, default) in step.parameters.items()
+    ]
+    return click.Command(step.name, callback=callback, params=options)
+
+
+def command_line() -> click.Group:
+    """Make the group of all steps, which can be named one after the other."""
+
+    @click.group(chain=True, help=__doc__)
+    @click.pass_context
+    def group(context: click.Context) -> None:
+        context.obj = {}
+
+    found = steps()
+    for step in found.values():
+        group.add_command(command(step))
+
+    @group.command("all", help="Run every step in order with its defaults.")
+    @click.pass_context
+    def run_all(context: click.Context) -> None:
+        for step in found.values():
+            run_step(context, step, {name: default for name, (_, default) in step.parameters.items()})
+
+    return group
+
+
+def main() -> None:
+    """Run the command line; a StepError is printed as one sentence, exit 1."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    try:
+        command_line()(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit("stopped; the same command goes on where it stopped")
+    except StepError as error:
+        sys.exit(f"error: {error}")
+    except psycopg2.Error as error:
+        sys.exit(f"error: the database refused: {first_line(error)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Service bindings (servicebinding.io) and sessions of the databases they point at."""
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+import pyservicebinding.binding
+
+from pipeline.errors import StepError
+from pipeline.settings import settings
+
+TYPES = {
+    "training-deployer": ("greenplum", "postgresql"),
+    "trainer": ("greenplum", "postgresql"),
+    "inference-deployer": ("postgresql",),
+    "inference-app": ("postgresql",),
+}
+REQUIRED_KEYS = ("type", "host", "port", "database", "username", "password")
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """Address and credentials of one database role; the password is never shown."""
+
+    name: str
+    type: str
+    provider: str
+    host: str
+    port: str
+    database: str
+    username: str
+    password: str = dataclasses.field(repr=False)
+    sslmode: str = ""
+    ca_file: str = ""
+
+    @property
+    def where(self) -> str:
+        """The database as a person names it, without credentials."""
+        return f"{self.type} {self.host}:{self.port}/{self.database}"
+
+    @property
+    def is_greenplum(self) -> bool:
+        """Whether rows lie on segments."""
+        return self.type == "greenplum"
+
+
+@functools.cache
+def binding(name: str) -> Binding:
+    """Return the binding called `name` ($SERVICE_BINDING_ROOT/<name>).
+
+    Where no folder has that name, the one binding of a fitting type is taken. Raises StepError when there
+    is none, several fit, a key is missing or the type is not the one project.yaml names.
+    """
+    root = os.environ.get("SERVICE_BINDING_ROOT")
+    if not root:
+        raise StepError(
+            "SERVICE_BINDING_ROOT is not set: `make pipeline` starts local servers and sets it, or point it "
+            "at a folder of service bindings"
+        )
+    folder = pathlib.Path(root) / name
+    keys = _read_folder(folder) if folder.is_dir() else _only_binding(name)
+    missing = [key for key in REQUIRED_KEYS if not keys.get(key)]
+    if missing:
+        raise StepError(f"the service binding {folder} lacks {', '.join(missing)}")
+    _check_type(name, keys)
+    return Binding(
+        name=name,
+        **{key: keys[key] for key in REQUIRED_KEYS},
+        provider=keys.get("provider", ""),
+        sslmode=keys.get("sslmode", ""),
+        ca_file=_ca_file(folder, keys),
+    )
+
+
+def _read_folder(folder: pathlib.Path) -> dict[str, str]:
+    try:
+        return {path.name: path.read_text(encoding="utf-8").strip() for path in folder.iterdir() if path.is_file()}
+    except OSError as error:
+        raise StepError(f"the service binding {folder} cannot be read: {error.strerror}") from error
+
+
+def _only_binding(name: str) -> dict[str, str]:
+    """Find by type where no folder has the name: pyservicebinding does not tell folder names."""
+    kind = settings().training_database if name.startswith("train") else "postgresql"
+    found = pyservicebinding.binding.ServiceBinding().bindings(kind)
+    if len(found) != 1:
+        raise StepError(
+            f"{os.environ['SERVICE_BINDING_ROOT']} holds no folder {name} and {len(found)} bindings of type "
+            f"{kind}: name a folder {name}, or leave exactly one of that type"
+        )
+    return dict(found[0])
+
+
+def _check_type(name: str, keys: dict[str, str]) -> None:
+    allowed = TYPES[name]
+    if name.startswith("train") and keys.get("provider") != "local":
+        # The local servers stand in for whatever holds the data elsewhere.
+        allowed = (settings().training_database,)
+    if keys["type"] not in allowed:
+        raise StepError(
+            f"the service binding {name} is of type {keys['type']!r}; allowed is {' or '.join(allowed)} "
+            "(project.yaml: trainingDatabase)"
+        )
+
+
+def _ca_file(folder: pathlib.Path, keys: dict[str, str]) -> str:
+    """Return the certificate's path: libpq and Java's driver read it from a file."""
+    if not keys.get("ca.crt"):
+        return ""
+    if (folder / "ca.crt").is_file():
+        return str(folder / "ca.crt")
+    handle, path = tempfile.mkstemp(suffix="-ca.crt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(keys["ca.crt"])
+    atexit.register(os.unlink, path)
+    return path
+
+
+def connect(name: str) -> Any:
+    """Open a new session with the binding called `name`. Raises StepError when the server does not answer."""
+    found = binding(name)
+    tls = {"sslmode": found.sslmode} if found.sslmode else {}
+    if found.ca_file:
+        tls = {"sslmode": found.sslmode or "verify-full", "sslrootcert": found.ca_file}
+    try:
+        connection = psycopg2.connect(
+            host=found.host,
+            port=found.port,
+            dbname=found.database,
+            user=found.username,
+            password=found.password,
+            connect_timeout=10,
+            application_name=f"{settings().project_name} {name}",
+            **tls,
+        )
+    except psycopg2.OperationalError as error:
+        if lost_connection(error) and "recovery mode" in str(error) or "starting up" in str(error):
+            raise
+        raise StepError(f"{name}: {found.where} does not answer: {first_line(error)}") from error
+    return connection
+
+
+_sessions: dict[str, Any] = {}
+
+
+def session(name: str) -> Any:
+    """Return this process's session of a binding, opened when needed: the steps of one command share it.
+
+    What a session has imported and compiled (TensorFlow: 5 s) then serves every step. Raises StepError.
+    """
+    if name not in _sessions or _sessions[name].closed:
+        _sessions[name] = connect(name)
+    return _sessions[name]
+
+
+def forget_session(name: str) -> None:
+    """Close this process's session of a binding, if there is one."""
+    if name in _sessions:
+        with contextlib.suppress(psycopg2.Error):
+            _sessions.pop(name).close()
+
+
+def query(connection: Any, statement: str, parameters: Any = None) -> list[Any]:
+    """Run one statement, `{schema}` replaced by the quoted schema, and return its rows (empty if none)."""
+    with connection.cursor() as cursor:
+        cursor.execute(in_schema(statement), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def in_schema(statement: str) -> str:
+    """Return the statement with `{schema}` replaced by the project's schema as a quoted identifier."""
+    return statement.replace("{schema}", f'"{settings().schema}"')
+
+
+def grant_role(connection: Any, group: str, user: str) -> None:
+    """Make `user` a member of the group role; does nothing when it is one already."""
+    with connection:
+        member = query(connection, "SELECT pg_has_role(%s, %s, 'member')", (user, group))[0][0]
+        if not member:
+            names = [psycopg2.extensions.quote_ident(name, connection) for name in (group, user)]
+            query(connection, f"GRANT {names[0]} TO {names[1]}")
+
+
+def lost_connection(error: BaseException) -> bool:
+    """Whether an error means that the session is gone (server or segment restarted), not that SQL is wrong."""
+    if isinstance(error, psycopg2.InterfaceError):
+        return True
+    if not isinstance(error, psycopg2.OperationalError):
+        return False
+    code = error.pgcode
+    return code is None or code[:2] in ("08", "58") or code in ("57P01", "57P02", "57P03")
+
+
+def first_line(error: BaseException) -> str:
+    """Return what went wrong as one line: the message without PL/Python's exception name and traceback."""
+    text = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+    line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return line.removeprefix("ValueError: ").removeprefix("plpy.Error: ")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C cancel a running statement; without this libpq waits for its end."""
+    psycopg2.extensions.set_wait_callback(psycopg2.extras.wait_select)
+    try:
+        yield
+    finally:
+        psycopg2.extensions.set_wait_callback(None)

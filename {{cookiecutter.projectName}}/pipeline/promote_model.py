@@ -1,0 +1,192 @@
+"""Step promote_model: the holdout decides whether the candidate gets the alias."""
+
+import json
+import pathlib
+import tempfile
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline import doctor, onnx_export, training_runs
+from pipeline.databases import binding, session
+from pipeline.errors import StepError
+from pipeline.evaluate_model import evaluation_config
+from pipeline.settings import git_commit, settings, write_outcome
+from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
+from pipeline.training_runs import FinishedRun
+
+CHECKED_ROWS = 100
+
+
+class Promotion(NamedTuple):
+    """The step's outcome and the sentence that says why."""
+
+    promoted: bool
+    reason: str
+
+
+def run(version: int, stage: str) -> Promotion:
+    """Give the alias to the candidate if it deserves it, or to the version a person names. Raises StepError."""
+    stage = stage or settings().promotion_stage
+    if stage not in ("staging", "production"):
+        raise StepError(f"stage is {stage!r}; allowed is staging or production")
+    if version < 0:
+        raise StepError(f"version is {version}; allowed is 0 (the candidate) or a registered version")
+    doctor.require(doctor.mlflow_server)
+    promotion = _promote_version(version, stage) if version else _promote_candidate(stage)
+    write_outcome("promoted", "true" if promotion.promoted else "false")
+    return promotion
+
+
+def _promote_version(version: int, stage: str) -> Promotion:
+    """A person has decided: no gate, but the version must exist."""
+    mlflow = load_mlflow()
+    client = mlflow.MlflowClient()
+    try:
+        client.get_model_version(settings().model, str(version))
+    except mlflow.exceptions.MlflowException as error:
+        raise StepError(f"MLflow has no version {version} of the model {settings().model}") from error
+    with answering():
+        client.set_registered_model_alias(settings().model, stage, str(version))
+    return Promotion(True, f"version {version} now holds {stage}")
+
+
+def _promote_candidate(stage: str) -> Promotion:
+    doctor.require(doctor.trainer)
+    connection = session("trainer")
+    with connection:
+        training_runs.prepare_session(connection, binding("trainer").is_greenplum)
+        candidate = training_runs.finished_run(connection)
+        scores = training_runs.evaluate(
+            connection, candidate.data.dataset, "holdout", candidate.weights, evaluation_config(candidate)
+        )
+    current = registered_alias(stage)
+    refusal = _refusal(connection, candidate, scores, current, stage)
+    tags = {"data_hash": candidate.data.data_hash, "run_hash": candidate.run_hash}
+    with step_run("promote_model", **tags):
+        load_mlflow().log_metrics(_metrics(scores))
+        version = _registered_version(candidate) or _register(connection, candidate, scores)
+        load_mlflow().log_params({"version": version, "stage": stage, "promoted": refusal is None})
+    if refusal:
+        return Promotion(False, f"version {version} is not promoted: {refusal}")
+    if current and int(current.version) == version:
+        return Promotion(True, f"version {version} holds {stage} already ({_told(scores)})")
+    with answering():
+        load_mlflow().MlflowClient().set_registered_model_alias(settings().model, stage, str(version))
+    return Promotion(True, f"version {version} now holds {stage} ({_told(scores)})")
+
+
+def _told(scores: dict[str, Any]) -> str:
+    return f"accuracy {scores['accuracy']:.4f} on {scores['rows']} held-out rows"
+
+
+def _metrics(scores: dict[str, Any]) -> dict[str, float]:
+    return {"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]}
+
+
+def _refusal(
+    connection: Any, candidate: FinishedRun, scores: dict[str, Any], current: Any, stage: str
+) -> str | None:
+    """Return why the candidate may not have the alias, None when it may."""
+    least = settings().minimum_accuracy
+    if scores["accuracy"] < least:
+        return f"its {_told(scores)} is below the minimum {least:g} (project.yaml: minimumAccuracy)"
+    if current is None or current.tags.get("run_hash") == candidate.run_hash:
+        return None
+    held = _current_accuracy(connection, candidate, current)
+    if held is not None and scores["accuracy"] < held:
+        return f"its {_told(scores)} is worse than {held:.4f} of version {current.version}, which keeps {stage}"
+    return None
+
+
+def _current_accuracy(connection: Any, candidate: FinishedRun, current: Any) -> float | None:
+    """Evaluate the model that holds the alias on the same holdout; None when it answers another question."""
+    mlflow = load_mlflow()
+    with tempfile.TemporaryDirectory() as folder:
+        with answering():
+            path = mlflow.artifacts.download_artifacts(
+                run_id=current.run_id, artifact_path="keras", dst_path=folder, tracking_uri=None
+            )
+        weights = (pathlib.Path(path) / "weights.f4").read_bytes()
+        kept = json.loads((pathlib.Path(path) / "model.json").read_text(encoding="utf-8"))
+    data = candidate.data
+    if tuple(kept["shape"]) != data.shape or kept["classes"] != data.classes or kept["dtype"] != data.dtype:
+        return None
+    config = training_runs.model_config(
+        kept["architecture"], data.shape, len(data.classes), data.dtype,
+        threads=training_runs.threads_for(binding("trainer").is_greenplum),
+    )  # fmt: skip
+    with connection:
+        return training_runs.evaluate(connection, data.dataset, "holdout", weights, config)["accuracy"]
+
+
+def _registered_version(candidate: FinishedRun) -> int | None:
+    """Return the version this run was registered as before, None if it was not."""
+    client = load_mlflow().MlflowClient()
+    with answering():
+        found = client.search_model_versions(f"name = '{settings().model}' AND tags.run_hash = '{candidate.run_hash}'")
+    return max((int(version.version) for version in found), default=None)
+
+
+def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -> int:
+    """Export to ONNX, log it with all that serving needs to know, and register it; return the version."""
+    mlflow = load_mlflow()
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    import onnx
+
+    data = candidate.data
+    with connection:
+        rows = training_runs.sample_rows(connection, data, "validation", CHECKED_ROWS)
+    model = onnx_export.keras_model(candidate.architecture.json, candidate.weights)
+    exported = onnx_export.export(model, data.dtype, rows)
+    _log_keras(candidate)
+    dtype = np.dtype(data.dtype)
+    with answering():
+        logged = mlflow.onnx.log_model(
+            onnx.load_from_string(exported),
+            name="model",
+            signature=ModelSignature(
+                inputs=Schema([TensorSpec(dtype, (-1, *data.shape), "images")]),
+                outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(data.classes)), "probabilities")]),
+            ),
+            input_example=rows[:1],
+            pip_requirements=["onnxruntime", "numpy"],
+            save_as_external_data=False,
+            metadata={
+                "classes": data.classes,
+                "input_shape": list(data.shape),
+                "input_dtype": data.dtype,
+                "metrics": {**_metrics(scores), "rows": scores["rows"], "confusion_matrix": scores["confusion_matrix"]},
+                "training_statistics": data.statistics,
+                "data_hash": data.data_hash,
+                "git_commit": candidate.git_commit,
+            },
+        )
+        client = mlflow.MlflowClient()
+        if not client.search_registered_models(f"name = '{settings().model}'"):
+            client.create_registered_model(
+                settings().model, tags={"owner": settings().owner}, description=settings().description
+            )
+        tags = {"run_hash": candidate.run_hash, "data_hash": data.data_hash, "git_commit": git_commit()}
+        made = client.create_model_version(
+            settings().model, logged.model_uri, mlflow.active_run().info.run_id, tags=tags, model_id=logged.model_id
+        )
+    return int(made.version)
+
+
+def _log_keras(candidate: FinishedRun) -> None:
+    """Keep architecture and weights: a later candidate is compared with this model on its own holdout."""
+    mlflow = load_mlflow()
+    data = candidate.data
+    kept = {
+        "architecture": candidate.architecture.json,
+        "shape": data.shape,
+        "dtype": data.dtype,
+        "classes": data.classes,
+    }
+    with tempfile.TemporaryDirectory() as folder, answering():
+        (pathlib.Path(folder) / "weights.f4").write_bytes(candidate.weights)
+        (pathlib.Path(folder) / "model.json").write_text(json.dumps(kept), encoding="utf-8")
+        mlflow.log_artifacts(folder, "keras")

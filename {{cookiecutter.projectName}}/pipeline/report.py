@@ -1,0 +1,67 @@
+"""Pictures and the HTML report of a trained model, for MLflow."""
+
+import base64
+import html
+import io
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+
+def curves(epochs: list[dict[str, Any]], best_epoch: int) -> Figure:
+    """Draw loss and accuracy of training and validation an epoch; a line marks the best epoch."""
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    numbers = [row["epoch"] for row in epochs]
+    for axis, name in zip(axes, ("loss", "accuracy")):
+        axis.plot(numbers, [row[f"train_{name}"] for row in epochs], marker="o", label="training")
+        axis.plot(numbers, [row[f"val_{name}"] for row in epochs], marker="o", label="validation")
+        axis.axvline(best_epoch, linestyle=":", color="grey", label=f"best epoch {best_epoch}")
+        axis.set(xlabel="epoch", ylabel=name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+    return figure
+
+
+def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
+    """Draw how many rows of a class (down) were called what (across); cells are labelled up to 25 classes."""
+    size = max(4.0, 0.45 * len(classes) + 2)
+    figure, axis = pyplot.subplots(figsize=(size, size), layout="constrained")
+    axis.imshow(matrix, cmap="Blues")
+    axis.set(xlabel="predicted", ylabel="true", xticks=range(len(classes)), yticks=range(len(classes)))
+    axis.set_xticklabels(classes, rotation=90)
+    axis.set_yticklabels(classes)
+    most = max(max(row) for row in matrix)
+    if len(classes) <= 25:
+        for true, row in enumerate(matrix):
+            for predicted, count in enumerate(row):
+                axis.text(
+                    predicted, true, str(count), ha="center", va="center", color="white" if count > most / 2 else "black"
+                )
+    return figure
+
+
+def page(title: str, facts: dict[str, Any], figures: dict[str, Figure]) -> str:
+    """Return a self-contained HTML page: a table of facts and the figures."""
+    rows = "\n".join(
+        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items()
+    )
+    pictures = "\n".join(
+        f'<h2>{html.escape(name)}</h2>\n<img alt="{html.escape(name)}" src="data:image/png;base64,{_png(figure)}">'
+        for name, figure in figures.items()
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title></head>\n<body>\n<h1>{html.escape(title)}</h1>\n"
+        f"<table>\n{rows}\n</table>\n{pictures}\n</body>\n</html>\n"
+    )
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return base64.b64encode(buffer.getvalue()).decode()

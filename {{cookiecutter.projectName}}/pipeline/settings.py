@@ -1,0 +1,145 @@
+"""The project's answers (project.yaml), its steps (MLproject) and the names that derive from them."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import subprocess
+from typing import Any
+
+import yaml
+
+from pipeline.errors import StepError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The answers in project.yaml; `model` and `schema` derive from the project's name."""
+
+    project_name: str
+    owner: str
+    description: str
+    minimum_accuracy: float
+    promotion_stage: str
+    training_database: str
+
+    @property
+    def schema(self) -> str:
+        """Schema in both databases; the roles in them are `<schema>_owner`, `_trainer` and `_app`."""
+        return self.project_name.replace("-", "_")
+
+    @property
+    def model(self) -> str:
+        """Registered model and experiment in MLflow, and model in the inference database."""
+        return self.schema
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An entry point of MLproject: parameter names with their (type, default)."""
+
+    name: str
+    parameters: dict[str, tuple[type, Any]]
+
+
+@functools.cache
+def settings() -> Settings:
+    """Read project.yaml. Raises StepError when it is missing or says something that is not allowed."""
+    answers = _read_yaml("project.yaml")
+    wanted = {
+        "projectName": str,
+        "owner": str,
+        "description": str,
+        "minimumAccuracy": (int, float),
+        "promotionStage": str,
+        "trainingDatabase": str,
+    }
+    for name, kind in wanted.items():
+        if not isinstance(answers.get(name), kind):
+            raise StepError(f"project.yaml: {name} is {answers.get(name)!r}; it must be given, see the README")
+    if not 0 <= answers["minimumAccuracy"] <= 1:
+        raise StepError(f"project.yaml: minimumAccuracy is {answers['minimumAccuracy']}; allowed is 0 to 1")
+    for name, allowed in (
+        ("promotionStage", ("staging", "production")),
+        ("trainingDatabase", ("greenplum", "postgresql")),
+    ):
+        if answers[name] not in allowed:
+            raise StepError(f"project.yaml: {name} is {answers[name]!r}; allowed is {' or '.join(allowed)}")
+    return Settings(*(answers[name] for name in wanted))
+
+
+@functools.cache
+def steps() -> dict[str, Step]:
+    """Read the entry points of MLproject, in their order. Raises StepError on an unknown type."""
+    types = {"int": int, "float": float, "string": str}
+    found = {}
+    for name, entry in _read_yaml("MLproject").get("entry_points", {}).items():
+        parameters = {}
+        for parameter, declared in (entry.get("parameters") or {}).items():
+            if not isinstance(declared, dict) or declared.get("type") not in types or "default" not in declared:
+                raise StepError(
+                    f"MLproject: {name}.{parameter} is {declared!r}; write it as "
+                    "{type: int, float or string, default: …}"
+                )
+            parameters[parameter] = (types[declared["type"]], declared["default"])
+        found[name] = Step(name, parameters)
+    return found
+
+
+def _read_yaml(name: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StepError(f"{name} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise StepError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise StepError(f"{name} holds no keys and values")
+    return content
+
+
+@functools.cache
+def git_commit() -> str:
+    """Return $GIT_COMMIT, else the commit checked out here, else `uncommitted`."""
+    if os.environ.get("GIT_COMMIT"):
+        return os.environ["GIT_COMMIT"]
+    return _git("rev-parse", "HEAD") or "uncommitted"
+
+
+def code_tag(folder: str) -> str:
+    """Return the Liquibase tag for a changelog folder: the commit, or a hash of what is not committed."""
+    commit = git_commit()
+    if commit != "uncommitted" and not _git("status", "--porcelain", "--", folder):
+        return commit
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / folder).rglob("*")):
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return f"uncommitted-{digest.hexdigest()[:12]}"
+
+
+def _git(*arguments: str) -> str:
+    """Return git's answer for this folder; empty when there is no git, or the folder is not a work tree's root."""
+    try:
+        top = subprocess.run(
+            ["git", "rev-parse", "--show-toplevel"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        if pathlib.Path(top).resolve() != ROOT:
+            return ""
+        return subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def write_outcome(name: str, value: str) -> None:
+    """Write an outcome as the file $STEP_OUTPUTS/<name>, for an orchestrator; nothing without it."""
+    folder = os.environ.get("STEP_OUTPUTS")
+    if folder:
+        path = pathlib.Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(value, encoding="utf-8")

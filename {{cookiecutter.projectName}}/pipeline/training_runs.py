@@ -1,0 +1,218 @@
+"""What the training database knows: data sets, architectures, training runs and their checkpoints."""
+
+import json
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.databases import query
+from pipeline.errors import StepError
+
+
+# See database/training/004-fit-and-evaluate.sql: task, token, rows, sum of losses, correct; then float32.
+STATE_HEADER = struct.Struct("<8s16sqdq")
+
+
+class TrainingData(NamedTuple):
+    """The data set that was uploaded or confirmed last."""
+
+    dataset: str
+    data_hash: str
+    shape: tuple[int, ...]
+    dtype: str
+    classes: list[str]
+    split_rows: dict[str, int]
+    statistics: dict[str, Any]
+
+
+class StoredArchitecture(NamedTuple):
+    """The architecture that was deployed last."""
+
+    hash: str
+    json: str
+    shape: tuple[int, ...]
+    classes: int
+    weight_count: int
+
+
+class FinishedRun(NamedTuple):
+    """A finished training run with the weights of its best epoch (float32 bytes)."""
+
+    run_hash: str
+    data: TrainingData
+    architecture: StoredArchitecture
+    parameters: dict[str, Any]
+    best_epoch: int
+    weights: bytes
+    git_commit: str
+    mlflow_run: str
+
+
+class Fitted(NamedTuple):
+    """What one epoch of `fit` gave: mean loss, accuracy while training, weights, optimizer slots."""
+
+    loss: float
+    accuracy: float
+    weights: bytes
+    optimizer_slots: bytes
+
+
+def current_data(connection: Any, dataset: str | None = None) -> TrainingData:
+    """Return the data set to train on, or the named one. Raises StepError when there is none."""
+    rows = query(
+        connection,
+        "SELECT dataset, data_hash, shape, dtype, classes, split_rows, training_statistics FROM {schema}.dataset "
+        "WHERE dataset = %(name)s OR %(name)s IS NULL ORDER BY selected_at DESC LIMIT 1",
+        {"name": dataset},
+    )
+    if not rows:
+        raise StepError("the training database holds no data set: run `python -m pipeline upload_dataset`")
+    name, data_hash, shape, dtype, classes, split_rows, statistics = rows[0]
+    return TrainingData(
+        name, data_hash, _shape(shape), dtype, json.loads(classes), json.loads(split_rows), json.loads(statistics)
+    )
+
+
+def current_architecture(connection: Any, architecture_hash: str | None = None) -> StoredArchitecture:
+    """Return the architecture to train, or the named one. Raises StepError when there is none."""
+    rows = query(
+        connection,
+        "SELECT architecture_hash, architecture, shape, classes, weight_count FROM {schema}.model_architecture "
+        "WHERE architecture_hash = %(hash)s OR %(hash)s IS NULL ORDER BY deployed_at DESC LIMIT 1",
+        {"hash": architecture_hash},
+    )
+    if not rows:
+        raise StepError("the training database holds no architecture: run `python -m pipeline deploy_training_db`")
+    found, text, shape, classes, weight_count = rows[0]
+    return StoredArchitecture(found, text, _shape(shape), classes, weight_count)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in text.split(","))
+
+
+def finished_run(connection: Any) -> FinishedRun:
+    """Return the finished run that train_model chose last. Raises StepError when there is none."""
+    rows = query(
+        connection,
+        "SELECT run_hash, dataset, architecture_hash, parameters, best_epoch, weights, git_commit, mlflow_run "
+        "FROM {schema}.training_run JOIN {schema}.training_epoch USING (run_hash) "
+        "WHERE status = 'finished' AND epoch = best_epoch ORDER BY selected_at DESC LIMIT 1",
+    )
+    if not rows:
+        raise StepError("no training run has finished: run `python -m pipeline train_model`")
+    run_hash, dataset, architecture, parameters, best_epoch, weights, git_commit, mlflow_run = rows[0]
+    return FinishedRun(
+        run_hash,
+        current_data(connection, dataset),
+        current_architecture(connection, architecture),
+        json.loads(parameters),
+        best_epoch,
+        bytes(weights),
+        git_commit,
+        mlflow_run,
+    )
+
+
+def model_config(
+    architecture: str, shape: tuple[int, ...], classes: int, dtype: str, parameters: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None, epoch: int = 0, threads: int = 0,
+) -> str:  # fmt: skip
+    """Return the `config` argument of `fit` and `evaluate` (JSON); threads 0: as many as TensorFlow likes."""
+    chosen = parameters or {}
+    return json.dumps(
+        {
+            "architecture": json.loads(architecture),
+            "optimizer": optimizer or SGD,
+            "shape": shape,
+            "dtype": dtype,
+            "classes": classes,
+            "batch_size": chosen.get("batch_size", 256),
+            "seed": chosen.get("seed", 0),
+            "epoch": epoch,
+            "threads": threads,
+        },
+        sort_keys=True,
+    )
+
+
+# An optimizer without slots, for models that are only evaluated.
+SGD = {
+    "module": "keras.optimizers",
+    "class_name": "SGD",
+    "config": {"name": "SGD", "learning_rate": 0.01},
+    "registered_name": None,
+}
+
+
+def fit(connection: Any, dataset: str, weights: bytes, config: str, weight_count: int) -> Fitted:
+    """Train one epoch on the training split. `weights` is empty, weights, or weights and optimizer slots."""
+    state = query(
+        connection,
+        "SELECT {schema}.fit(features, labels, row_count, %s, %s) FROM {schema}.dataset_batch "
+        "WHERE dataset = %s AND split = 'train'",
+        (weights, config, dataset),
+    )[0][0]
+    _, _, rows, loss_sum, correct = STATE_HEADER.unpack_from(state)
+    body = bytes(state[STATE_HEADER.size :])
+    return Fitted(loss_sum / rows, correct / rows, body[: 4 * weight_count], body[4 * weight_count :])
+
+
+def evaluate(connection: Any, dataset: str, split: str, weights: bytes, config: str) -> dict[str, Any]:
+    """Return {rows, loss, accuracy, f1, confusion_matrix} of a split, computed in the database."""
+    return query(
+        connection,
+        "SELECT {schema}.evaluate(features, labels, row_count, %s, %s) FROM {schema}.dataset_batch "
+        "WHERE dataset = %s AND split = %s",
+        (weights, config, dataset, split),
+    )[0][0]
+
+
+def sample_rows(connection: Any, data: TrainingData, split: str, count: int) -> np.ndarray:
+    """Return up to `count` rows of a split as an array (n, *shape) of the data set's dtype."""
+    found = query(
+        connection,
+        "SELECT features FROM {schema}.dataset_batch WHERE dataset = %s AND split = %s ORDER BY batch_id LIMIT %s",
+        (data.dataset, split, count),
+    )
+    packed = b"".join(bytes(features) for (features,) in found)
+    return np.frombuffer(packed, data.dtype).reshape(-1, *data.shape)[:count]
+
+
+def prepare_session(connection: Any, greenplum: bool) -> None:
+    """Set what training asks of a session: see docs/greenplum.md. Raises psycopg2.Error."""
+    settings = (
+        {"gp_eager_two_phase_agg": "on", "gp_vmem_idle_resource_timeout": "0"}
+        if greenplum
+        else {
+            # A client that died must not leave its epoch running; rows come in the same order at each epoch.
+            "client_connection_check_interval": "1s",
+            "synchronize_seqscans": "off",
+            "max_parallel_workers_per_gather": "0",
+        }
+    )
+    for name, value in settings.items():
+        query(connection, f"SET {name} = '{value}'")
+
+
+def require_partial_aggregate(connection: Any, dataset: str, config: str) -> None:
+    """Refuse to train on Greenplum with a plan that would gather all rows on the coordinator."""
+    plan = query(
+        connection,
+        "EXPLAIN SELECT {schema}.fit(features, labels, row_count, ''::bytea, %s) FROM {schema}.dataset_batch "
+        "WHERE dataset = %s AND split = 'train'",
+        (config, dataset),
+    )
+    if not any("Partial" in line for (line,) in plan):
+        raise StepError(
+            "Greenplum would gather all rows on the coordinator instead of training on the segments: "
+            "run ANALYZE on the table dataset_batch, or set optimizer = on for the trainer"
+        )
+
+
+def threads_for(greenplum: bool) -> int:
+    """Return TensorFlow threads a session: one a segment on Greenplum, TensorFlow's own choice elsewhere."""
+    return 1 if greenplum else 0
+
+

@@ -1,0 +1,100 @@
+"""Step upload_dataset: splits, orders and packs the data set and copies it into the training database."""
+
+import io
+import json
+from typing import Any
+
+from pipeline import doctor, mini_batches
+from pipeline.databases import binding, in_schema, query, session
+from pipeline.errors import StepError
+from pipeline.mini_batches import PackedDataset
+from pipeline.tracking import load_mlflow, step_run
+from pipeline.user_code import load_dataset
+
+
+def run(seed: int, rows_per_block: int) -> str:
+    """Upload the data set in one transaction, or find that it is there already. Raises StepError."""
+    doctor.require(doctor.trainer, doctor.mlflow_server)
+    packed = mini_batches.pack(load_dataset(), seed, rows_per_block)
+    connection = session("trainer")
+    with connection:
+        new = not _select(connection, packed)
+        if new:
+            upload(connection, packed, seed)
+    counts = {split: len(rows) for split, rows in packed.rows.items()}
+    _log(packed, counts, seed)
+    told = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    return f"{told} rows; data {packed.data_hash[:12]} {'uploaded' if new else 'was there already'}"
+
+
+def _select(connection: Any, packed: PackedDataset) -> bool:
+    """Make the data set the one that is trained on; False when it is not in the database."""
+    return bool(
+        query(
+            connection,
+            "UPDATE {schema}.dataset SET selected_at = clock_timestamp() WHERE dataset = %s RETURNING 1",
+            (packed.dataset,),
+        )
+    )
+
+
+def upload(connection: Any, packed: PackedDataset, seed: int) -> None:
+    """Copy the blocks and then their description; the caller commits."""
+    stream = mini_batches.CopyStream(packed.dataset, mini_batches.blocks(packed, batch_ids(connection, packed)))
+    with connection.cursor() as cursor:
+        cursor.copy_expert(
+            in_schema(
+                "COPY {schema}.dataset_batch (dataset, split, batch_id, row_count, features, labels) "
+                "FROM STDIN (FORMAT binary)"
+            ),
+            io.BufferedReader(stream, 1 << 20),
+            size=1 << 20,
+        )
+    query(
+        connection,
+        "INSERT INTO {schema}.dataset (dataset, data_hash, seed, rows_per_block, shape, dtype, classes, "
+        "split_rows, training_statistics, selected_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())",
+        (
+            packed.dataset,
+            packed.data_hash,
+            seed,
+            packed.rows_per_block,
+            ",".join(map(str, packed.data.shape)),
+            str(packed.data.features.dtype),
+            json.dumps(packed.data.classes),
+            json.dumps({split: len(rows) for split, rows in packed.rows.items()}),
+            json.dumps(mini_batches.training_statistics(packed)),
+        ),
+    )
+
+
+def batch_ids(connection: Any, packed: PackedDataset) -> list[int] | None:
+    """Return batch ids that spread the blocks evenly over Greenplum's segments; None on PostgreSQL."""
+    if not binding("trainer").is_greenplum:
+        return None
+    count = mini_batches.block_count(packed)
+    segments = query(connection, "SELECT count(*) FROM gp_segment_configuration WHERE role = 'p' AND content >= 0")[0][0]
+    candidates = 4 * count + 64 * segments
+    query(connection, "CREATE TEMP TABLE placement (batch_id int) ON COMMIT DROP DISTRIBUTED BY (batch_id)")
+    query(connection, "INSERT INTO placement SELECT generate_series(0, %s)", (candidates - 1,))
+    placed = query(connection, "SELECT gp_segment_id FROM placement ORDER BY batch_id")
+    return mini_batches.balanced_batch_ids(count, [segment for (segment,) in placed])
+
+
+def _log(packed: PackedDataset, counts: dict[str, int], seed: int) -> None:
+    mlflow = load_mlflow()
+    with step_run("upload_dataset", data_hash=packed.data_hash):
+        mlflow.log_input(dataset_input(packed.data_hash), context="training")
+        mlflow.log_params({"seed": seed, "rows_per_block": packed.rows_per_block})
+        mlflow.log_metrics({f"rows_{split}": count for split, count in counts.items()})
+
+
+def dataset_input(data_hash: str) -> Any:
+    """Describe the uploaded data set to MLflow: where it lies, and its digest."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    if not data_hash:
+        raise StepError("the data set has no hash")
+    source = CodeDatasetSource({"table": in_schema("{schema}.dataset_batch"), "database": binding("trainer").where})
+    return MetaDataset(source, name=in_schema("{schema}").strip('"'), digest=data_hash[:32])

@@ -1,0 +1,186 @@
+"""What a person writes: `dataset.py` and `model.py`, loaded and checked."""
+
+import functools
+import hashlib
+import importlib
+import json
+import os
+import sys
+import traceback
+import types
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.errors import StepError
+from pipeline.settings import ROOT
+
+KERAS_MODULES = {
+    "keras",
+    "keras.layers",
+    "keras.initializers",
+    "keras.regularizers",
+    "keras.constraints",
+    "keras.optimizers",
+    "keras.optimizers.schedules",
+    "keras.dtype_policies",
+}
+
+
+class Dataset(NamedTuple):
+    """features (n, …) uint8 or float32; labels (n,) int32 from 0; the classes' names."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.features.shape[1:]
+
+
+class Architecture(NamedTuple):
+    """A model without its weights: Keras JSON, one row's shape, number of classes and of weights."""
+
+    json: str
+    shape: tuple[int, ...]
+    classes: int
+    weight_count: int
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the JSON and the shape, hexadecimal."""
+        return hashlib.sha256(f"{self.json}\n{self.shape}\n{self.classes}".encode()).hexdigest()
+
+
+@functools.cache
+def load_dataset() -> Dataset:
+    """Call `dataset.load()`. Raises StepError with one sentence on what is wrong with the answer."""
+    loaded = _call("dataset", "load")
+    if not isinstance(loaded, tuple) or len(loaded) != 3:
+        raise StepError("dataset.py: load() must return (features, labels, classes)")
+    return check_dataset(*loaded)
+
+
+def check_dataset(features: Any, labels: Any, classes: Any) -> Dataset:
+    """Return the data set with int32 labels. Raises StepError: one sentence on the first thing that is wrong."""
+    where = "dataset.py: load():"
+    if not isinstance(features, np.ndarray) or features.dtype not in (np.uint8, np.float32):
+        kind = getattr(features, "dtype", type(features).__name__)
+        raise StepError(f"{where} features are {kind}; they must be a numpy array of uint8 or float32")
+    if features.ndim < 2 or 0 in features.shape:
+        raise StepError(f"{where} features have the shape {features.shape}; it must be (rows, …) and none of it 0")
+    if features.dtype == np.float32 and not np.isfinite(features).all():
+        row = int(np.argwhere(~np.isfinite(features))[0][0])
+        raise StepError(f"{where} row {row} of the features holds NaN or infinity; every value must be a number")
+    names = [str(name) for name in classes]
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise StepError(f"{where} classes are {names}; at least two different names are needed")
+    labels = np.asarray(labels)
+    if labels.shape != (len(features),):
+        raise StepError(f"{where} labels have the shape {labels.shape}; {len(features)} rows need ({len(features)},)")
+    return Dataset(np.ascontiguousarray(features), _whole_labels(labels, len(names), where), names)
+
+
+def _whole_labels(labels: np.ndarray, classes: int, where: str) -> np.ndarray:
+    try:
+        numbers = labels.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise StepError(f"{where} labels are {labels.dtype}; they must be whole numbers, none missing") from error
+    wrong = ~(np.isfinite(numbers) & (numbers == np.floor(numbers)) & (numbers >= 0) & (numbers < classes))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise StepError(
+            f"{where} the label of row {row} is {labels[row]}; allowed are the whole numbers 0 to {classes - 1}"
+        )
+    return numbers.astype("<i4")
+
+
+def build_architecture(shape: tuple[int, ...], classes: int) -> Architecture:
+    """Build the model of `model.py` and return it as JSON. Raises StepError when it cannot be trained."""
+    keras = load_keras()
+    keras.backend.clear_session()  # layer names count on; the same code must give the same JSON
+    model = _call("model", "build_model", shape, classes)
+    where = "model.py: build_model():"
+    if not isinstance(model, keras.Model) or not model.built:
+        raise StepError(f"{where} returned {type(model).__name__}; a keras.Model with a known input is needed")
+    if tuple(model.input_shape) != (None, *shape):
+        raise StepError(f"{where} the model takes {model.input_shape[1:]} a row; the data set has {shape}")
+    if tuple(model.output_shape) != (None, classes):
+        raise StepError(f"{where} the model returns {model.output_shape[1:]} a row; {classes} classes need ({classes},)")
+    description = json.loads(model.to_json())
+    for key in ("compile_config", "build_config"):
+        description.pop(key, None)
+    refuse_foreign_objects(description, where)
+    return Architecture(json.dumps(description, sort_keys=True), shape, classes, model.count_params())
+
+
+def build_optimizer(learning_rate: float) -> dict[str, Any]:
+    """Return the optimizer of `model.py` as Keras configuration. Raises StepError when it cannot be used."""
+    keras = load_keras()
+    optimizer = _call("model", "build_optimizer", learning_rate)
+    where = "model.py: build_optimizer():"
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise StepError(f"{where} returned {type(optimizer).__name__}; a keras.optimizers.Optimizer is needed")
+    description = keras.optimizers.serialize(optimizer)
+    refuse_foreign_objects(description, where)
+    return description
+
+
+def refuse_foreign_objects(node: Any, where: str) -> None:
+    """Refuse what the database would refuse: it builds nothing but what Keras itself provides."""
+    if isinstance(node, dict):
+        name = node.get("class_name")
+        if name is not None and (
+            node.get("module") not in KERAS_MODULES
+            or name == "Lambda"
+            or node.get("registered_name") not in (None, name)
+        ):
+            raise StepError(
+                f"{where} {node.get('module')}.{name} cannot be trained in the database; use layers, "
+                "initializers and optimizers that Keras itself provides"
+            )
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            refuse_foreign_objects(child, where)
+
+
+def load_keras() -> Any:
+    """Import Keras on TensorFlow without its start-up messages (4 s the first time)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+
+    return keras
+
+
+def _call(module: str, function: str, *arguments: Any) -> Any:
+    code = _import(module)
+    if not callable(getattr(code, function, None)):
+        raise StepError(f"{module}.py has no function {function}")
+    try:
+        return getattr(code, function)(*arguments)
+    except Exception as error:
+        raise StepError(f"{module}.py: {function}() failed: {_told(error, module)}") from error
+
+
+def _import(module: str) -> types.ModuleType:
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        raise StepError(f"{module}.py cannot be imported: {_told(error, module)}") from error
+
+
+def _told(error: BaseException, module: str) -> str:
+    """Return the error with the line of the person's own file that it came from."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"{module}.py")]
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    place = f" ({module}.py, line {lines[-1]})" if lines else ""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}{place}"
