@@ -143,7 +143,7 @@ def connect(name: str) -> Any:
             **tls,
         )
     except psycopg2.OperationalError as error:
-        if lost_connection(error) and "recovery mode" in str(error) or "starting up" in str(error):
+        if (lost_connection(error) and "recovery mode" in str(error)) or "starting up" in str(error):
             raise
         raise StepError(f"{name}: {found.where} does not answer: {first_line(error)}") from error
     return connection
@@ -174,6 +174,14 @@ def query(connection: Any, statement: str, parameters: Any = None) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(in_schema(statement), parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+def insert(connection: Any, table: str, values: dict[str, Any]) -> None:
+    """Insert one row, given as columns and values, into a table of the project's schema."""
+    marks = ", ".join(["%s"] * len(values))
+    query(
+        connection, "INSERT INTO {schema}." + f"{table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values())
+    )
 
 
 def in_schema(statement: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from pipeline import doctor, liquibase
-from pipeline.databases import binding, grant_role, query, session
+from pipeline.databases import binding, grant_role, insert, query, session
 from pipeline.errors import StepError
 from pipeline.settings import settings
 from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
@@ -71,7 +71,9 @@ def _take_away(connection: Any, stage: str, held: int | None) -> str:
     if held is None:
         return ""
     query(
-        connection, "DELETE FROM {schema}.model_alias WHERE model = %s AND alias = %s", (settings().model, stage)
+        connection,
+        "DELETE FROM {schema}.model_alias WHERE model = %s AND alias = %s",
+        (settings().model, stage),
     )
     return f"{stage} no longer has a version (version {held} lost it in MLflow)"
 
@@ -112,24 +114,23 @@ def _store(connection: Any, model: ModelVersion) -> None:
     """Insert the version and let the database itself open it once; the caller commits."""
     described = model.described
     digest = hashlib.sha256(model.onnx).hexdigest()
-    query(
+    insert(
         connection,
-        "INSERT INTO {schema}.model_version (model, version, onnx, sha256, classes, input_shape, input_dtype, metrics, "
-        "training_statistics, data_hash, git_commit, mlflow_run) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-        (
-            settings().model,
-            model.version,
-            model.onnx,
-            digest,
-            described["classes"],
-            described["input_shape"],
-            described["input_dtype"],
-            json.dumps(described["metrics"]),
-            json.dumps(described["training_statistics"]),
-            described["data_hash"],
-            described["git_commit"],
-            model.run_id,
-        ),
+        "model_version",
+        {
+            "model": settings().model,
+            "version": model.version,
+            "onnx": model.onnx,
+            "sha256": digest,
+            "classes": described["classes"],
+            "input_shape": described["input_shape"],
+            "input_dtype": described["input_dtype"],
+            "metrics": json.dumps(described["metrics"]),
+            "training_statistics": json.dumps(described["training_statistics"]),
+            "data_hash": described["data_hash"],
+            "git_commit": described["git_commit"],
+            "mlflow_run": model.run_id,
+        },
     )
     row = np.zeros(described["input_shape"], described["input_dtype"])
     answer = query(connection, "SELECT {schema}.run_onnx(%s, 1, %s)", (row.tobytes(), digest))[0][0]

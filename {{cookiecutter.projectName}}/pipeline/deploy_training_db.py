@@ -1,7 +1,7 @@
 """Step deploy_training_db: Liquibase on the training database; stores the model's architecture."""
 
 from pipeline import doctor, liquibase
-from pipeline.databases import binding, grant_role, query, session
+from pipeline.databases import binding, grant_role, insert, query, session
 from pipeline.settings import git_commit, settings
 from pipeline.tracking import load_mlflow, step_run
 from pipeline.user_code import Architecture, build_architecture, load_dataset
@@ -31,17 +31,15 @@ def _store(connection, architecture: Architecture) -> None:
             (git_commit(), architecture.hash),
         )
         if not known:
-            query(
+            insert(
                 connection,
-                "INSERT INTO {schema}.model_architecture "
-                "(architecture_hash, architecture, shape, classes, weight_count, git_commit, deployed_at) "
-                "VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp())",
-                (
-                    architecture.hash,
-                    architecture.json,
-                    ",".join(map(str, architecture.shape)),
-                    architecture.classes,
-                    architecture.weight_count,
-                    git_commit(),
-                ),
+                "model_architecture",
+                {
+                    "architecture_hash": architecture.hash,
+                    "architecture": architecture.json,
+                    "shape": ",".join(map(str, architecture.shape)),
+                    "classes": architecture.classes,
+                    "weight_count": architecture.weight_count,
+                    "git_commit": git_commit(),
+                },
             )

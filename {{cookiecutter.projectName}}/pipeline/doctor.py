@@ -201,7 +201,10 @@ def _packages(name: str, role: str, title: str) -> Finding:
         return Finding(title, False, first_line(error), "see docs/greenplum.md")
     if not extension:
         return Finding(
-            title, False, f"{found.where} has no extension plpython3u", "as a superuser: CREATE EXTENSION plpython3u"
+            title,
+            False,
+            f"{found.where} has no extension plpython3u",
+            "as a superuser: CREATE EXTENSION plpython3u",
         )
     wrong = [line for answer in answers for line in _wrong(answer, role)]
     mend = f"install requirements/{role}.txt for the server's Python, see docs/greenplum.md"
@@ -240,7 +243,9 @@ def _wrong(answer: dict[str, Any], role: str) -> list[str]:
     for package, distribution in PACKAGES[role]:
         version = answer["found"].get(package)
         if version is not None and version not in locked[distribution]:
-            told.append(f"{where}: {package} is {version}, requirements/{role}.txt says {' or '.join(locked[distribution])}")
+            told.append(
+                f"{where}: {package} is {version}, requirements/{role}.txt says {' or '.join(locked[distribution])}"
+            )
     return told
 
 

@@ -58,9 +58,7 @@ def _log(trained: training_runs.FinishedRun, scores: dict, figures: dict) -> Non
         "commit": trained.git_commit,
     }
     with step_run("evaluate_model", data_hash=trained.data.data_hash, run_hash=trained.run_hash):
-        mlflow.log_metrics(
-            {"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]}
-        )
+        mlflow.log_metrics({"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]})
         mlflow.log_figure(figures["Training"], "curves.png")
         mlflow.log_figure(figures["Confusion matrix (validation)"], "confusion_matrix.png")
         mlflow.log_text(report.page(f"{settings().project_name}: evaluation", facts, figures), "report.html")

@@ -35,9 +35,7 @@ def _tag_in_force(name: str) -> str | None:
     """Return the tag of the last change, None when that change has none yet."""
     connection = session(name)
     with connection:
-        return query(
-            connection, "SELECT tag FROM {schema}.databasechangelog ORDER BY orderexecuted DESC LIMIT 1"
-        )[0][0]
+        return query(connection, "SELECT tag FROM {schema}.databasechangelog ORDER BY orderexecuted DESC LIMIT 1")[0][0]
 
 
 def run(name: str, folder: str, *command: str) -> str:

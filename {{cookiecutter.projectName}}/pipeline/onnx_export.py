@@ -2,6 +2,7 @@
 
 import pathlib
 import tempfile
+import warnings
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,9 @@ def export(model: Any, dtype: str, rows: np.ndarray) -> bytes:
     signature = [keras.InputSpec(shape=model.input_shape, dtype=dtype, name="images")]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.onnx"
-        model.export(path, format="onnx", input_signature=signature, verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own, about numpy
+            model.export(path, format="onnx", input_signature=signature, verbose=False)
         onnx = path.read_bytes()
     difference = float(np.abs(_onnx_answers(onnx, rows) - model(rows, training=False).numpy()).max())
     if not difference <= TOLERANCE:

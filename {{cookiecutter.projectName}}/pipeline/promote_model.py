@@ -84,9 +84,7 @@ def _metrics(scores: dict[str, Any]) -> dict[str, float]:
     return {"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]}
 
 
-def _refusal(
-    connection: Any, candidate: FinishedRun, scores: dict[str, Any], current: Any, stage: str
-) -> str | None:
+def _refusal(connection: Any, candidate: FinishedRun, scores: dict[str, Any], current: Any, stage: str) -> str | None:
     """Return why the candidate may not have the alias, None when it may."""
     least = settings().minimum_accuracy
     if scores["accuracy"] < least:
@@ -131,10 +129,9 @@ def _registered_version(candidate: FinishedRun) -> int | None:
 def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -> int:
     """Export to ONNX, log it with all that serving needs to know, and register it; return the version."""
     mlflow = load_mlflow()
+    import onnx
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
-
-    import onnx
 
     data = candidate.data
     with connection:
@@ -158,7 +155,11 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
                 "classes": data.classes,
                 "input_shape": list(data.shape),
                 "input_dtype": data.dtype,
-                "metrics": {**_metrics(scores), "rows": scores["rows"], "confusion_matrix": scores["confusion_matrix"]},
+                "metrics": {
+                    **_metrics(scores),
+                    "rows": scores["rows"],
+                    "confusion_matrix": scores["confusion_matrix"],
+                },
                 "training_statistics": data.statistics,
                 "data_hash": data.data_hash,
                 "git_commit": candidate.git_commit,
@@ -171,7 +172,11 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
             )
         tags = {"run_hash": candidate.run_hash, "data_hash": data.data_hash, "git_commit": git_commit()}
         made = client.create_model_version(
-            settings().model, logged.model_uri, mlflow.active_run().info.run_id, tags=tags, model_id=logged.model_id
+            settings().model,
+            logged.model_uri,
+            mlflow.active_run().info.run_id,
+            tags=tags,
+            model_id=logged.model_id,
         )
     return int(made.version)
 

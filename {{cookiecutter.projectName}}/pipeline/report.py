@@ -9,8 +9,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 
 def curves(epochs: list[dict[str, Any]], best_epoch: int) -> Figure:
@@ -40,7 +40,12 @@ def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
         for true, row in enumerate(matrix):
             for predicted, count in enumerate(row):
                 axis.text(
-                    predicted, true, str(count), ha="center", va="center", color="white" if count > most / 2 else "black"
+                    predicted,
+                    true,
+                    str(count),
+                    ha="center",
+                    va="center",
+                    color="white" if count > most / 2 else "black",
                 )
     return figure
 

@@ -129,9 +129,7 @@ def _git(*arguments: str) -> str:
         ).stdout.strip()
         if pathlib.Path(top).resolve() != ROOT:
             return ""
-        return subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -19,6 +19,7 @@ def load_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     warnings.filterwarnings("ignore", module="mlflow")
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         raise StepError("MLFLOW_TRACKING_URI is not set: `make pipeline` sets it to the local server")
@@ -43,7 +44,9 @@ def answering() -> Iterator[None]:
         yield
     except (mlflow.exceptions.MlflowException, requests.RequestException) as error:
         reason = str(error).splitlines()[0][:300]
-        raise StepError(f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')} refused or does not answer: {reason}") from error
+        raise StepError(
+            f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')} refused or does not answer: {reason}"
+        ) from error
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from pipeline.databases import (
     connect,
     first_line,
     forget_session,
+    insert,
     interruptible,
     lost_connection,
     query,
@@ -57,7 +58,11 @@ def run(epochs: int, batch_size: int, learning_rate: float, seed: int, patience:
     committed epoch, a finished one is only chosen again; another `run` number starts afresh.
     Raises StepError.
     """
-    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("patience", patience, 1)):
+    for name, value, least in (
+        ("epochs", epochs, 1),
+        ("batch_size", batch_size, 1),
+        ("patience", patience, 1),
+    ):
         if value < least:
             raise StepError(f"{name} is {value}; allowed is {least} or more")
     if not 0 < learning_rate < float("inf"):
@@ -161,19 +166,19 @@ def _open_run(connection: Any, training: Training) -> tuple[list[dict[str, Any]]
             (training.run_hash,),
         )
         if not found:
-            query(
+            insert(
                 connection,
-                "INSERT INTO {schema}.training_run (run_hash, dataset, data_hash, architecture_hash, parameters, "
-                "optimizer, status, git_commit, selected_at) VALUES (%s, %s, %s, %s, %s, %s, 'running', %s, clock_timestamp())",
-                (
-                    training.run_hash,
-                    training.data.dataset,
-                    training.data.data_hash,
-                    training.architecture.hash,
-                    json.dumps(training.parameters),
-                    json.dumps(training.optimizer),
-                    git_commit(),
-                ),
+                "training_run",
+                {
+                    "run_hash": training.run_hash,
+                    "dataset": training.data.dataset,
+                    "data_hash": training.data.data_hash,
+                    "architecture_hash": training.architecture.hash,
+                    "parameters": json.dumps(training.parameters),
+                    "optimizer": json.dumps(training.optimizer),
+                    "status": "running",
+                    "git_commit": git_commit(),
+                },
             )
             return [], ""
         columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -293,7 +298,12 @@ def _last_state(connection: Any, training: Training, epoch: int) -> bytes:
 
 
 def _one_epoch(
-    connection: Any, training: Training, greenplum: bool, epoch: int, state: bytes, earlier: list[dict[str, Any]]
+    connection: Any,
+    training: Training,
+    greenplum: bool,
+    epoch: int,
+    state: bytes,
+    earlier: list[dict[str, Any]],
 ) -> tuple[bytes, dict[str, Any]]:
     """Fit, evaluate on the validation split and write the checkpoint: one transaction."""
     data, architecture = training.data, training.architecture
@@ -314,12 +324,16 @@ def _one_epoch(
             "val_loss": scores["loss"],
             "val_accuracy": scores["accuracy"],
         }
-        seconds = time.monotonic() - started
-        query(
+        insert(
             connection,
-            "INSERT INTO {schema}.training_epoch (run_hash, epoch, train_loss, train_accuracy, val_loss, "
-            "val_accuracy, seconds, weights, optimizer_slots) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            (training.run_hash, *row.values(), seconds, fitted.weights, fitted.optimizer_slots),
+            "training_epoch",
+            {
+                "run_hash": training.run_hash,
+                **row,
+                "seconds": time.monotonic() - started,
+                "weights": fitted.weights,
+                "optimizer_slots": fitted.optimizer_slots,
+            },
         )
         query(
             connection,

@@ -9,7 +9,6 @@ import numpy as np
 from pipeline.databases import query
 from pipeline.errors import StepError
 
-
 # See database/training/004-fit-and-evaluate.sql: task, token, rows, sum of losses, correct; then float32.
 STATE_HEADER = struct.Struct("<8s16sqdq")
 
@@ -70,7 +69,13 @@ def current_data(connection: Any, dataset: str | None = None) -> TrainingData:
         raise StepError("the training database holds no data set: run `python -m pipeline upload_dataset`")
     name, data_hash, shape, dtype, classes, split_rows, statistics = rows[0]
     return TrainingData(
-        name, data_hash, _shape(shape), dtype, json.loads(classes), json.loads(split_rows), json.loads(statistics)
+        name,
+        data_hash,
+        _shape(shape),
+        dtype,
+        json.loads(classes),
+        json.loads(split_rows),
+        json.loads(statistics),
     )
 
 
@@ -214,5 +219,3 @@ def require_partial_aggregate(connection: Any, dataset: str, config: str) -> Non
 def threads_for(greenplum: bool) -> int:
     """Return TensorFlow threads a session: one a segment on Greenplum, TensorFlow's own choice elsewhere."""
     return 1 if greenplum else 0
-
-

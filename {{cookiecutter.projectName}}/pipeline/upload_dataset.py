@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 from pipeline import doctor, mini_batches
-from pipeline.databases import binding, in_schema, query, session
-from pipeline.errors import StepError
+from pipeline.databases import binding, in_schema, insert, query, session
 from pipeline.mini_batches import PackedDataset
+from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
 from pipeline.user_code import load_dataset
 
@@ -50,21 +50,20 @@ def upload(connection: Any, packed: PackedDataset, seed: int) -> None:
             io.BufferedReader(stream, 1 << 20),
             size=1 << 20,
         )
-    query(
+    insert(
         connection,
-        "INSERT INTO {schema}.dataset (dataset, data_hash, seed, rows_per_block, shape, dtype, classes, "
-        "split_rows, training_statistics, selected_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())",
-        (
-            packed.dataset,
-            packed.data_hash,
-            seed,
-            packed.rows_per_block,
-            ",".join(map(str, packed.data.shape)),
-            str(packed.data.features.dtype),
-            json.dumps(packed.data.classes),
-            json.dumps({split: len(rows) for split, rows in packed.rows.items()}),
-            json.dumps(mini_batches.training_statistics(packed)),
-        ),
+        "dataset",
+        {
+            "dataset": packed.dataset,
+            "data_hash": packed.data_hash,
+            "seed": seed,
+            "rows_per_block": packed.rows_per_block,
+            "shape": ",".join(map(str, packed.data.shape)),
+            "dtype": str(packed.data.features.dtype),
+            "classes": json.dumps(packed.data.classes),
+            "split_rows": json.dumps({split: len(rows) for split, rows in packed.rows.items()}),
+            "training_statistics": json.dumps(mini_batches.training_statistics(packed)),
+        },
     )
 
 
@@ -73,7 +72,9 @@ def batch_ids(connection: Any, packed: PackedDataset) -> list[int] | None:
     if not binding("trainer").is_greenplum:
         return None
     count = mini_batches.block_count(packed)
-    segments = query(connection, "SELECT count(*) FROM gp_segment_configuration WHERE role = 'p' AND content >= 0")[0][0]
+    segments = query(connection, "SELECT count(*) FROM gp_segment_configuration WHERE role = 'p' AND content >= 0")[0][
+        0
+    ]
     candidates = 4 * count + 64 * segments
     query(connection, "CREATE TEMP TABLE placement (batch_id int) ON COMMIT DROP DISTRIBUTED BY (batch_id)")
     query(connection, "INSERT INTO placement SELECT generate_series(0, %s)", (candidates - 1,))
@@ -94,7 +95,5 @@ def dataset_input(data_hash: str) -> Any:
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    if not data_hash:
-        raise StepError("the data set has no hash")
     source = CodeDatasetSource({"table": in_schema("{schema}.dataset_batch"), "database": binding("trainer").where})
-    return MetaDataset(source, name=in_schema("{schema}").strip('"'), digest=data_hash[:32])
+    return MetaDataset(source, name=settings().model, digest=data_hash[:32])

@@ -1,5 +1,6 @@
 """What a person writes: `dataset.py` and `model.py`, loaded and checked."""
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -8,6 +9,7 @@ import os
 import sys
 import traceback
 import types
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,7 +110,9 @@ def build_architecture(shape: tuple[int, ...], classes: int) -> Architecture:
     if tuple(model.input_shape) != (None, *shape):
         raise StepError(f"{where} the model takes {model.input_shape[1:]} a row; the data set has {shape}")
     if tuple(model.output_shape) != (None, classes):
-        raise StepError(f"{where} the model returns {model.output_shape[1:]} a row; {classes} classes need ({classes},)")
+        raise StepError(
+            f"{where} the model returns {model.output_shape[1:]} a row; {classes} classes need ({classes},)"
+        )
     description = json.loads(model.to_json())
     for key in ("compile_config", "build_config"):
         description.pop(key, None)
@@ -152,9 +156,26 @@ def load_keras() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    import keras
-
+    with _silent_libraries():
+        import keras
     return keras
+
+
+@contextlib.contextmanager
+def _silent_libraries() -> Iterator[None]:
+    """Keep what C++ writes at start-up off the terminal: no setting silences it before TensorFlow is imported.
+
+    When the import fails, Python's own error still says why.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _call(module: str, function: str, *arguments: Any) -> Any:
@@ -178,7 +199,9 @@ def _import(module: str) -> types.ModuleType:
 
 def _told(error: BaseException, module: str) -> str:
     """Return the error with the line of the person's own file that it came from."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"{module}.py")]
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"{module}.py")
+    ]
     if isinstance(error, SyntaxError):
         lines = [error.lineno]
     place = f" ({module}.py, line {lines[-1]})" if lines else ""

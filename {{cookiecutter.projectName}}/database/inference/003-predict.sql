@@ -5,7 +5,9 @@
 -- by the functions below with the owner's rights, and those alone may read the weights.
 CREATE FUNCTION "${schema}".run_onnx(features bytea, row_count int, sha256 text)
 RETURNS real[] LANGUAGE plpython3u AS $python$
-session = GD.get(sha256)
+# One row is answered by the calling thread alone: waking a second one takes longer than it saves.
+threads = 1 if row_count == 1 else 0
+session = GD.get((sha256, threads))
 if session is None:
     import signal
 
@@ -17,6 +19,7 @@ if session is None:
     )
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     # A thread that waits must not burn the core of another session.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # ONNX Runtime's threads must not receive PostgreSQL's signals.
@@ -33,7 +36,7 @@ if session is None:
     # A session keeps few models: memory is worth more than the 0.2 s of opening one again.
     if len(GD) >= 8:
         GD.clear()
-    session = GD[sha256] = (np, onnx, images.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
+    session = GD[sha256, threads] = (np, onnx, images.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
 
 np, onnx, name, shape, dtype, row_bytes = session
 if features is None or row_count is None or row_count < 1 or len(features) != row_count * row_bytes:

@@ -12,8 +12,8 @@ CREATE TABLE "${schema}".dataset (
     classes text NOT NULL,
     split_rows text NOT NULL,
     training_statistics text NOT NULL,
-    uploaded_at timestamptz NOT NULL DEFAULT now(),
-    selected_at timestamptz NOT NULL DEFAULT now()
+    uploaded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    selected_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) ${replicated};
 ALTER TABLE "${schema}".dataset OWNER TO "${schema}_owner";
 GRANT SELECT, INSERT, UPDATE ON "${schema}".dataset TO "${schema}_trainer";

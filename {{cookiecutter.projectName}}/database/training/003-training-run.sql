@@ -9,7 +9,7 @@ CREATE TABLE "${schema}".model_architecture (
     classes int NOT NULL,
     weight_count int NOT NULL,
     git_commit text NOT NULL,
-    deployed_at timestamptz NOT NULL DEFAULT now()
+    deployed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) ${replicated};
 ALTER TABLE "${schema}".model_architecture OWNER TO "${schema}_owner";
 GRANT SELECT ON "${schema}".model_architecture TO "${schema}_trainer";
@@ -32,7 +32,7 @@ CREATE TABLE "${schema}".training_run (
     started_at timestamptz NOT NULL DEFAULT now(),
     heartbeat_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
-    selected_at timestamptz NOT NULL DEFAULT now()
+    selected_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) ${distributed_by_run_hash};
 ALTER TABLE "${schema}".training_run OWNER TO "${schema}_owner";
 GRANT SELECT, INSERT, UPDATE ON "${schema}".training_run TO "${schema}_trainer";

@@ -1,0 +1,88 @@
+# What people and .ci/run call; `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+# A link to the body, whose own name is full of braces.
+BODY := template
+DEMO := build/image-classifier
+# Tests and generated projects run make themselves: flags and variables of this run are not theirs.
+ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL
+# Without the word make in the recipe itself `make -n` only prints it.
+SUBMAKE := $(ALONE) $(MAKE)
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url $(if $(UPGRADE),--upgrade)
+
+# $(call need,COMMAND THAT SUCCEEDS WHEN IT IS THERE,DEBIAN PACKAGE)
+define need
+if ! $(1) >/dev/null 2>&1; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends $(2) >/dev/null; \
+	else \
+		echo '$(2) is missing: install it with "sudo apt-get install $(2)".' >&2; exit 1; \
+	fi; \
+fi
+endef
+
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: .venv
+.venv: .venv/installed ## the Python environment of this repository, from requirements.txt
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo '$(PYTHON) is missing or older than 3.11: name another with "make PYTHON=python3.12".' >&2; exit 1; }
+	@$(call need,$(PYTHON) -c 'import ensurepip',python3-venv)
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	@touch $@
+
+.PHONY: test-fast
+test-fast: .venv ## the tests that take less than a minute together
+	$(ALONE) $(BIN)/python -m pytest -m 'not slow'
+
+.PHONY: test
+test: lint ## every check and every test
+	$(ALONE) $(BIN)/python -m pytest
+
+.PHONY: lint
+lint: .venv ## style, types, YAML, shell and SQL
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .yamllint *.yaml
+	@$(call need,command -v shellcheck,shellcheck)
+	shellcheck .ci/run
+	@if [ -d $(BODY)/database ]; then cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint database; fi
+
+.PHONY: demo
+demo: .venv ## generate the default project into build/ and run its demo
+	mkdir -p build
+	$(BIN)/cookiecutter --no-input --default-config --overwrite-if-exists --output-dir build .
+	$(SUBMAKE) -C $(DEMO) demo
+
+.PHONY: down
+down: ## stop what the demo started
+	@if [ -f $(DEMO)/Makefile ]; then $(SUBMAKE) -C $(DEMO) down; fi
+
+.PHONY: bench
+bench: .venv ## measure against the limits and the alternatives
+	$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: .venv ## make the lock files anew (UPGRADE=1: with the newest versions)
+	$(BIN)/$(COMPILE) --extra dev --output-file requirements.txt pyproject.toml
+	cd $(BODY)/requirements && for role in *.in; do \
+		"$(CURDIR)/$(BIN)/"$(COMPILE) $$([ ! -f overrides.txt ] || echo --overrides overrides.txt) \
+			--output-file "$${role%.in}.txt" "$$role" || exit 1; \
+	done
+
+.PHONY: clean
+clean: down ## stop the demo and remove everything made here
+	rm -rf .venv build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The YAML engine of Application Accelerator: options and their validation."""

@@ -1,0 +1,109 @@
+"""Refuse invalid answers in a cookiecutter run before it writes anything.
+
+cookiecutter makes the project's folder before it runs hooks, so a hook comes too late: with the
+name `../evil` the folder would be there already. What comes first is rendering: each question's
+default, and the folder's name. This extension therefore
+
+* looks at the answers whenever cookiecutter is about to render something, and
+* takes the text of an answer as it is. cookiecutter would render it as a template: `{{ 7*7 }}`
+  would become the valid number 49, and Jinja may drop a line break at the end.
+
+cookiecutter prints the text of a FailedHookException alone, without a traceback, and exits with 1.
+
+Files are read anew for each environment, because `cruft update` checks out two versions of the
+template, one after the other, within one process.
+"""
+
+import json
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from cookiecutter.exceptions import FailedHookException
+from jinja2 import Environment
+from jinja2.ext import Extension
+from jinja2.runtime import Context
+
+from accelerator_engine.options import InvalidAnswer, check, read_options
+
+_TEMPLATE = Path(__file__).resolve().parents[1]
+_FOLDER = "{{cookiecutter.projectName}}"
+
+# cookiecutter and cruft add this one after the last question and before the first file.
+_COMPLETE = "_template"
+
+# What cookiecutter itself obeys, whether or not this template sets it.
+_OBEYED = ("_extensions", "_copy_without_render", "_jinja2_env_vars", "_new_lines")
+
+
+def _literal(text: str) -> str:
+    """Return the source of a template that renders as this text, whatever it holds."""
+    escaped = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    return f'{{{{ "{escaped}" }}}}'
+
+
+class CheckedContext(Context):
+    """The variables of one rendering, checked when they are put together."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        parent: dict[str, Any],
+        name: str | None,
+        blocks: dict[str, Any],
+        globals: MutableMapping[str, Any] | None = None,  # noqa: A002, Jinja passes it by this name
+    ) -> None:
+        """Raise FailedHookException when an answer given so far is not allowed."""
+        extension = environment.extensions[AnswersExtension.identifier]
+        answers = parent.get("cookiecutter")
+        if isinstance(extension, AnswersExtension) and isinstance(answers, Mapping):
+            extension.check(answers)
+        super().__init__(environment, parent, name, blocks, globals)
+
+
+class AnswersExtension(Extension):
+    """Check every answer against accelerator.yaml, and every setting against cookiecutter.json."""
+
+    def __init__(self, environment: Environment) -> None:
+        """Hook into the environment, which cookiecutter makes anew for questions, files and hooks."""
+        super().__init__(environment)
+        self._options = read_options(_TEMPLATE / "accelerator.yaml")
+        self._settings = json.loads((_TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
+        hooks = (_TEMPLATE / "hooks").glob("*.py")
+        self._placeholders = {_FOLDER, *(path.read_text(encoding="utf-8") for path in hooks)}
+        environment.context_class = CheckedContext
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """Return the source to compile: files and hooks as they are, answers as literal text.
+
+        Only a file's content comes with a name. The rest is the project's folder, hooks, file names
+        (this template has no placeholder in them) and answers. An answer can hold the very text of
+        the folder's name or a hook, but answers are rendered before they are complete.
+        """
+        if name is not None:
+            return source
+        literal = _literal(source)
+        if source in self._placeholders:
+            return f"{{% if '{_COMPLETE}' in cookiecutter %}}{source}{{% else %}}{literal}{{% endif %}}"
+        return literal
+
+    def check(self, answers: Mapping[str, object]) -> None:
+        """Check what has been answered so far; once generation begins, that has to be everything.
+
+        Raises FailedHookException, cookiecutter's own, with one sentence.
+        """
+        try:
+            check(self._options, answers, partial=_COMPLETE not in answers)
+        except InvalidAnswer as error:
+            raise FailedHookException(str(error)) from None
+        self._check_settings(answers)
+
+    def _check_settings(self, answers: Mapping[str, object]) -> None:
+        """Refuse a private value that is not the template's: some of them name files to remove."""
+        private = {name for name in self._settings if name.startswith("_")}
+        for name in sorted(private.union(_OBEYED) & answers.keys()):
+            if answers[name] != self._settings.get(name):
+                raise FailedHookException(
+                    f"{name} is a setting of this template, not a question, and cannot be given; "
+                    f"leave it out (a replay file of another version has to be made anew)."
+                )

@@ -1,0 +1,88 @@
+"""What the tests share: the template, and a place where whatever a run writes is seen."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from accelerator_engine.options import Option, read_options
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = "{{cookiecutter.projectName}}"
+
+
+@pytest.fixture(scope="session")
+def options() -> dict[str, Option]:
+    """The options of this repository's accelerator.yaml by name."""
+    return {option.name: option for option in read_options(ROOT / "accelerator.yaml")}
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A folder to generate into, with neighbours that nobody may touch and a home of its own."""
+
+    path: Path
+
+    @property
+    def output(self) -> Path:
+        """The folder that projects are generated into."""
+        return self.path / "neighbours" / "output"
+
+    @property
+    def home(self) -> Path:
+        """Where the tools keep their files."""
+        return self.path / "home"
+
+    def run(self, *command: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command of this environment in the output folder."""
+        program, *arguments = map(str, command)
+        return subprocess.run(
+            [Path(sys.executable).parent / program, *arguments],
+            cwd=self.output,
+            env=self._environment(),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        foreign = ("COOKIECUTTER", "GIT_", "PYTHON")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        return {**kept, "HOME": str(self.home), "COLUMNS": "200", "NO_COLOR": "1", "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def written(self) -> list[str]:
+        """What lies in the output folder and beside it, less what was there from the beginning."""
+        neighbours = self.output.parent
+        found = {str(path.relative_to(neighbours)) for path in neighbours.rglob("*")}
+        return sorted(found - {"output", "victim.txt"})
+
+    def untouched(self) -> bool:
+        """Whether nothing was written, and the neighbour is as it was."""
+        return not self.written() and (self.output.parent / "victim.txt").read_text() == "precious"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    """An empty output folder with a neighbour beside it."""
+    place = Sandbox(tmp_path)
+    place.output.mkdir(parents=True)
+    place.home.mkdir()
+    (place.output.parent / "victim.txt").write_text("precious")
+    return place
+
+
+@pytest.fixture
+def copied_template(tmp_path: Path) -> Path:
+    """A copy of the template that a test may change."""
+    copy = tmp_path / "copied-template"
+    ignored = shutil.ignore_patterns(
+        ".git", ".venv", "build", "__pycache__", ".*_cache", ".hypothesis", ".local"
+    )
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
+    return copy

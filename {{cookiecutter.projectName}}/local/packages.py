@@ -1,0 +1,179 @@
+"""Debian and Ubuntu packages: which are missing, and their installation."""
+
+import contextlib
+import functools
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+from local.errors import LocalError
+from local.state import say
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+OLDEST_JAVA = 17
+# While PostgreSQL is installed: no cluster of the system's own is to be created and started.
+NO_MAIN_CLUSTER = pathlib.Path("/etc/postgresql-common/createcluster.d/in-database-ml.conf")
+
+
+def installed_postgresql(root: pathlib.Path = pathlib.Path("/")) -> int | None:
+    """Return the newest version that is installed with PL/Python, None when there is none."""
+    return max((version for version in _servers(root) if has_plpython(version, root)), default=None)
+
+
+def has_plpython(version: int, root: pathlib.Path = pathlib.Path("/")) -> bool:
+    """Whether a PostgreSQL version's server and its PL/Python are installed."""
+    return (
+        version in _servers(root)
+        and (root / f"usr/lib/postgresql/{version}/lib/plpython3.so").exists()
+        and (root / f"usr/share/postgresql/{version}/extension/plpython3u.control").exists()
+    )
+
+
+def _servers(root: pathlib.Path) -> list[int]:
+    found = (root / "usr/lib/postgresql").glob("*/bin/postgres")
+    return [int(path.parts[-3]) for path in found if path.parts[-3].isdigit()]
+
+
+def programs(version: int) -> pathlib.Path:
+    """Return the folder of a PostgreSQL version's programs."""
+    return pathlib.Path(f"/usr/lib/postgresql/{version}/bin")
+
+
+@functools.cache
+def system_python() -> tuple[str, bool]:
+    """Return the system Python's version ("3.11") and whether it can make environments.
+
+    Raises LocalError when there is none, or one that the lock files are not made for.
+    """
+    question = (
+        "import sys, importlib.util as u;"
+        "print('%d.%d' % sys.version_info[:2], int(u.find_spec('ensurepip') is not None))"
+    )
+    command = [SYSTEM_PYTHON, "-I", "-S", "-c", question]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise LocalError(f"{SYSTEM_PYTHON}, which PL/Python links, does not run: {error}") from error
+    version, venv = done.stdout.split()
+    if tuple(map(int, version.split("."))) < (3, 11):
+        raise LocalError(f"{SYSTEM_PYTHON} is Python {version}; 3.11 or newer is needed: Debian 12, Ubuntu 24.04")
+    return version, venv == "1"
+
+
+def java_version() -> int:
+    """Return the major version of the Java that Liquibase would run with, 0 when there is none."""
+    home = os.environ.get("JAVA_HOME")
+    program = shutil.which(f"{home}/bin/java" if home else "java")
+    if not program:
+        return 0
+    release = pathlib.Path(os.path.realpath(program)).parent.parent / "release"
+    with contextlib.suppress(OSError):
+        # Reading is 100 ms quicker than asking.
+        return _major(release.read_text(encoding="utf-8", errors="replace"), r'JAVA_VERSION="(\d+)')
+    done = subprocess.run([program, "-version"], capture_output=True, text=True)
+    return _major(done.stderr + done.stdout, r'version "(\d+)')
+
+
+def _major(text: str, pattern: str) -> int:
+    found = re.search(pattern, text)
+    return int(found.group(1)) if found else 0
+
+
+def tools_missing(liquibase: bool) -> list[str]:
+    """Return the packages, PostgreSQL's aside, that are missing; npm only if Liquibase has to be fetched."""
+    wanted = {
+        "python3-venv": not system_python()[1],
+        "openssl": not shutil.which("openssl"),
+        "default-jre-headless": java_version() < OLDEST_JAVA,
+        "npm": not liquibase and not shutil.which("npm"),
+    }
+    return [name for name, missing in wanted.items() if missing]
+
+
+def postgresql_packages(
+    root: pathlib.Path = pathlib.Path("/"),
+    is_offered: Callable[[str], bool] | None = None,
+    default: Callable[[], int | None] | None = None,
+) -> list[str]:
+    """Return PostgreSQL's packages that are missing: PL/Python for a server that is there if it is offered,
+    else the distribution's own version. Raises LocalError when the package lists offer neither."""
+    if installed_postgresql(root):
+        return []
+    is_offered, default = is_offered or _is_offered, default or _default_version
+    for version in sorted(_servers(root), reverse=True):
+        if is_offered(f"postgresql-plpython3-{version}"):
+            return [f"postgresql-plpython3-{version}"]
+    found = default()
+    if not found:
+        raise LocalError(
+            "PostgreSQL with PL/Python is missing and apt's lists do not offer it: run `sudo apt-get update`"
+        )
+    return [f"postgresql-{found}", f"postgresql-plpython3-{found}"]
+
+
+def _is_offered(package: str) -> bool:
+    return re.search(r"Candidate: \d", _ask_apt("policy", package)) is not None
+
+
+def _default_version() -> int | None:
+    return _major(_ask_apt("depends", "postgresql"), r"Depends: postgresql-(\d+)") or None
+
+
+def _ask_apt(*question: str) -> str:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    return subprocess.run(["apt-cache", *question], env=environment, capture_output=True, text=True).stdout
+
+
+def install(databases: bool, liquibase: bool) -> None:
+    """Install what is missing; calls nothing when nothing is.
+
+    `databases`: PostgreSQL too; `liquibase`: Liquibase itself is there already. Raises LocalError when a
+    person who may install packages has to do it, or when apt fails.
+    """
+    tools, server = tools_missing(liquibase), databases and not installed_postgresql()
+    if not tools and not server:
+        return
+    if not shutil.which("apt-get"):
+        missing = [*tools, *(["PostgreSQL with PL/Python"] if server else [])]
+        raise LocalError(
+            f"missing on this machine: {', '.join(missing)}; only on Debian and Ubuntu are they installed "
+            "from here: install them by hand, or set SERVICE_BINDING_ROOT to use servers elsewhere"
+        )
+    if os.geteuid():
+        names = " ".join([*(postgresql_packages() if server else []), *tools])
+        raise LocalError(
+            f"packages are missing: run `sudo apt-get install -y --no-install-recommends {names}`, or "
+            "`sudo python3 -m local install --packages`, which starts no cluster of the system's own"
+        )
+    started = time.monotonic()
+    _apt("update", "-qq")
+    names = " ".join([*(postgresql_packages() if server else []), *tools])
+    say(f"installing packages: {names}")
+    with _no_main_cluster():
+        _apt("install", "-y", "-qq", "--no-install-recommends", *names.split())
+    say(f"packages installed in {time.monotonic() - started:.0f} s")
+
+
+def _apt(*command: str) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(
+        ["apt-get", *command], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode:
+        end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
+        raise LocalError(f"`apt-get {' '.join(command)}` failed; the end of its output:\n{end}")
+
+
+@contextlib.contextmanager
+def _no_main_cluster() -> Iterator[None]:
+    """Let PostgreSQL's packages create no cluster; the setting is taken away again afterwards."""
+    NO_MAIN_CLUSTER.parent.mkdir(parents=True, exist_ok=True)
+    NO_MAIN_CLUSTER.write_text("create_main_cluster = false\n", encoding="ascii")
+    try:
+        yield
+    finally:
+        NO_MAIN_CLUSTER.unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""The state folder: where the servers' data, logs, ports, passwords and bindings lie, and who may enter.
+
+state.json    ports and passwords (0600); written first, removed last
+authority/    the certificate authority (0700, never the server user's)
+bindings/     service bindings (0700)
+training/ inference/ mlflow/    one folder a server; below it only data/ and home/ are the server user's
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from local.errors import LocalError
+from local.processes import as_server_account, give_to_server_account, server_account
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+OURS = ("authority", "bindings", "training", "inference", "mlflow")
+
+
+def location() -> pathlib.Path:
+    """Return the state folder's path: $LOCAL_STATE, or the project's .local, or for root one below /var/lib.
+
+    Root's is elsewhere because the server user cannot enter a checkout below /root.
+    """
+    chosen = os.environ.get("LOCAL_STATE")
+    if chosen:
+        return pathlib.Path(os.path.realpath(chosen))
+    if os.geteuid():
+        return pathlib.Path(os.path.realpath(PROJECT / ".local"))
+    digest = hashlib.sha256(os.fsencode(PROJECT)).hexdigest()[:8]
+    return pathlib.Path("/var/lib/in-database-ml") / f"{PROJECT.name}-{digest}"
+
+
+class State:
+    """What is remembered between commands. Change it only while `locked`."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self._guard = threading.Lock()
+        self._kept: dict[str, Any] = {"servers": {}, "passwords": {}}
+
+    @property
+    def file(self) -> pathlib.Path:
+        """Where ports and passwords are kept."""
+        return self.folder / "state.json"
+
+    def load(self) -> bool:
+        """Read what was kept; False when there is nothing. Raises LocalError when it cannot be read."""
+        try:
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            self._kept = {"servers": dict(kept["servers"]), "passwords": dict(kept["passwords"])}
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LocalError(f"{self.file} cannot be read ({error}): run `make down`, then start again") from error
+        return True
+
+    def prepare(self) -> None:
+        """Create the folder if need be and check that the server user gets in. Raises LocalError."""
+        _make_parents(self.folder.parent)
+        self.folder.mkdir(mode=0o711, exist_ok=True)
+        if self.folder.stat().st_uid != os.geteuid():
+            raise LocalError(f"the state folder {self.folder} belongs to another user: set LOCAL_STATE to another")
+        self._refuse_foreign()
+        self.folder.chmod(0o711)
+        require_entry(self.folder, "set LOCAL_STATE to a folder that it can enter")
+        if not self.load():
+            self._save()
+
+    def _refuse_foreign(self) -> None:
+        strangers = [path.name for path in self._contents() if not _is_ours(path.name)]
+        if strangers or (not self.file.exists() and any(path.name in OURS for path in self._contents())):
+            raise LocalError(
+                f"the state folder {self.folder} holds files that are not this project's servers'"
+                f" ({', '.join(strangers[:3]) or 'no state.json'}): set LOCAL_STATE to an empty or new folder"
+            )
+
+    def _contents(self) -> list[pathlib.Path]:
+        return list(self.folder.iterdir()) if self.folder.is_dir() else []
+
+    def remove(self) -> None:
+        """Remove the folder; what lies in it and is not ours stays. Raises LocalError in that case."""
+        self._refuse_foreign()
+        for name in OURS:
+            _remove_tree(self.folder / name)
+        for path in self._contents():
+            path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            self.folder.rmdir()
+
+    def server(self, name: str) -> dict[str, Any]:
+        """Return what is kept about a server: its port and the environment it was started with."""
+        return dict(self._kept["servers"].get(name, {}))
+
+    def keep_server(self, name: str, **values: Any) -> None:
+        """Remember a server's port and environment."""
+        with self._guard:
+            self._kept["servers"][name] = values
+            self._save()
+
+    def password(self, name: str) -> str:
+        """Return a role's password, made when it is first asked for."""
+        with self._guard:
+            if name not in self._kept["passwords"]:
+                self._kept["passwords"][name] = secrets.token_urlsafe(24)
+                self._save()
+            return str(self._kept["passwords"][name])
+
+    def _save(self) -> None:
+        write(self.file, json.dumps(self._kept, indent=1))
+
+
+def write(path: pathlib.Path, text: str, mode: int = 0o600, server: bool = False) -> None:
+    """Write a file at once and whole, with its mode; with `server` it is the server user's."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with open(new, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        file.write(text)
+    new.chmod(mode)
+    if server:
+        give_to_server_account(new)
+    new.replace(path)
+
+
+def make_folder(path: pathlib.Path, mode: int, server: bool = False) -> None:
+    """Create a folder if need be and set its mode; with `server` it is the server user's."""
+    path.mkdir(mode=mode, exist_ok=True)
+    path.chmod(mode)
+    if server:
+        give_to_server_account(path)
+
+
+def require_entry(folder: pathlib.Path, remedy: str) -> None:
+    """Raise LocalError naming the first folder on the way that the server user cannot enter."""
+    if os.geteuid() or _can_enter(folder):
+        return
+    part = next(part for part in (*reversed(folder.parents), folder) if not _can_enter(part))
+    raise LocalError(f"the servers run as user {server_account().name}, which cannot enter {part}: {remedy}")
+
+
+def _can_enter(folder: pathlib.Path) -> bool:
+    return not subprocess.run(["/usr/bin/test", "-x", folder], cwd="/", **as_server_account()).returncode
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Let one command at a time work on a state folder; a second one waits. Raises LocalError."""
+    _make_parents(folder.parent)
+    path = folder.with_name(f"{folder.name}.lock" if folder.name.startswith(".") else f".{folder.name}.lock")
+    descriptor = lock(path, f"waiting for another command that works on {folder}")
+    try:
+        yield
+    finally:
+        if not folder.exists():
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def lock(path: pathlib.Path, notice: str) -> int:
+    """Return a descriptor that holds an exclusive lock on `path`; closing it gives the lock back.
+
+    `notice` is printed when somebody else has the lock. Raises LocalError when the file cannot be made.
+    """
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise LocalError(f"{path} cannot be written ({error.strerror}): make its folder yours") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(notice)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Whoever had the lock may have removed the file: then a new one has to be locked.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        os.close(descriptor)
+
+
+def say(line: str) -> None:
+    """Print a line of progress: to standard error, for standard output may be read by a program."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _make_parents(folder: pathlib.Path) -> None:
+    try:
+        missing = [part for part in (folder, *folder.parents) if not part.exists()]
+        for part in reversed(missing):
+            part.mkdir(mode=0o755, exist_ok=True)
+            part.chmod(0o755)
+    except OSError as error:
+        raise LocalError(
+            f"the folder {folder} cannot be made ({error.strerror}): set LOCAL_STATE to one you can write"
+        ) from error
+
+
+def _is_ours(name: str) -> bool:
+    return name in OURS or name in ("state.json", "state.json.new")
+
+
+def _remove_tree(folder: pathlib.Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)

@@ -1,0 +1,106 @@
+"""Splits belong to rows, seeds to their order, and what COPY is given is what was packed."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+
+from pipeline import mini_batches
+from pipeline.errors import StepError
+from pipeline.user_code import Dataset
+
+
+@pytest.fixture(name="data")
+def _data() -> Dataset:
+    random = np.random.default_rng(7)
+    features = random.integers(0, 256, (600, 4, 4, 1), np.uint8)
+    return Dataset(features, random.integers(0, 2, 600).astype("<i4"), ["a", "b"])
+
+
+def packed_bytes(data: Dataset, seed: int = 1) -> list[tuple]:
+    return list(mini_batches.blocks(mini_batches.pack(data, seed, 64)))
+
+
+def test_the_same_seed_and_data_give_the_same_bytes(data) -> None:
+    order = np.random.default_rng(1).permutation(600)
+    shuffled = Dataset(data.features[order], data.labels[order], data.classes)
+    assert packed_bytes(data) == packed_bytes(shuffled)
+
+
+def test_a_seed_moves_no_row_to_another_split(data) -> None:
+    first, second = mini_batches.pack(data, 1, 64), mini_batches.pack(data, 2, 64)
+    assert first.data_hash == second.data_hash
+    assert first.dataset != second.dataset
+    for split in mini_batches.SPLITS:
+        assert set(first.rows[split]) == set(second.rows[split])
+        assert first.rows[split].tolist() != second.rows[split].tolist()
+
+
+def test_new_rows_move_no_old_row(data) -> None:
+    old = mini_batches.split_rows(mini_batches.row_digests(data.features[:500]))
+    new = mini_batches.split_rows(mini_batches.row_digests(data.features))
+    for split in mini_batches.SPLITS:
+        assert old[split].tolist() == [row for row in new[split] if row < 500]
+
+
+def test_equal_rows_fall_together(data) -> None:
+    twice = np.concatenate([data.features, data.features])
+    for rows in mini_batches.split_rows(mini_batches.row_digests(twice)).values():
+        assert {row % 600 for row in rows if row < 600} == {row % 600 for row in rows if row >= 600}
+
+
+def test_shares_are_about_a_tenth() -> None:
+    features = np.arange(20_000, dtype="<i8").view(np.uint8).reshape(20_000, 8)
+    rows = mini_batches.split_rows(mini_batches.row_digests(features))
+    assert len(rows["holdout"]) / 20_000 == pytest.approx(0.1, abs=0.01)
+    assert len(rows["validation"]) / 20_000 == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_class_that_is_missing_in_a_split_is_named(data) -> None:
+    labels = np.zeros(600, "<i4")
+    labels[:2] = 1
+    with pytest.raises(StepError, match="has no row of class b"):
+        mini_batches.pack(Dataset(data.features, labels, data.classes), 1, 64)
+
+
+def test_a_label_changes_the_hash(data) -> None:
+    labels = data.labels.copy()
+    labels[0] = 1 - labels[0]
+    changed = Dataset(data.features, labels, data.classes)
+    assert mini_batches.pack(changed, 1, 64).data_hash != mini_batches.pack(data, 1, 64).data_hash
+
+
+def test_copy_is_given_what_was_packed(data) -> None:
+    packed = mini_batches.pack(data, 1, 64)
+    stream = io.BufferedReader(mini_batches.CopyStream(packed.dataset, mini_batches.blocks(packed)), 100)
+    assert stream.read(19) == b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    for block in mini_batches.blocks(packed):
+        assert struct.unpack(">h", stream.read(2)) == (6,)
+        fields = [stream.read(struct.unpack(">i", stream.read(4))[0]) for _ in range(6)]
+        assert fields == [
+            packed.dataset.encode(),
+            block.split.encode(),
+            struct.pack(">i", block.batch_id),
+            struct.pack(">i", block.row_count),
+            block.features,
+            block.labels,
+        ]
+    assert stream.read() == struct.pack(">h", -1)
+
+
+def test_batch_ids_go_round_the_segments() -> None:
+    segments = [hash_of(batch_id) % 3 for batch_id in range(200)]
+    chosen = mini_batches.balanced_batch_ids(31, segments)
+    assert len(set(chosen)) == 31
+    per_segment = [sum(segments[batch_id] == segment for batch_id in chosen) for segment in range(3)]
+    assert max(per_segment) - min(per_segment) <= 1
+
+
+def test_too_few_batch_ids_are_refused() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        mini_batches.balanced_batch_ids(10, [0, 0, 0, 1])
+
+
+def hash_of(number: int) -> int:
+    return number * 2654435761 % 2**32 >> 7

@@ -1,0 +1,150 @@
+"""The project's own pipeline on real servers: one epoch, deployed, asked. `make test` starts the servers."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import psycopg2
+import pytest
+
+from pipeline import mini_batches
+from pipeline.databases import connect, query
+from pipeline.settings import settings
+from pipeline.user_code import load_dataset
+
+pytestmark = pytest.mark.servers
+ASK = "SELECT {schema}.predict(%s, %s, %s)"
+
+
+def run_pipeline(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _deployed() -> None:
+    """Train for one epoch and let a person's decision, not the accuracy, promote the result."""
+    assert os.environ.get("SERVICE_BINDING_ROOT"), "no servers: run `make test`"
+    run_pipeline(
+        "deploy_training_code", "deploy_training_db", "upload_dataset", "train_model", "--epochs", "1", "evaluate_model",
+        "promote_model", "promote_model", "--version", "1", "--stage", settings().promotion_stage,
+    )  # fmt: skip
+    run_pipeline("deploy_inference_db")
+
+
+@pytest.fixture(name="app")
+def _app():
+    connection = connect("inference-app")
+    connection.autocommit = True
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(name="trainer")
+def _trainer():
+    connection = connect("trainer")
+    connection.autocommit = True
+    yield connection
+    connection.close()
+
+
+def served() -> tuple[str, str]:
+    return settings().model, settings().promotion_stage
+
+
+def test_the_same_again_changes_nothing() -> None:
+    told = run_pipeline("deploy_training_db", "upload_dataset", "train_model", "--epochs", "1", "promote_model")
+    assert "was there already" in told
+    assert "was trained before" in told
+    assert "version 1 " in told
+
+
+def test_one_row_and_a_batch_are_answered_alike(app) -> None:
+    rows = load_dataset().features[:5]
+    batch = query(app, "SELECT {schema}.predict_batch(%s, 5, %s, %s)", (rows.tobytes(), *served()))[0][0]
+    single = [query(app, ASK, (row.tobytes(), *served()))[0][0] for row in rows]
+    assert np.allclose(np.reshape(batch, (5, -1)), single, atol=1e-6)
+    assert np.sum(single, axis=1) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_prediction_is_logged_and_labelled(app) -> None:
+    data = load_dataset()
+    row = data.features[0].tobytes()
+    answer = query(app, "SELECT {schema}.run_inference_task(%s, %s, %s)", (row, *served()))[0][0]
+    assert answer["label"] == data.classes[int(np.argmax(answer["probabilities"]))]
+    with connect("inference-deployer") as deployer:
+        logged = query(
+            deployer, "SELECT label, version FROM {schema}.prediction_log WHERE prediction_id = %s",
+            (answer["prediction_id"],),
+        )  # fmt: skip
+    assert logged == [(answer["label"], answer["version"])]
+
+
+@pytest.mark.parametrize(
+    ("features", "stage", "told"),
+    [
+        (b"12", None, "2 bytes were given for 1 rows; the model takes"),
+        (None, None, "NULL were given for 1 rows"),
+        (b"12", "nowhere", 'holds the alias "nowhere"'),
+    ],
+)
+def test_a_wrong_question_is_answered_with_a_sentence(app, features, stage, told) -> None:
+    with pytest.raises(psycopg2.Error, match=told):
+        query(app, ASK, (features, settings().model, stage or settings().promotion_stage))
+
+
+@pytest.mark.parametrize("name", ["training-deployer", "inference-deployer"])
+def test_no_function_has_a_superusers_rights_or_is_for_everyone(name) -> None:
+    with connect(name) as deployer:
+        functions = query(
+            deployer,
+            "SELECT proname, rolsuper, "
+            "proacl IS NULL OR EXISTS (SELECT 1 FROM aclexplode(proacl) AS granted WHERE granted.grantee = 0) "
+            "FROM pg_proc JOIN pg_roles ON pg_roles.oid = proowner "
+            "WHERE pronamespace = %s::regnamespace",
+            (f'"{settings().schema}"',),
+        )
+    assert len(functions) >= 4
+    assert [row for row in functions if row[1] or row[2]] == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT onnx FROM {schema}.model_version",
+        "SELECT {schema}.run_onnx(''::bytea, 1, '')",
+        "SELECT * FROM {schema}.prediction_log",
+        "UPDATE {schema}.model_alias SET version = 1",
+        "CREATE TABLE {schema}.mine (id int)",
+        "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE plpython3u AS 'return 1'",
+    ],
+)
+def test_the_app_may_ask_and_nothing_else(app, statement) -> None:
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        query(app, statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM {schema}.dataset_batch",
+        "SELECT {schema}.model_transition(''::bytea, ''::bytea, ''::bytea, 1, ''::bytea, '')",
+        "DROP TABLE {schema}.training_run",
+        "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE plpython3u AS 'return 1'",
+    ],
+)
+def test_the_trainer_may_train_and_nothing_else(trainer, statement) -> None:
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        query(trainer, statement)
+
+
+def test_what_lies_in_the_database_is_what_was_packed(trainer) -> None:
+    packed = mini_batches.pack(load_dataset(), 1, 512)
+    stored = query(
+        trainer,
+        "SELECT split, sum(row_count)::int FROM {schema}.dataset_batch WHERE dataset = %s GROUP BY split",
+        (packed.dataset,),
+    )
+    assert dict(stored) == {split: len(rows) for split, rows in packed.rows.items()}

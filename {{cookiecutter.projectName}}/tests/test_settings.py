@@ -1,0 +1,139 @@
+"""The project's answers and steps are read once and refused with a sentence."""
+
+import pathlib
+
+import pytest
+
+from pipeline import databases, liquibase, settings
+from pipeline.__main__ import command_line
+from pipeline.errors import StepError
+
+STEPS = [
+    "deploy_training_code",
+    "deploy_training_db",
+    "upload_dataset",
+    "train_model",
+    "evaluate_model",
+    "promote_model",
+    "deploy_inference_db",
+]
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    settings.settings.cache_clear()
+    settings.steps.cache_clear()
+    databases.binding.cache_clear()
+
+
+@pytest.fixture(name="project")
+def _project(tmp_path, monkeypatch) -> pathlib.Path:
+    for name in ("project.yaml", "MLproject"):
+        (tmp_path / name).write_text((settings.ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    return tmp_path
+
+
+def replace(path: pathlib.Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_steps_and_commands_are_the_entry_points() -> None:
+    assert list(settings.steps()) == STEPS
+    assert list(command_line().commands) == [*STEPS, "all"]
+
+
+def test_the_command_of_an_entry_point_hands_on_all_its_parameters() -> None:
+    entry_points = settings._read_yaml("MLproject")["entry_points"]
+    for name, step in settings.steps().items():
+        told = " ".join(f"--{parameter} " + "{" + parameter + "}" for parameter in step.parameters)
+        assert " ".join(entry_points[name]["command"].split()) == f"python -m pipeline {name} {told}".strip()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("project.yaml", "minimumAccuracy: ", "minimumAccuracy: 7", "allowed is 0 to 1"),
+        ("project.yaml", "promotionStage: '", "promotionStage: 'x", "allowed is staging or production"),
+        ("project.yaml", "trainingDatabase: '", "trainingDatabase: 'x", "allowed is greenplum or postgresql"),
+        ("project.yaml", "owner: ", "ignored: ", "owner is None"),
+        ("project.yaml", "owner: ", "owner: [", "project.yaml is not valid YAML"),
+    ],
+)
+def test_a_wrong_answer_is_refused(project, file, old, new, told) -> None:
+    replace(project / file, old, new)
+    with pytest.raises(StepError, match=told):
+        settings.settings()
+
+
+def test_a_parameter_without_a_type_is_refused(project) -> None:
+    replace(project / "MLproject", "seed: {type: int, default: 1}", "seed: 1")
+    with pytest.raises(StepError, match=r"upload_dataset\.seed is 1; write it as"):
+        settings.steps()
+
+
+@pytest.fixture(name="bindings")
+def _bindings(tmp_path, monkeypatch) -> pathlib.Path:
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def write_binding(folder: pathlib.Path, **keys: str) -> None:
+    folder.mkdir()
+    given = {"host": "h", "port": "1", "database": "d", "username": "u", "password": "canary", **keys}
+    for key, value in given.items():
+        (folder / key).write_text(value, encoding="utf-8")
+
+
+def test_a_binding_is_found_by_its_folder(bindings) -> None:
+    write_binding(bindings / "trainer", type="postgresql", provider="local")
+    found = databases.binding("trainer")
+    assert found.where == "postgresql h:1/d"
+    assert "canary" not in repr(found)
+
+
+def test_a_binding_is_found_by_its_type(bindings) -> None:
+    write_binding(bindings / "anything", type="postgresql", **{"ca.crt": "certificate"})
+    found = databases.binding("inference-app")
+    assert pathlib.Path(found.ca_file).read_text(encoding="utf-8") == "certificate"
+
+
+def test_two_bindings_of_a_type_are_not_guessed(bindings) -> None:
+    write_binding(bindings / "one", type="postgresql")
+    write_binding(bindings / "two", type="postgresql")
+    with pytest.raises(StepError, match="holds no folder inference-app and 2 bindings of type postgresql"):
+        databases.binding("inference-app")
+
+
+def test_a_binding_of_another_type_is_refused(bindings) -> None:
+    write_binding(bindings / "inference-app", type="greenplum")
+    with pytest.raises(StepError, match="is of type 'greenplum'; allowed is postgresql"):
+        databases.binding("inference-app")
+
+
+def test_the_training_database_is_the_one_that_was_chosen(bindings) -> None:
+    other = {"greenplum": "postgresql", "postgresql": "greenplum"}[settings.settings().training_database]
+    write_binding(bindings / "trainer", type=other, provider="elsewhere")
+    with pytest.raises(StepError, match=f"is of type '{other}'"):
+        databases.binding("trainer")
+
+
+def test_a_missing_key_is_named(bindings) -> None:
+    write_binding(bindings / "trainer", type="postgresql", provider="local", password="")
+    with pytest.raises(StepError, match="lacks password"):
+        databases.binding("trainer")
+
+
+def test_without_bindings_a_person_is_told_what_to_do(monkeypatch) -> None:
+    monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
+    with pytest.raises(StepError, match="SERVICE_BINDING_ROOT is not set: `make pipeline`"):
+        databases.binding("trainer")
+
+
+def test_java_verifies_the_server_too(bindings) -> None:
+    write_binding(bindings / "trainer", type="postgresql", provider="local", **{"ca.crt": "certificate"})
+    address = liquibase._url(databases.binding("trainer"))
+    assert f"sslmode=verify-full&sslrootcert={bindings}/trainer/ca.crt" in address
+    assert "canary" not in address
