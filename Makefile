@@ -10,6 +10,8 @@ BODY := template
 DEMO := build/image-classifier
 # Tests and generated projects run make themselves: flags and variables of this run are not theirs.
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL
+# One cache, here: ruff would put another into the body, and cookiecutter would copy it.
+export RUFF_CACHE_DIR := $(CURDIR)/.ruff_cache
 # Without the word make in the recipe itself `make -n` only prints it.
 SUBMAKE := $(ALONE) $(MAKE)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -84,5 +86,5 @@ lock: .venv ## make the lock files anew (UPGRADE=1: with the newest versions)
 
 .PHONY: clean
 clean: down ## stop the demo and remove everything made here
-	rm -rf .venv build .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv build .hypothesis
+	find . -type d \( -name __pycache__ -o -name '.*_cache' \) -prune -exec rm -rf {} +

@@ -33,7 +33,11 @@ EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 def files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+    """Every file and link, less what tools that ran in the body left there (a clone has none of it)."""
+    for path in folder.rglob("*"):
+        left_over = any(part == "__pycache__" or part.endswith("_cache") for part in path.parts)
+        if not left_over and (path.is_symlink() or not path.is_dir()):
+            yield path
 
 
 def layout() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python3 -m local install|start|stop|status|run|path`, from the project's folder, with any Python 3.11+."""
+"""`python3 -m local install|start|stop|status|run|doctor|path`, from the project's folder, with any Python 3.11+."""
 
 import argparse
 import concurrent.futures
@@ -13,11 +13,14 @@ from typing import NoReturn
 from local import certificates, environments, packages
 from local.bindings import write_bindings
 from local.clusters import Cluster
+from local.doctor import report
 from local.errors import LocalError
 from local.mlflow_server import MlflowServer
 from local.processes import interrupted
 from local.servers import Server
 from local.state import State, location, locked, say
+
+SERVERS = ("training", "inference", "mlflow")
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,8 +60,11 @@ def _parser() -> Parser:
     commands.add_parser("status", help="show what runs, and where").set_defaults(run=_status)
     run = commands.add_parser("run", help="start what does not run, then run a command with its bindings")
     run.add_argument("--environment", default="pipeline", metavar="ROLE", help="whose Python comes first")
+    run.add_argument("--no-servers", action="store_true", help="only the environment: start and bind nothing")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
     run.set_defaults(run=_run)
+    doctor = commands.add_parser("doctor", help="show what is needed and what is missing; changes nothing")
+    doctor.set_defaults(run=_doctor)
     path = commands.add_parser("path", help="print where something is, or will be")
     path.add_argument("what", help="a role of requirements/ (pipeline, training-db, …), liquibase, cache, state")
     path.set_defaults(run=_path)
@@ -79,28 +85,29 @@ def _servers(state: State, to_start: bool) -> tuple[list[Cluster], MlflowServer]
 
 
 def _install(chosen: argparse.Namespace) -> None:
-    install(environments.ROLES, databases=True, only_packages=chosen.packages)
+    install(environments.ROLES, only_packages=chosen.packages)
     say("everything is installed" if not chosen.packages else "all packages are installed")
 
 
-def install(roles: Sequence[str], databases: bool, only_packages: bool = False) -> None:
+def install(roles: Sequence[str], databases: bool = True, liquibase: bool = True, only_packages: bool = False) -> None:
     """Make present what is missing. Raises LocalError."""
-    packages.install(databases, liquibase=environments.is_complete(environments.liquibase()))
+    fetch = liquibase and not environments.is_complete(environments.liquibase())
+    packages.install(databases, java=liquibase, npm=fetch)
     if only_packages:
         return
     if databases:
         environments.require_access()
-    environments.install(roles)
+    environments.install(roles, liquibase)
 
 
 def _start(chosen: argparse.Namespace) -> None:
-    state = start(("training", "inference", "mlflow"), environments.ROLES)
+    state = start(SERVERS, environments.ROLES)
     say(f"bindings   {state.folder / 'bindings'}")
 
 
 def start(names: Sequence[str], roles: Sequence[str]) -> State:
     """Start the named servers side by side where they do not run; return their state. Raises LocalError."""
-    install(roles, databases=True)
+    install(roles)
     state = State(location())
     with locked(state.folder):
         state.prepare()
@@ -160,7 +167,17 @@ def _run(chosen: argparse.Namespace) -> None:
     command = chosen.command[1:] if chosen.command[:1] == ["--"] else chosen.command
     if not command:
         raise LocalError("run what? give a command: `python3 -m local run -- python -m pipeline --help`")
-    environment = run_environment(chosen.environment)
+    if chosen.no_servers:
+        install([chosen.environment], databases=False, liquibase=False)
+        environment = dict(os.environ)
+    else:
+        environment = bound_environment(chosen.environment)
+    _activate(environment, environments.environment(chosen.environment))
+    execute(command, environment)
+
+
+def execute(command: list[str], environment: dict[str, str]) -> NoReturn:
+    """Become the command. Raises LocalError when there is no such program."""
     program = shutil.which(command[0], path=environment["PATH"])
     if not program:
         raise LocalError(f"there is no command {command[0]}, neither on PATH nor in the environment")
@@ -168,8 +185,8 @@ def _run(chosen: argparse.Namespace) -> None:
     os.execve(program, command, environment)
 
 
-def run_environment(role: str) -> dict[str, str]:
-    """Start what is needed and return the environment for a command; what a person has set wins.
+def bound_environment(role: str) -> dict[str, str]:
+    """Start what is needed and return the caller's variables with the bindings'; what a person has set wins.
 
     With SERVICE_BINDING_ROOT set nothing local is started, with MLFLOW_TRACKING_URI set no MLflow server.
     Raises LocalError.
@@ -177,15 +194,14 @@ def run_environment(role: str) -> dict[str, str]:
     environment = dict(os.environ)
     if environment.get("SERVICE_BINDING_ROOT"):
         install([role], databases=False)
-    else:
-        own = bool(environment.get("MLFLOW_TRACKING_URI"))
-        names = ("training", "inference") if own else ("training", "inference", "mlflow")
-        state = start(names, list(dict.fromkeys([*environments.ROLES, role])))
-        environment["SERVICE_BINDING_ROOT"] = str(state.folder / "bindings")
-        if not own:
-            environment["MLFLOW_TRACKING_URI"] = MlflowServer("mlflow", state, None).address
-        _bypass_proxies(environment)
-    _activate(environment, environments.environment(role))
+        return environment
+    own = bool(environment.get("MLFLOW_TRACKING_URI"))
+    names = SERVERS[:2] if own else SERVERS
+    state = start(names, list(dict.fromkeys([*environments.ROLES, role])))
+    environment["SERVICE_BINDING_ROOT"] = str(state.folder / "bindings")
+    if not own:
+        environment["MLFLOW_TRACKING_URI"] = MlflowServer("mlflow", state, None).address
+    _bypass_proxies(environment)
     return environment
 
 
@@ -205,10 +221,29 @@ def _bypass_proxies(environment: dict[str, str]) -> None:
             environment[name] = ",".join([*hosts, "localhost", "127.0.0.1"])
 
 
+def _doctor(chosen: argparse.Namespace) -> int:
+    print("on this machine:")
+    missing = report()
+    print(f"{missing} missing" if missing else "nothing is missing", flush=True)
+    bound = os.environ.get("SERVICE_BINDING_ROOT")
+    state = State(location())
+    clusters, _ = _servers(state, to_start=False)
+    if not missing and (bound or (state.load() and all(server.is_running() for server in clusters))):
+        # What the databases need is asked there.
+        role = "pipeline"
+        environment = bound_environment(role)
+        _activate(environment, environments.environment(role))
+        execute(["python", "-m", "pipeline.doctor"], environment)
+    return 1 if missing else 0
+
+
 def _path(chosen: argparse.Namespace) -> None:
-    places = {"liquibase": environments.liquibase, "cache": environments.cache, "state": location}
-    if chosen.what in places:
-        print(places[chosen.what]())
+    if chosen.what == "liquibase":
+        print(environments.liquibase())
+    elif chosen.what == "cache":
+        print(environments.cache())
+    elif chosen.what == "state":
+        print(location())
     else:
         print(environments.environment(chosen.what))
 

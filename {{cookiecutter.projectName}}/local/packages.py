@@ -83,15 +83,24 @@ def _major(text: str, pattern: str) -> int:
     return int(found.group(1)) if found else 0
 
 
-def tools_missing(liquibase: bool) -> list[str]:
-    """Return the packages, PostgreSQL's aside, that are missing; npm only if Liquibase has to be fetched."""
-    wanted = {
+def tools_missing(databases: bool, java: bool, npm: bool) -> list[str]:
+    """Return the packages that are missing for what is wanted, PostgreSQL's aside.
+
+    Raises LocalError when JAVA_HOME leads to no fitting Java: no package mends that.
+    """
+    java_missing = java and java_version() < OLDEST_JAVA
+    if java_missing and os.environ.get("JAVA_HOME"):
+        raise LocalError(
+            f"JAVA_HOME is {os.environ['JAVA_HOME']}, where there is no Java {OLDEST_JAVA} or newer: "
+            "point it at one, or unset it"
+        )
+    missing = {
         "python3-venv": not system_python()[1],
-        "openssl": not shutil.which("openssl"),
-        "default-jre-headless": java_version() < OLDEST_JAVA,
-        "npm": not liquibase and not shutil.which("npm"),
+        "openssl": databases and not shutil.which("openssl"),
+        "default-jre-headless": java_missing,
+        "npm": npm and not shutil.which("npm"),
     }
-    return [name for name, missing in wanted.items() if missing]
+    return [name for name in missing if missing[name]]
 
 
 def postgresql_packages(
@@ -128,13 +137,12 @@ def _ask_apt(*question: str) -> str:
     return subprocess.run(["apt-cache", *question], env=environment, capture_output=True, text=True).stdout
 
 
-def install(databases: bool, liquibase: bool) -> None:
-    """Install what is missing; calls nothing when nothing is.
+def install(databases: bool, java: bool, npm: bool) -> None:
+    """Install what is missing for what is wanted; calls nothing when nothing is.
 
-    `databases`: PostgreSQL too; `liquibase`: Liquibase itself is there already. Raises LocalError when a
-    person who may install packages has to do it, or when apt fails.
+    Raises LocalError when a person who may install packages has to do it, or when apt fails.
     """
-    tools, server = tools_missing(liquibase), databases and not installed_postgresql()
+    tools, server = tools_missing(databases, java, npm), databases and not installed_postgresql()
     if not tools and not server:
         return
     if not shutil.which("apt-get"):
@@ -149,12 +157,20 @@ def install(databases: bool, liquibase: bool) -> None:
             f"packages are missing: run `sudo apt-get install -y --no-install-recommends {names}`, or "
             "`sudo python3 -m local install --packages`, which starts no cluster of the system's own"
         )
+    _install_as_root(tools, server)
+    left = tools_missing(databases, java, npm)
+    if left or (databases and not installed_postgresql()):
+        raise LocalError(f"this distribution's packages are too old: {', '.join(left) or 'PostgreSQL'}")
+
+
+def _install_as_root(tools: list[str], server: bool) -> None:
     started = time.monotonic()
+    say("installing packages: apt-get update")
     _apt("update", "-qq")
-    names = " ".join([*(postgresql_packages() if server else []), *tools])
-    say(f"installing packages: {names}")
+    names = [*(postgresql_packages() if server else []), *tools]
+    say(f"installing packages: {' '.join(names)}")
     with _no_main_cluster():
-        _apt("install", "-y", "-qq", "--no-install-recommends", *names.split())
+        _apt("install", "-y", "-qq", "--no-install-recommends", *names)
     say(f"packages installed in {time.monotonic() - started:.0f} s")
 
 

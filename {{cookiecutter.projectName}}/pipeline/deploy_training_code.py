@@ -1,14 +1,21 @@
 """Step deploy_training_code: ends the run here when model.py or the training database's Python is broken."""
 
+import concurrent.futures
+
 from pipeline import doctor
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
-from pipeline.user_code import build_architecture, load_dataset
+from pipeline.user_code import build_architecture, load_dataset, load_keras
 
 
 def run() -> str:
     """Check the training database's Python, build the model, log its architecture. Raises StepError."""
-    doctor.require(doctor.training_database, doctor.mlflow_server, doctor.training_packages)
+    doctor.require(doctor.training_database, doctor.mlflow_server)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # TensorFlow takes seconds to import, there and here: at the same time.
+        packages = pool.submit(doctor.require, doctor.training_packages)
+        load_keras()
+        packages.result()
     data = load_dataset()
     architecture = build_architecture(data.shape, len(data.classes))
     with step_run("deploy_training_code", architecture_hash=architecture.hash):

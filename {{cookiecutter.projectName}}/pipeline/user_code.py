@@ -26,6 +26,19 @@ KERAS_MODULES = {
     "keras.optimizers",
     "keras.optimizers.schedules",
     "keras.dtype_policies",
+    "keras.src.models.functional",
+    "keras.src.ops.numpy",
+}
+# These run code of their own or read files of the server.
+REFUSED_CLASSES = {
+    "Lambda",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+    "JaxLayer",
+    "FlaxLayer",
+    "StringLookup",
+    "IntegerLookup",
+    "TextVectorization",
 }
 
 
@@ -136,9 +149,9 @@ def refuse_foreign_objects(node: Any, where: str) -> None:
     """Refuse what the database would refuse: it builds nothing but what Keras itself provides."""
     if isinstance(node, dict):
         name = node.get("class_name")
-        if name is not None and (
+        if name not in (None, "__keras_tensor__") and (
             node.get("module") not in KERAS_MODULES
-            or name == "Lambda"
+            or name in REFUSED_CLASSES
             or node.get("registered_name") not in (None, name)
         ):
             raise StepError(

@@ -18,7 +18,8 @@ ASK = "SELECT {schema}.predict(%s, %s, %s)"
 
 
 def run_pipeline(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, timeout=1800)
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -1,5 +1,9 @@
 """dataset.py and model.py keep the contract, and whoever breaks it is told how in one sentence."""
 
+import ast
+import importlib
+import re
+
 import numpy as np
 import pytest
 
@@ -22,6 +26,25 @@ def test_the_model_fits_the_data_set_and_is_the_same_each_time() -> None:
     second = user_code.build_architecture(data.shape, len(data.classes))
     assert first.weight_count > 0
     assert first.hash == second.hash
+
+
+def test_the_database_refuses_the_same_names() -> None:
+    sql = (user_code.ROOT / "database" / "training" / "004-fit-and-evaluate.sql").read_text(encoding="utf-8")
+    for name in ("KERAS_MODULES", "REFUSED_CLASSES"):
+        declared = ast.literal_eval(re.search(f"^{name} = " + r"([{].*?^[}])", sql, re.MULTILINE | re.DOTALL)[1])
+        assert declared == getattr(user_code, name)
+
+
+def test_a_model_with_branches_is_accepted(monkeypatch) -> None:
+    def build_model(shape: tuple[int, ...], classes: int):
+        layers = user_code.load_keras().layers
+        images = layers.Input(shape)
+        left = layers.Flatten()(images)
+        out = layers.Dense(classes, activation="softmax")(left + layers.LeakyReLU()(left))
+        return user_code.load_keras().Model(images, out)
+
+    monkeypatch.setattr(importlib.import_module("model"), "build_model", build_model)
+    assert user_code.build_architecture((2, 2, 1), 3).weight_count == 15
 
 
 def test_the_optimizer_takes_the_learning_rate() -> None:
@@ -62,6 +85,8 @@ def test_wrong_data_is_refused_with_a_sentence(features, labels, classes, told) 
         ({"config": {"layers": [{"module": "builtins", "class_name": "function", "config": "eval"}]}}, "builtins"),
         ({"module": "keras.layers", "class_name": "Dense", "registered_name": "mine>Dense"}, "keras.layers.Dense"),
         ({"module": None, "class_name": "__lambda__", "config": {}}, "__lambda__"),
+        ({"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/"}}, "TFSMLayer"),
+        ({"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": "/"}}, "StringLookup"),
     ],
 )
 def test_what_keras_does_not_provide_is_refused(node, told) -> None:

@@ -26,21 +26,27 @@ HEADER = "<8s16sqdq"
 KERAS_MODULES = {
     "keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints",
     "keras.optimizers", "keras.optimizers.schedules", "keras.dtype_policies",
+    "keras.src.models.functional", "keras.src.ops.numpy",
+}
+# These run code of their own or read files of the server.
+REFUSED_CLASSES = {
+    "Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer",
+    "StringLookup", "IntegerLookup", "TextVectorization",
 }
 
 
 def refuse_foreign_objects(node):
     """Only classes that Keras itself provides may be built: nothing is imported by a caller's name."""
     if isinstance(node, dict):
-        if "class_name" in node:
-            registered = node.get("registered_name")
+        name = node.get("class_name")
+        if name is not None and name != "__keras_tensor__":
             if (
                 node.get("module") not in KERAS_MODULES
-                or node["class_name"] == "Lambda"
-                or registered not in (None, node["class_name"])
+                or name in REFUSED_CLASSES
+                or node.get("registered_name") not in (None, name)
             ):
                 raise ValueError(
-                    f"the architecture names {node.get('module')}.{node['class_name']}; "
+                    f"the architecture names {node.get('module')}.{name}; "
                     "only layers, initializers and optimizers of Keras itself can be trained in the database"
                 )
         node = list(node.values())

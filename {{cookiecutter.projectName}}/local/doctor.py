@@ -1,0 +1,61 @@
+"""What a machine needs for the local servers, whether it is there, and the command that mends it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from local import environments, packages
+from local.errors import LocalError
+
+# What the environments take when none of them has been built: TensorFlow twice, MLflow, Liquibase.
+GIB_TO_BUILD = 5
+MEND = "run `make install`"
+
+
+def report() -> int:
+    """Print one line a part; return how many are missing."""
+    missing = 0
+    for what, is_there, mend in _parts():
+        print(f"  {'ok     ' if is_there else 'MISSING'} {what}{'' if is_there else f': {mend}'}")
+        missing += not is_there
+    return missing
+
+
+def _parts() -> Iterator[tuple[str, bool, str]]:
+    yield from _packages()
+    unbuilt = []
+    for role in environments.ROLES:
+        folder = environments.environment(role)
+        unbuilt += [] if environments.is_complete(folder) else [role]
+        yield f"Python environment {role} ({folder})", environments.is_complete(folder), MEND
+    liquibase = environments.liquibase()
+    yield f"Liquibase {environments.LIQUIBASE_VERSION} ({liquibase})", environments.is_complete(liquibase), MEND
+    if unbuilt:
+        yield _disk()
+
+
+def _packages() -> Iterator[tuple[str, bool, str]]:
+    version = packages.installed_postgresql()
+    server = not os.environ.get("SERVICE_BINDING_ROOT")
+    if server:
+        yield f"PostgreSQL with PL/Python {version or ''}".rstrip(), bool(version), MEND
+    try:
+        npm = not environments.is_complete(environments.liquibase())
+        missing = packages.tools_missing(server, java=True, npm=npm)
+    except LocalError as error:
+        yield "Java", False, str(error)
+        missing = packages.tools_missing(server, java=False, npm=npm)
+    names = {"python3-venv": "Python's venv", "default-jre-headless": f"Java {packages.OLDEST_JAVA} or newer"}
+    for package in missing:
+        yield names.get(package, package), False, MEND
+    if not missing:
+        yield "Python's venv, Java, openssl", True, ""
+
+
+def _disk() -> tuple[str, bool, str]:
+    folder = environments.cache()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
+    mend = f"{GIB_TO_BUILD} GiB are needed: make room, or set IN_DATABASE_ML_CACHE to a larger disk"
+    return f"room for the environments in {folder}: {free:.0f} GiB free", free >= GIB_TO_BUILD, mend
