@@ -127,9 +127,7 @@ def check(options: Iterable[Option], answers: Mapping[str, object], *, partial: 
 def _check_answer(option: Option, answer: object) -> None:
     if not isinstance(answer, str):
         kind = type(answer).__name__
-        raise InvalidAnswer(
-            f"{option.name} cannot be {_shown(answer)} ({kind}, not text); {_allowed(option)}."
-        )
+        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} ({kind}, not text); {_allowed(option)}.")
     chosen = not option.choices or answer in option.values
     # `search`, not `fullmatch`: the engine of Application Accelerator looks for the pattern
     # anywhere, so a manifest says itself where it is anchored.

@@ -81,8 +81,6 @@ def sandbox(tmp_path: Path) -> Sandbox:
 def copied_template(tmp_path: Path) -> Path:
     """A copy of the template that a test may change."""
     copy = tmp_path / "copied-template"
-    ignored = shutil.ignore_patterns(
-        ".git", ".venv", "build", "__pycache__", ".*_cache", ".hypothesis", ".local"
-    )
+    ignored = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_cache", ".hypothesis", ".local")
     shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
     return copy

@@ -66,16 +66,12 @@ def refused_bake(cookies: Cookies, **answers: object) -> str:
 
 
 def the_sentence(name: str, answer: str, option: Option) -> str:
-    start = f"{name} cannot be {answer[:60]!r}" + (
-        f"… ({len(answer)} characters)" if len(answer) > 60 else ""
-    )
+    start = f"{name} cannot be {answer[:60]!r}" + (f"… ({len(answer)} characters)" if len(answer) > 60 else "")
     description = option.description
     return f"{start}; allowed is {description[0].lower()}{description[1:]}, for example {option.default}."
 
 
-def cookiecutter(
-    sandbox: Sandbox, *arguments: str | Path, stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
+def cookiecutter(sandbox: Sandbox, *arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return sandbox.run("cookiecutter", ROOT, *arguments, stdin=stdin)
 
 
@@ -83,9 +79,7 @@ def cookiecutter(
 
 
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
-def test_the_body_is_generated_as_the_layout_says(
-    cookies: Cookies, options: dict[str, Option], dataset: str
-) -> None:
+def test_the_body_is_generated_as_the_layout_says(cookies: Cookies, options: dict[str, Option], dataset: str) -> None:
     result = cookies.bake(extra_context={"dataset": dataset})
     assert result.exception is None
     project = result.project_path
@@ -158,18 +152,12 @@ def test_questions_can_be_answered(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("name", [*HOSTILE_NAMES, "abc\0", "\ud800"])
 def test_a_hostile_name_is_refused(cookies: Cookies, options: dict[str, Option], name: str) -> None:
-    assert refused_bake(cookies, projectName=name) == the_sentence(
-        "projectName", name, options["projectName"]
-    )
+    assert refused_bake(cookies, projectName=name) == the_sentence("projectName", name, options["projectName"])
 
 
 @pytest.mark.parametrize("option", ["owner", "description", "epochs", "minimumAccuracy"])
-@pytest.mark.parametrize(
-    "code", ["{{ 7*7 }}", "{{cookiecutter.projectName}}", "{% raw %}5{% endraw %}", "{{", "5\n"]
-)
-def test_an_answer_is_never_a_template(
-    cookies: Cookies, options: dict[str, Option], option: str, code: str
-) -> None:
+@pytest.mark.parametrize("code", ["{{ 7*7 }}", "{{cookiecutter.projectName}}", "{% raw %}5{% endraw %}", "{{", "5\n"])
+def test_an_answer_is_never_a_template(cookies: Cookies, options: dict[str, Option], option: str, code: str) -> None:
     """Rendered, most of them would be valid: 49, image-classifier, 5."""
     assert refused_bake(cookies, **{option: code}) == the_sentence(option, code, options[option])
 
@@ -183,24 +171,18 @@ def test_an_answer_that_is_the_text_of_a_hook_is_refused(cookies: Cookies, hook:
 @pytest.mark.parametrize("answer", [None, True, {"a": "b"}, {}])
 def test_an_answer_that_is_not_text_is_refused(cookies: Cookies, answer: object) -> None:
     kind = type(answer).__name__.replace("dict", "(dict|OrderedDict)")
-    assert re.match(
-        rf"projectName cannot be .* \({kind}, not text\); ", refused_bake(cookies, projectName=answer)
-    )
+    assert re.match(rf"projectName cannot be .* \({kind}, not text\); ", refused_bake(cookies, projectName=answer))
 
 
 @pytest.mark.parametrize("answer", HOSTILE_NAMES)
-def test_the_command_line_prints_one_sentence(
-    sandbox: Sandbox, options: dict[str, Option], answer: str
-) -> None:
+def test_the_command_line_prints_one_sentence(sandbox: Sandbox, options: dict[str, Option], answer: str) -> None:
     done = cookiecutter(sandbox, "--no-input", f"projectName={answer}")
     assert done.stdout == the_sentence("projectName", answer, options["projectName"]) + "\n"
     assert (done.returncode, done.stderr) == (1, "")
     assert sandbox.untouched()
 
 
-def test_a_value_that_claims_to_be_checked_changes_nothing(
-    sandbox: Sandbox, options: dict[str, Option]
-) -> None:
+def test_a_value_that_claims_to_be_checked_changes_nothing(sandbox: Sandbox, options: dict[str, Option]) -> None:
     done = cookiecutter(sandbox, "--no-input", "__checked=x", "__prompts__=x", "projectName=../evil")
     assert done.stdout == the_sentence("projectName", "../evil", options["projectName"]) + "\n"
     assert done.returncode == 1
@@ -296,9 +278,7 @@ def test_a_replay_file_generates_the_same(sandbox: Sandbox) -> None:
     ("name", "answer"),
     [("projectName", "../evil"), ("dataset", "table"), ("dataset", "digits\n"), ("epochs", "{{ 7*7 }}")],
 )
-def test_a_tampered_answer_is_refused(
-    sandbox: Sandbox, options: dict[str, Option], name: str, answer: str
-) -> None:
+def test_a_tampered_answer_is_refused(sandbox: Sandbox, options: dict[str, Option], name: str, answer: str) -> None:
     done = replay(sandbox, **{name: answer})
     assert done.stdout == the_sentence(name, answer, options[name]) + "\n"
     assert (done.returncode, done.stderr) == (1, "")
@@ -353,9 +333,7 @@ def commit(repository: Path, *before: str) -> None:
     subprocess.run(["git", *author, "commit", "--quiet", "--message", "x"], cwd=repository, check=True)
 
 
-def cruft_create(
-    sandbox: Sandbox, repository: Path, answers: dict[str, object]
-) -> subprocess.CompletedProcess[str]:
+def cruft_create(sandbox: Sandbox, repository: Path, answers: dict[str, object]) -> subprocess.CompletedProcess[str]:
     return sandbox.run("cruft", "create", repository, "--no-input", "--extra-context", json.dumps(answers))
 
 
@@ -385,9 +363,7 @@ def change_template(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "{{ 'abc' }}", "abc\n"])
-def test_cruft_is_refused_too(
-    sandbox: Sandbox, repository: Path, options: dict[str, Option], name: str
-) -> None:
+def test_cruft_is_refused_too(sandbox: Sandbox, repository: Path, options: dict[str, Option], name: str) -> None:
     done = cruft_create(sandbox, repository, {"projectName": name})
     assert done.returncode == 1
     # cruft draws a box around the sentence, and breaks its lines to fit.
@@ -432,9 +408,7 @@ def test_the_hook_drops_and_renames(project: Path) -> None:
     assert (project / "b").read_text() == "c"
 
 
-@pytest.mark.parametrize(
-    "path", ["../victim", "part/../../victim", "link/victim", "link", ".", "", "..", "{absolute}"]
-)
+@pytest.mark.parametrize("path", ["../victim", "part/../../victim", "link/victim", "link", ".", "", "..", "{absolute}"])
 @pytest.mark.parametrize("role", ["drop", "rename"])
 def test_the_hook_never_leaves_the_project(project: Path, path: str, role: str) -> None:
     path = path.format(absolute=project.parent / "victim")
@@ -448,9 +422,7 @@ def test_the_hook_never_leaves_the_project(project: Path, path: str, role: str) 
     assert (project / "b").read_text() == "b"
 
 
-@pytest.mark.parametrize(
-    "text", ['"""', "'''", "\\", '\\"""', '"', "\n", "\u2028", "\0", "\U0001f600", '""")\n1/0']
-)
+@pytest.mark.parametrize("text", ['"""', "'''", "\\", '\\"""', '"', "\n", "\u2028", "\0", "\U0001f600", '""")\n1/0'])
 def test_the_hook_reads_any_text_as_data(project: Path, text: str) -> None:
     rules = {"b": {"when": {text: text}}, "c": {"when": {text: text + "x"}}}
     done = run_hook(project, {text: text, "_layout": rules})
@@ -506,9 +478,7 @@ def test_cookiecutter_alone_generates(bare_cookiecutter: Path, sandbox: Sandbox)
 
 
 @pytest.mark.slow
-def test_cookiecutter_alone_refuses(
-    bare_cookiecutter: Path, sandbox: Sandbox, options: dict[str, Option]
-) -> None:
+def test_cookiecutter_alone_refuses(bare_cookiecutter: Path, sandbox: Sandbox, options: dict[str, Option]) -> None:
     done = sandbox.run(bare_cookiecutter, ROOT, "--no-input", "projectName=../evil")
     assert done.stdout == the_sentence("projectName", "../evil", options["projectName"]) + "\n"
     assert (done.returncode, done.stderr) == (1, "")

@@ -63,7 +63,7 @@ GOOD = {
 
 BAD = {
     "projectName": [
-        "../evil", "a b", "1abc", "pg-x", "gp-x", "A", "aBc", "ab", "a", "-ab", "ab-", "a_b", "a.b", "a/b",
+        "../evil", "a b", "1abc", "pg-x", "gp-x", "information-schema", "A", "aBc", "ab", "a", "-ab", "ab-", "a_b", "a.b", "a/b",
         "/abc", "x" * 41, "'abc'", '"abc"', "{abc}", "{{ 'abc' }}", "abc\n", "\nabc", "abc\r", "abc\u2028",
         "äbc", "ａｂｃ", "abc\0", "..", "~", "ab\\c", "$(id)", "abc;id",
     ],
@@ -106,9 +106,7 @@ def test_a_good_answer_is_accepted(options: dict[str, Option], name: str, answer
 
 
 @pytest.mark.parametrize(("name", "answer"), pairs(BAD) + pairs(dict.fromkeys(ORDER, NEVER)))
-def test_a_bad_answer_is_refused_with_one_sentence(
-    options: dict[str, Option], name: str, answer: str
-) -> None:
+def test_a_bad_answer_is_refused_with_one_sentence(options: dict[str, Option], name: str, answer: str) -> None:
     option = options[name]
     sentence = refusal(option, answer)
     assert sentence.startswith(f"{name} cannot be {answer[:60]!r}")
@@ -137,7 +135,7 @@ def test_the_sentence_as_people_read_it(options: dict[str, Option]) -> None:
     assert refusal(options["projectName"], "../evil") == (
         "projectName cannot be '../evil'; allowed is a name for folder, schema and model of 3 to 40 "
         "lower-case letters, digits and hyphens, which starts with a letter, ends with a letter or digit "
-        "and does not start with pg- or gp-, for example image-classifier."
+        "and does not start with pg- or gp-, nor is it information-schema, for example image-classifier."
     )
 
 
@@ -205,9 +203,7 @@ def test_cookiecutter_asks_the_same(options: dict[str, Option]) -> None:
     assert list(context["__prompts__"]) == ORDER
     for option in options.values():
         texts = {choice.value: choice.text for choice in option.choices}
-        assert context["__prompts__"][option.name] == (
-            {"__prompt__": option.label, **texts} if texts else option.label
-        )
+        assert context["__prompts__"][option.name] == ({"__prompt__": option.label, **texts} if texts else option.label)
 
 
 BROKEN = {

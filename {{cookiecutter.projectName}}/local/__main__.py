@@ -16,7 +16,7 @@ from local.clusters import Cluster
 from local.doctor import report
 from local.errors import LocalError
 from local.mlflow_server import MlflowServer
-from local.processes import interrupted
+from local.processes import find, interrupted
 from local.servers import Server
 from local.state import State, location, locked, say
 
@@ -71,17 +71,17 @@ def _parser() -> Parser:
     return parser
 
 
-def _servers(state: State, to_start: bool) -> tuple[list[Cluster], MlflowServer]:
+def _servers(state: State, to_start: bool) -> list[Server]:
     """Return the servers; without `to_start` they can only be looked for and stopped."""
 
     def role(name: str) -> pathlib.Path | None:
         return environments.environment(name) if to_start else None
 
-    clusters = [
+    return [
         Cluster("trainer", "training", state, role("training-db")),
         Cluster("inference-app", "inference", state, role("inference-db")),
+        MlflowServer("mlflow", state, role("pipeline")),
     ]
-    return clusters, MlflowServer("mlflow", state, role("pipeline"))
 
 
 def _install(chosen: argparse.Namespace) -> None:
@@ -107,14 +107,16 @@ def _start(chosen: argparse.Namespace) -> None:
 
 def start(names: Sequence[str], roles: Sequence[str]) -> State:
     """Start the named servers side by side where they do not run; return their state. Raises LocalError."""
-    install(roles)
+    install(roles, only_packages=True)
     state = State(location())
     with locked(state.folder):
+        # Whether the server user gets in is asked before minutes are spent on environments.
         state.prepare()
+        install(roles)
         certificates.make_authority(state.folder / "authority")
-        clusters, mlflow = _servers(state, to_start=True)
-        _side_by_side([server for server in (*clusters, mlflow) if server.name in names])
-        write_bindings(state, clusters)
+        servers = _servers(state, to_start=True)
+        _side_by_side([server for server in servers if server.name in names])
+        write_bindings(state, [server for server in servers if isinstance(server, Cluster)])
     return state
 
 
@@ -141,10 +143,10 @@ def _stop(chosen: argparse.Namespace) -> None:
     with locked(location()):
         state = State(location())
         # The servers are found by their folders, not by what was kept, which may be damaged.
-        clusters, mlflow = _servers(state, to_start=False)
-        running = [server for server in (*clusters, mlflow) if server.main_process() is not None]
+        servers = _servers(state, to_start=False)
+        running = [server for server in servers if find(server.is_one)]
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            for job in [pool.submit(server.stop) for server in (*clusters, mlflow)]:
+            for job in [pool.submit(server.stop) for server in servers]:
                 job.result()
         if not chosen.keep:
             state.remove()
@@ -157,8 +159,7 @@ def _status(chosen: argparse.Namespace) -> None:
     if not state.load():
         print(f"nothing has been started; the state would be in {state.folder}")
         return
-    clusters, mlflow = _servers(state, to_start=False)
-    for server in (*clusters, mlflow):
+    for server in _servers(state, to_start=False):
         print(server.describe())
     print(f"{'state':<10} {state.folder}")
 
@@ -227,12 +228,11 @@ def _doctor(chosen: argparse.Namespace) -> int:
     print(f"{missing} missing" if missing else "nothing is missing", flush=True)
     bound = os.environ.get("SERVICE_BINDING_ROOT")
     state = State(location())
-    clusters, _ = _servers(state, to_start=False)
-    if not missing and (bound or (state.load() and all(server.is_running() for server in clusters))):
+    running = state.load() and all(server.is_running() for server in _servers(state, to_start=False))
+    if not missing and (bound or running):
         # What the databases need is asked there.
-        role = "pipeline"
-        environment = bound_environment(role)
-        _activate(environment, environments.environment(role))
+        environment = bound_environment("pipeline")
+        _activate(environment, environments.environment("pipeline"))
         execute(["python", "-m", "pipeline.doctor"], environment)
     return 1 if missing else 0
 

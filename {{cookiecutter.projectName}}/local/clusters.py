@@ -4,6 +4,7 @@ Only `data` and `home` belong to the server user; settings, access rules and log
 function inside the database cannot change them.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -67,6 +68,7 @@ class Cluster(Server):
         self.binding = binding
         self.role = binding.removeprefix(f"{name}-")
         self._config = f"config_file={self.folder}/postgresql.conf"
+        self._marker = self.folder / "set-up"
         # Stands in the title of each process but the postmaster, whose command line names the settings.
         self._title = f"{name}-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]}"
 
@@ -102,6 +104,7 @@ class Cluster(Server):
     def _initialise(self) -> None:
         """Run initdb in a folder that gets its name when it is complete. Raises LocalError."""
         unfinished, password = self.folder / "data.unfinished", self.folder / "password"
+        self._marker.unlink(missing_ok=True)
         if unfinished.exists():
             shutil.rmtree(unfinished)
         make_folder(unfinished, 0o700, server=True)
@@ -138,8 +141,7 @@ class Cluster(Server):
 
     def finish(self) -> None:
         """Make database, extension and login role, once. Raises LocalError with psql's reason."""
-        marker = self.folder / "set-up"
-        if marker.exists():
+        if self._marker.exists():
             return
         values = {"role": self.role, "database": self.name, "password": self.state.password(self.binding)}
         script = SET_UP
@@ -159,17 +161,21 @@ class Cluster(Server):
         )
         if done.returncode:
             raise LocalError(f"the database {self.name} cannot be set up: {done.stderr.strip()}")
-        marker.touch(mode=0o600)
+        self._marker.touch(mode=0o600)
 
     def stop(self) -> None:
         """Shut down fast, in order if the cluster can, and end what is left of it. Raises LocalError."""
+        with contextlib.suppress(LocalError):  # its programs may have been removed since
+            self._shut_down()
+        super().stop()
+
+    def _shut_down(self) -> None:
         if self.main_process() is not None:
             command = [self._program("pg_ctl"), "stop", "-s", "-m", "fast", "-D", str(self.data)]
             subprocess.run(
                 [*command, "-t", str(SECONDS_TO_STOP)], cwd="/", env=clean_environment(), capture_output=True,
                 **as_server_account(),
             )  # fmt: skip
-        super().stop()
 
     def _program(self, name: str) -> str:
         """Return a program of the version that the data is of. Raises LocalError when it is not installed."""

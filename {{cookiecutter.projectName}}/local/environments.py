@@ -97,7 +97,11 @@ def _build(folder: pathlib.Path, what: str, build: Callable[[pathlib.Path], None
         started = time.monotonic()
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
-        build(folder)
+        try:
+            build(folder)
+        except LocalError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         (folder / COMPLETE).touch(mode=0o644)
         say(f"{what}: installed in {time.monotonic() - started:.0f} s")
     finally:
@@ -126,14 +130,7 @@ def _build_environment(role: str, folder: pathlib.Path) -> None:
     lock_file = PROJECT / "requirements" / f"{role}.txt"
     _run([SYSTEM_PYTHON, "-m", "venv", str(folder)], f"the Python environment {role}", PROJECT)
     # As a module: a script's first line cannot hold a long path. pip, because people's mirrors are set there.
-    pip = [
-        str(folder / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-    ]
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
     _run([*pip, "--no-deps", "--require-hashes", "--quiet", "-r", str(lock_file)], str(lock_file), PROJECT)
 
 

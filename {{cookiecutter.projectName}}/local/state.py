@@ -68,18 +68,21 @@ class State:
     def prepare(self) -> None:
         """Create the folder if need be and check that the server user gets in. Raises LocalError."""
         _make_parents(self.folder.parent)
-        self.folder.mkdir(mode=0o711, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         if self.folder.stat().st_uid != os.geteuid():
             raise LocalError(f"the state folder {self.folder} belongs to another user: set LOCAL_STATE to another")
         self._refuse_foreign()
-        self.folder.chmod(0o711)
+        self.folder.chmod(0o700 if os.geteuid() else 0o711)
         require_entry(self.folder, "set LOCAL_STATE to a folder that it can enter")
         if not self.load():
             self._save()
 
     def _refuse_foreign(self) -> None:
-        strangers = [path.name for path in self._contents() if not _is_ours(path.name)]
-        if strangers or (not self.file.exists() and any(path.name in OURS for path in self._contents())):
+        names = [path.name for path in self._contents()]
+        strangers = [name for name in names if not _is_ours(name)]
+        # A folder that a person has named may hold a folder `training` of their own.
+        unmarked = names and not self.file.exists() and os.environ.get("LOCAL_STATE")
+        if strangers or (unmarked and set(names) & set(OURS)):
             raise LocalError(
                 f"the state folder {self.folder} holds files that are not this project's servers'"
                 f" ({', '.join(strangers[:3]) or 'no state.json'}): set LOCAL_STATE to an empty or new folder"
@@ -175,7 +178,7 @@ def lock(path: pathlib.Path, notice: str) -> int:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise LocalError(f"{path} cannot be written ({error.strerror}): make its folder yours") from error
+            raise LocalError(f"{path} cannot be written ({error.strerror}): make its folder writable") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -143,8 +144,8 @@ def connect(name: str) -> Any:
             **tls,
         )
     except psycopg2.OperationalError as error:
-        if (lost_connection(error) and "recovery mode" in str(error)) or "starting up" in str(error):
-            raise
+        if re.search("recovery mode|starting up|shutting down|not yet accepting", str(error)):
+            raise  # it is there and will answer: whoever can wait tries again
         raise StepError(f"{name}: {found.where} does not answer: {first_line(error)}") from error
     return connection
 

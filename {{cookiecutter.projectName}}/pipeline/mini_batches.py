@@ -137,13 +137,16 @@ def training_statistics(packed: PackedDataset) -> dict[str, object]:
     """Return what later data is compared with, from the training split alone: rows, rows a class, and mean
     and standard deviation over all values."""
     rows = packed.rows["train"]
-    features = packed.data.features[rows].astype(np.float64)
+    values, total, squares = 0, 0.0, 0.0
+    for start in range(0, len(rows), 4096):
+        part = packed.data.features[rows[start : start + 4096]].astype(np.float64)
+        values, total, squares = values + part.size, total + part.sum(), squares + (part**2).sum()
     counts = np.bincount(packed.data.labels[rows], minlength=len(packed.data.classes))
     return {
         "rows": len(rows),
         "class_counts": counts.tolist(),
-        "mean": float(features.mean()),
-        "standard_deviation": float(features.std()),
+        "mean": total / values,
+        "standard_deviation": max(0.0, squares / values - (total / values) ** 2) ** 0.5,
     }
 
 

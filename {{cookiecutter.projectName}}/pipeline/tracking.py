@@ -71,7 +71,7 @@ def step_run(step: str, run_id: str | None = None, **tags: str) -> Iterator[Any]
     an error inside marks the run as failed.
     """
     mlflow = load_mlflow()
-    with answering():
+    with answering(), _parent_follows():
         tags = {
             "mlflow.parentRunId": parent_run(),
             "step": step,
@@ -84,14 +84,18 @@ def step_run(step: str, run_id: str | None = None, **tags: str) -> Iterator[Any]
             mlflow.set_tags(tags)
         with run:
             yield run
-    if os.environ.get("PIPELINE_RUN"):
-        finish_parent()
 
 
-def finish_parent() -> None:
-    """Mark the parent run as finished: it stands for the steps that were run so far."""
-    with answering():
-        load_mlflow().MlflowClient().set_terminated(parent_run())
+@contextlib.contextmanager
+def _parent_follows() -> Iterator[None]:
+    """Let the parent run end as its last step did."""
+    client = load_mlflow().MlflowClient()
+    try:
+        yield
+    except BaseException:
+        client.set_terminated(parent_run(), "FAILED")
+        raise
+    client.set_terminated(parent_run())
 
 
 def registered_alias(alias: str) -> Any:

@@ -18,6 +18,10 @@ def _data() -> Dataset:
     return Dataset(features, random.integers(0, 2, 600).astype("<i4"), ["a", "b"])
 
 
+def hash_of(number: int) -> int:
+    return number * 2654435761 % 2**32 >> 7
+
+
 def packed_bytes(data: Dataset, seed: int = 1) -> list[tuple]:
     return list(mini_batches.blocks(mini_batches.pack(data, seed, 64)))
 
@@ -102,5 +106,10 @@ def test_too_few_batch_ids_are_refused() -> None:
         mini_batches.balanced_batch_ids(10, [0, 0, 0, 1])
 
 
-def hash_of(number: int) -> int:
-    return number * 2654435761 % 2**32 >> 7
+def test_statistics_are_those_of_the_training_rows(data) -> None:
+    packed = mini_batches.pack(data, 1, 64)
+    told = mini_batches.training_statistics(packed)
+    rows = data.features[packed.rows["train"]]
+    assert told["mean"] == pytest.approx(rows.mean())
+    assert told["standard_deviation"] == pytest.approx(rows.std())
+    assert sum(told["class_counts"]) == told["rows"] == len(rows)

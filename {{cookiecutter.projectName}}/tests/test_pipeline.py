@@ -28,10 +28,9 @@ def run_pipeline(*arguments: str) -> str:
 def _deployed() -> None:
     """Train for one epoch and let a person's decision, not the accuracy, promote the result."""
     assert os.environ.get("SERVICE_BINDING_ROOT"), "no servers: run `make test`"
-    run_pipeline(
-        "deploy_training_code", "deploy_training_db", "upload_dataset", "train_model", "--epochs", "1", "evaluate_model",
-        "promote_model", "promote_model", "--version", "1", "--stage", settings().promotion_stage,
-    )  # fmt: skip
+    steps = "deploy_training_code deploy_training_db upload_dataset train_model --epochs 1 evaluate_model promote_model"
+    run_pipeline(*steps.split())
+    run_pipeline("promote_model", "--version", "1", "--stage", settings().promotion_stage)
     run_pipeline("deploy_inference_db")
 
 

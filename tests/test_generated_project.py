@@ -1,0 +1,109 @@
+"""A project passes its own checks on the first day, and its code is the code of the template."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import FOLDER, ROOT, Sandbox
+
+BODY = ROOT / FOLDER
+# What may hold placeholders; everything else is the same file in every project.
+WITH_PLACEHOLDERS = {".provenance.yaml", "MLproject", "README.md", "project.yaml", "pyproject.toml"}
+
+
+def body_files() -> list[Path]:
+    """The files of the body that belong to it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", FOLDER],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_placeholders_stand_in_data_files_alone() -> None:
+    """Choices are data: linters and editors work on the code as it stands."""
+    found = {str(path.relative_to(BODY)) for path in body_files() if "{{" in path.read_text(encoding="utf-8")}
+    assert found == WITH_PLACEHOLDERS
+
+
+def test_no_file_of_the_body_holds_a_block() -> None:
+    """An optional feature is a file, never a condition inside one."""
+    for path in body_files():
+        assert not re.search(r"\{%|\{#", path.read_text(encoding="utf-8")), path
+
+
+def test_every_option_is_read_by_something() -> None:
+    """An option that nothing reads is a defect: each reaches a file other than its provenance, or the layout."""
+    manifest = yaml.safe_load((ROOT / "accelerator.yaml").read_text(encoding="utf-8"))
+    layout = (ROOT / "cookiecutter.json").read_text(encoding="utf-8")
+    bodies = "".join((BODY / name).read_text(encoding="utf-8") for name in WITH_PLACEHOLDERS - {".provenance.yaml"})
+    for option in manifest["accelerator"]["options"]:
+        name = option["name"]
+        assert f"cookiecutter.{name} " in bodies or f'"when": {{"{name}"' in layout, name
+
+
+@pytest.fixture(name="project", scope="module")
+def _project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A default project; what its servers kept is removed at the end."""
+    place = Sandbox(tmp_path_factory.mktemp("project"))
+    for folder in (place.output, place.home):
+        folder.mkdir(parents=True)
+    done = place.run("cookiecutter", "--no-input", ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield place.output / "image-classifier"
+    make(place.output / "image-classifier", "down")
+
+
+def make(project: Path, target: str) -> subprocess.CompletedProcess[str]:
+    """Run a target of a generated project as a person would, outside of this run's make."""
+    foreign = ("MAKE", "MFLAGS", "PYTEST", "SERVICE_BINDING_ROOT", "MLFLOW", "LOCAL_STATE", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return subprocess.run(
+        ["make", target],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=3000,
+    )
+
+
+def test_what_is_generated_is_good_yaml(project: Path) -> None:
+    """YAML with placeholders can be linted only once it is generated."""
+    yamllint = shutil.which("yamllint", path=str(ROOT / ".venv" / "bin")) or "yamllint"
+    files = [*project.rglob("*.yaml"), project / "MLproject"]
+    assert len(files) >= 4
+    done = subprocess.run(
+        [yamllint, "--strict", "-c", project / ".yamllint", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_it_passes_its_own_tests(project: Path) -> None:
+    """A minute: lint and the project's tests, on servers that are started for them and gone afterwards."""
+    done = make(project, "test")
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert re.search(r"=+ \d+ passed in .* =+", done.stdout)
+    assert "skipped" not in done.stdout.splitlines()[-2]
+    assert "stopped: training, inference, mlflow" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_doctor_names_what_is_missing(project: Path) -> None:
+    """Nothing has been started in this project: the doctor says so, how it is mended, and exits non-zero."""
+    done = make(project, "doctor")
+    told = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "make start" in told
+    assert "Traceback" not in told

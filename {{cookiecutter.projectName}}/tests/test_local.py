@@ -1,0 +1,409 @@
+"""The local servers: found again, revived, moved to another port, stopped, and never somebody else's."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from local import environments, packages, processes, state
+from local.errors import LocalError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SERVERS = ("training", "inference", "mlflow")
+
+
+def local(folder: pathlib.Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m local` on a state folder of the test's own."""
+    inherited = {name: value for name, value in os.environ.items() if name not in OUTER}
+    return subprocess.run(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=ROOT, env={**inherited, "LOCAL_STATE": str(folder), **variables}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+# `make test` runs with bindings of other servers.
+OUTER = ("SERVICE_BINDING_ROOT", "MLFLOW_TRACKING_URI", "LOCAL_STATE")
+
+
+@contextlib.contextmanager
+def state_folder() -> Iterator[pathlib.Path]:
+    """A folder that the server user can enter: pytest's own is closed to others."""
+    parent = pathlib.Path(tempfile.mkdtemp(prefix="it's local "))
+    parent.chmod(0o711)
+    try:
+        yield parent / "state"
+    finally:
+        local(parent / "state", "stop")
+        shutil.rmtree(parent)
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[pathlib.Path]:
+    with state_folder() as folder:
+        done = local(folder, "start")
+        assert done.returncode == 0, done.stderr
+        yield folder
+
+
+def running(folder: pathlib.Path) -> dict[str, tuple[int, int]]:
+    """Port and process of each server that runs."""
+    lines = [line.split() for line in local(folder, "status").stdout.splitlines()]
+    return {line[0]: (int(line[2].rpartition(":")[2]), int(line[4])) for line in lines if line[1] == "running"}
+
+
+def mode(path: pathlib.Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.servers
+class TestServers:
+    def test_start_again_changes_nothing(self, started):
+        before = running(started)
+        assert set(before) == set(SERVERS)
+        assert local(started, "start").returncode == 0
+        assert running(started) == before
+
+    def test_modes(self, started):
+        assert mode(started) == (0o700 if os.geteuid() else 0o711)
+        assert mode(started / "bindings") == 0o700
+        assert mode(started / "authority") == 0o700
+        files = [path for path in (started / "bindings").rglob("*") if path.is_file()]
+        keys = [started / "authority" / "ca.key", started / "training" / "server.key"]
+        secrets = [*files, *keys, started / "state.json"]
+        assert {mode(path) for path in secrets} == {0o600}
+        for name in SERVERS:
+            assert mode(started / name / "data") == 0o700
+            assert (started / name / "data").stat().st_uid == processes.server_account().uid
+
+    def test_bindings(self, started):
+        folders = sorted(path.name for path in (started / "bindings").iterdir())
+        assert folders == ["inference-app", "inference-deployer", "trainer", "training-deployer"]
+        for folder in folders:
+            keys = {path.name: path.read_text() for path in (started / "bindings" / folder).iterdir()}
+            assert keys["type"] == "postgresql"
+            assert keys["provider"] == "local"
+            assert keys["sslmode"] == "verify-full"
+            assert keys["port"] == str(running(started)[keys["database"]][0])
+            assert keys["ca.crt"].startswith("-----BEGIN CERTIFICATE-----")
+            assert not [key for key, value in keys.items() if key != "ca.crt" and value != value.strip()]
+
+    @pytest.mark.parametrize("name", ["training-deployer", "trainer", "inference-deployer", "inference-app"])
+    def test_each_binding_opens_its_database(self, started, name):
+        statement = "SELECT current_user || ' ' || ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        user = (started / "bindings" / name / "username").read_text()
+        assert query(started, name, statement) == f"{user} true"
+
+    def test_nobody_gets_in_without_tls(self, started):
+        done = psql(started, "trainer", "SELECT 1", PGSSLMODE="disable")
+        assert "no encryption" in done.stderr
+
+    def test_plpython_uses_the_locked_environment(self, started):
+        function = (
+            "CREATE FUNCTION pg_temp.prefix() RETURNS text LANGUAGE plpython3u AS 'import sys; return sys.prefix';"
+        )
+        for name, role in (("training", "training-db"), ("inference", "inference-db")):
+            prefix = query(started, f"{name}-deployer", f"{function} SELECT pg_temp.prefix()")
+            assert prefix == str(environments.environment(role))
+
+    def test_servers_hold_nothing_of_the_callers_environment(self, started):
+        function = """CREATE FUNCTION pg_temp.names() RETURNS text LANGUAGE plpython3u
+                      AS 'import os; return " ".join(sorted(os.environ))';"""
+        names = query(started, "training-deployer", f"{function} SELECT pg_temp.names()").split()
+        assert not [name for name in names if name.startswith(("PIP_", "VIRTUAL_ENV", "PYTEST", "LOCAL_STATE"))]
+
+    def test_passwords_are_in_no_log_and_on_no_command_line(self, started):
+        passwords = json.loads((started / "state.json").read_text())["passwords"].values()
+        text = " ".join((started / name / "log").read_text() for name in SERVERS)
+        text += " ".join(" ".join(processes.command_line(int(pid))) for pid in os.listdir("/proc") if pid.isdigit())
+        assert len(passwords) == 4
+        assert not [password for password in passwords if password in text]
+
+    def test_run_gives_bindings_and_programs(self, started):
+        shown = local(started, "run", "--", "bash", "-c", "echo $SERVICE_BINDING_ROOT; which python liquibase").stdout
+        python = environments.environment("pipeline") / "bin" / "python"
+        assert shown.split("\n")[:3] == [
+            str(started / "bindings"), str(python), str(environments.liquibase() / "liquibase")
+        ]  # fmt: skip
+
+    def test_run_leaves_what_a_person_has_set(self, started):
+        given = {"SERVICE_BINDING_ROOT": "/elsewhere", "MLFLOW_TRACKING_URI": "http://elsewhere"}
+        shown = local(started, "run", "bash", "-c", "echo $SERVICE_BINDING_ROOT $MLFLOW_TRACKING_URI", **given).stdout
+        assert shown == "/elsewhere http://elsewhere\n"
+
+    def test_killed_servers_are_started_again_with_their_data(self, started):
+        query(started, "training-deployer", "CREATE TABLE IF NOT EXISTS kept (x int); SELECT 1")
+        before = running(started)
+        for _, pid in before.values():
+            os.kill(pid, signal.SIGKILL)
+        assert local(started, "start").returncode == 0
+        after = running(started)
+        assert set(after) == set(SERVERS)
+        assert not {pid for _, pid in before.values()} & {pid for _, pid in after.values()}
+        assert query(started, "training-deployer", "SELECT to_regclass('kept')") == "kept"
+
+    def test_taken_port_gives_another_and_new_bindings(self, started):
+        assert local(started, "stop", "--keep").returncode == 0
+        port = json.loads((started / "state.json").read_text())["servers"]["training"]["port"]
+        with socket.create_server(("127.0.0.1", port)):
+            assert local(started, "start").returncode == 0
+        new = running(started)["training"][0]
+        assert new != port
+        assert (started / "bindings" / "trainer" / "port").read_text() == str(new)
+        assert query(started, "trainer", "SELECT 1") == "1"
+
+    def test_foreign_process_behind_a_stale_number_is_not_killed(self, started):
+        assert local(started, "stop", "--keep").returncode == 0
+        with subprocess.Popen(["sleep", "600"]) as foreign:
+            try:
+                (started / "training" / "data" / "postmaster.pid").write_text(f"{foreign.pid}\n")
+                assert local(started, "stop", "--keep").returncode == 0
+                assert local(started, "start").returncode == 0
+                assert "training" in running(started)
+                assert foreign.poll() is None
+            finally:
+                foreign.kill()
+
+    def test_a_server_that_cannot_start_shows_its_log(self, started):
+        assert local(started, "stop", "--keep").returncode == 0
+        version = started / "training" / "data" / "global" / "pg_control"
+        kept = version.read_bytes()
+        version.write_bytes(b"")
+        try:
+            done = local(started, "start")
+            assert done.returncode == 1
+            assert "the training server ended with status" in done.stderr
+            assert "pg_control" in done.stderr
+            assert "Traceback" not in done.stderr
+        finally:
+            version.write_bytes(kept)
+        assert local(started, "start").returncode == 0
+
+    def test_two_starts_at_once(self, started):
+        command = [sys.executable, "-m", "local", "start"]
+        inherited = {name: value for name, value in os.environ.items() if name not in OUTER}
+        assert local(started, "stop", "--keep").returncode == 0
+        both = [
+            subprocess.Popen(command, cwd=ROOT, env={**inherited, "LOCAL_STATE": str(started)}, stderr=subprocess.PIPE)
+            for _ in range(2)
+        ]
+        assert b"waiting" in b"".join(start.communicate()[1] for start in both)
+        assert [start.returncode for start in both] == [0, 0]
+        assert len(processes.find(lambda command: f"{started}/training/data" in command)) == 1
+
+    def test_stop_removes_everything(self):
+        with state_folder() as folder:
+            assert local(folder, "start").returncode == 0
+            (folder / "state.json").write_text("damaged")
+            (folder / "training" / "data" / "postmaster.pid").unlink()
+            done = local(folder, "stop")
+            assert done.returncode == 0, done.stderr
+            assert all(name in done.stderr for name in SERVERS)
+            assert list(folder.parent.iterdir()) == []
+
+
+def psql(folder: pathlib.Path, name: str, statement: str, **more: str) -> subprocess.CompletedProcess[str]:
+    keys = {path.name: path.read_text() for path in (folder / "bindings" / name).iterdir()}
+    environment = {
+        "PGHOST": keys["host"], "PGPORT": keys["port"], "PGDATABASE": keys["database"],
+        "PGUSER": keys["username"], "PGPASSWORD": keys["password"],
+        "PGSSLMODE": keys["sslmode"], "PGSSLROOTCERT": str(folder / "bindings" / name / "ca.crt"), **more,
+    }  # fmt: skip
+    version = packages.installed_postgresql()
+    assert version
+    program = packages.programs(version) / "psql"
+    return subprocess.run([program, "-XqAt", "-c", statement], env=environment, capture_output=True, text=True)
+
+
+def query(folder: pathlib.Path, name: str, statement: str) -> str:
+    done = psql(folder, name, statement)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+class TestWithoutServers:
+    def test_stop_where_nothing_is(self):
+        with state_folder() as folder:
+            assert local(folder, "stop").returncode == 0
+            folder.mkdir()
+            assert local(folder, "stop").returncode == 0
+            assert not folder.exists()
+
+    @pytest.mark.parametrize("command", ["start", "stop"])
+    def test_a_folder_with_other_files_is_left_alone(self, command):
+        with state_folder() as folder:
+            (folder / "training").mkdir(parents=True)
+            (folder / "training" / "mine").touch()
+            done = local(folder, command)
+            assert done.returncode == 1
+            assert "set LOCAL_STATE" in done.stderr
+            assert (folder / "training" / "mine").exists()
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ([], "COMMAND"),
+            (["nonsense"], "invalid choice"),
+            (["run"], "give a command"),
+            (["path", "nonsense"], "roles with a lock file"),
+            (["run", "--no-servers", "no-such-command"], "no command no-such-command"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(self, tmp_path, arguments, sentence):
+        done = local(tmp_path, *arguments)
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_location(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("LOCAL_STATE", str(tmp_path))
+        assert state.location() == tmp_path
+        monkeypatch.delenv("LOCAL_STATE")
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        assert state.location() == ROOT / ".local"
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        assert state.location().parent == pathlib.Path("/var/lib/in-database-ml")
+
+    def test_cache(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("IN_DATABASE_ML_CACHE", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        assert environments.cache() == tmp_path / "in-database-ml"
+        monkeypatch.setenv("IN_DATABASE_ML_CACHE", str(tmp_path / "mine"))
+        assert environments.cache() == tmp_path / "mine"
+
+    def test_a_half_made_environment_is_not_used(self, monkeypatch, tmp_path):
+        folder = tmp_path / "environments" / "training-db"
+        (folder / "bin").mkdir(parents=True)
+        built = []
+        environments._build(folder, "test", lambda path: (built.append(path.exists()), path.mkdir()))
+        environments._build(folder, "test", lambda path: built.append(True))
+        assert built == [False]
+        assert environments.is_complete(folder)
+
+    def test_a_lock_removed_by_its_holder_is_not_shared(self, tmp_path):
+        path = tmp_path / "lock"
+        held = state.lock(path, "")
+        path.unlink()
+        os.close(held)
+        again = state.lock(path, "")
+        assert os.path.samestat(os.fstat(again), path.stat())
+        os.close(again)
+
+    def test_ports(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            assert not processes.is_free(port)
+            assert processes.free_port(port) != port
+        assert processes.free_port(port) == port
+
+    def test_a_command_line_that_only_speaks_of_a_server_is_not_one(self, tmp_path):
+        from local.clusters import Cluster
+        from local.mlflow_server import MlflowServer
+
+        kept = state.State(tmp_path)
+        cluster, mlflow = Cluster("trainer", "training", kept, None), MlflowServer("mlflow", kept, tmp_path)
+        assert cluster.is_one(["/usr/lib/postgresql/15/bin/postgres", "-D", str(cluster.data), "-c", cluster._config])
+        assert not cluster.is_one(["tail", "-f", cluster._config])
+        assert not cluster.is_one(["postgres: checkpointer "])
+        assert mlflow.is_one(list(mlflow.command()))
+        assert not mlflow.is_one(["vi", str(mlflow.folder)])
+
+
+class TestPackages:
+    def install(self, root: pathlib.Path, version: int, plpython: bool) -> None:
+        files = [f"usr/lib/postgresql/{version}/bin/postgres"]
+        if plpython:
+            files += [f"usr/lib/postgresql/{version}/lib/plpython3.so"]
+            files += [f"usr/share/postgresql/{version}/extension/plpython3u.control"]
+        for name in files:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+
+    def test_newest_with_plpython(self, tmp_path):
+        for version, plpython in ((13, True), (15, True), (16, False)):
+            self.install(tmp_path, version, plpython)
+        assert packages.installed_postgresql(tmp_path) == 15
+        assert packages.postgresql_packages(tmp_path) == []
+
+    def test_a_client_is_no_server(self, tmp_path):
+        (tmp_path / "usr/lib/postgresql/16/bin").mkdir(parents=True)
+        assert packages.installed_postgresql(tmp_path) is None
+
+    def test_plpython_for_the_server_that_is_there(self, tmp_path):
+        self.install(tmp_path, 16, plpython=False)
+        assert packages.postgresql_packages(tmp_path, lambda name: True, lambda: 15) == ["postgresql-plpython3-16"]
+
+    def test_the_distributions_version(self, tmp_path):
+        self.install(tmp_path, 12, plpython=False)
+        wanted = ["postgresql-15", "postgresql-plpython3-15"]
+        assert packages.postgresql_packages(tmp_path, lambda name: False, lambda: 15) == wanted
+
+    def test_no_package_lists(self, tmp_path):
+        with pytest.raises(LocalError, match="apt-get update"):
+            packages.postgresql_packages(tmp_path, lambda name: False, lambda: None)
+
+    @pytest.fixture
+    def apt(self, monkeypatch):
+        """Nothing is installed, and apt installs everything."""
+        calls: list[tuple[str, ...]] = []
+        missing = ["python3-venv", "npm"]
+
+        def run(*command: str) -> None:
+            calls.append(command)
+            if command[0] == "install":
+                missing.clear()
+
+        monkeypatch.setattr(packages, "_apt", run)
+        monkeypatch.setattr(packages, "tools_missing", lambda *wanted: list(missing))
+        monkeypatch.setattr(packages, "installed_postgresql", lambda: None if missing else 15)
+        monkeypatch.setattr(packages, "postgresql_packages", lambda: ["postgresql-15", "postgresql-plpython3-15"])
+        monkeypatch.setattr(packages.shutil, "which", lambda name: f"/usr/bin/{name}")
+        return calls
+
+    def test_root_installs_without_a_cluster_of_the_systems(self, apt, monkeypatch, tmp_path):
+        setting = tmp_path / "createcluster.d" / "setting.conf"
+        seen = []
+        monkeypatch.setattr(packages, "NO_MAIN_CLUSTER", setting)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        inner = packages._apt
+        monkeypatch.setattr(packages, "_apt", lambda *command: (seen.append(setting.exists()), inner(*command)))
+        packages.install(databases=True, java=True, npm=True)
+        assert [command[0] for command in apt] == ["update", "install"]
+        assert apt[1][-4:] == ("postgresql-15", "postgresql-plpython3-15", "python3-venv", "npm")
+        assert seen == [False, True]
+        assert not setting.exists()
+
+    def test_others_are_told_the_command(self, apt, monkeypatch):
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        with pytest.raises(LocalError, match=r"`sudo apt-get install -y --no-install-recommends postgresql-15 .* npm`"):
+            packages.install(databases=True, java=True, npm=True)
+        assert apt == []
+
+    def test_nothing_missing_calls_nothing(self, monkeypatch):
+        monkeypatch.setattr(packages, "_apt", lambda *command: pytest.fail("apt was called"))
+        monkeypatch.setattr(packages, "tools_missing", lambda *wanted: [])
+        monkeypatch.setattr(packages, "installed_postgresql", lambda: 15)
+        packages.install(databases=True, java=True, npm=True)
+
+    @pytest.mark.parametrize(
+        ("text", "version"), [('JAVA_VERSION="17.0.15"', 17), ('JAVA_VERSION="1.8.0_402"', 1), ("", 0)]
+    )
+    def test_java_version(self, monkeypatch, tmp_path, text, version):
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "java").touch(mode=0o755)
+        (tmp_path / "release").write_text(text)
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+        assert packages.java_version() == version
+        if version < packages.OLDEST_JAVA:
+            with pytest.raises(LocalError, match="JAVA_HOME"):
+                packages.tools_missing(databases=True, java=True, npm=True)
