@@ -225,16 +225,18 @@ def _bypass_proxies(environment: dict[str, str]) -> None:
 def _doctor(chosen: argparse.Namespace) -> int:
     print("on this machine:")
     missing = report()
-    print(f"{missing} missing" if missing else "nothing is missing", flush=True)
     bound = os.environ.get("SERVICE_BINDING_ROOT")
     state = State(location())
     running = state.load() and all(server.is_running() for server in _servers(state, to_start=False))
     if not missing and (bound or running):
+        sys.stdout.flush()
         # What the databases need is asked there.
         environment = bound_environment("pipeline")
         _activate(environment, environments.environment("pipeline"))
         execute(["python", "-m", "pipeline.doctor"], environment)
-    return 1 if missing else 0
+    if not missing:
+        print("missing  local servers: they do not run\n         mend: run `make start`")
+    return 1
 
 
 def _path(chosen: argparse.Namespace) -> None:

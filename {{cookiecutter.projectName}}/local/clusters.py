@@ -9,7 +9,9 @@ import hashlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
 
 from local import certificates, packages
@@ -19,6 +21,7 @@ from local.servers import SECONDS_TO_STOP, Server, first_number
 from local.state import State, make_folder, write
 
 SUPERUSER = "deployer"
+UNFINISHED = "data.unfinished-"
 SETTINGS = """\
 listen_addresses = 'localhost'
 port = {port}
@@ -43,10 +46,12 @@ ACCESS = """\
 hostssl all all 127.0.0.1/32 scram-sha-256
 hostssl all all ::1/128 scram-sha-256
 """
-# Passwords come by standard input; a statement that fails is not written to the log here.
+# Passwords come by standard input; a statement that fails is not written to the log here. The locks make
+# this wait for what a killed start has left running.
 SET_UP = r"""
 \set ON_ERROR_STOP on
 SET log_min_error_statement = panic;
+SELECT pg_advisory_lock(1);
 \set role '{role}'
 \set database '{database}'
 \set password '{password}'
@@ -56,12 +61,16 @@ ALTER ROLE :"role" PASSWORD :'password';
 SELECT format('CREATE DATABASE %I', :'database')
 WHERE NOT EXISTS (SELECT 1 FROM pg_database WHERE datname = :'database') \gexec
 \connect :"database"
+SELECT pg_advisory_lock(1);
 CREATE EXTENSION IF NOT EXISTS plpython3u;
 """
 
 
 class Cluster(Server):
     """A cluster with one database of the same name, its superuser `deployer` and one login role."""
+
+    # At once, also for a session that computes in PL/Python; PostgreSQL repairs itself at the next start.
+    last_word = signal.SIGQUIT
 
     def __init__(self, binding: str, name: str, state: State, environment: pathlib.Path | None) -> None:
         super().__init__(name, state, environment)
@@ -73,11 +82,16 @@ class Cluster(Server):
         self._title = f"{name}-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]}"
 
     def is_one(self, command: list[str]) -> bool:
-        """The postmaster, or one of its children, whose titles begin with the cluster's name."""
-        return self._is_postmaster(command) or command[0].startswith(f"postgres: {self._title}: ")
+        """The postmaster, one of its children, whose titles begin with the cluster's name, or an initdb."""
+        title = f"postgres: {self._title}: "
+        return self._is_postmaster(command) or command[0].startswith(title) or self._is_initdb(command)
 
     def _is_postmaster(self, command: list[str]) -> bool:
         return command[0].endswith("/postgres") and self._config in command
+
+    def _is_initdb(self, command: list[str]) -> bool:
+        """Whether it is left over from a start that was killed."""
+        return command[0].endswith("/initdb") and command[-1].startswith(f"--pgdata={self.folder}/{UNFINISHED}")
 
     def main_process(self) -> int | None:
         """Return the postmaster's id, if the process that postmaster.pid names is it."""
@@ -103,16 +117,17 @@ class Cluster(Server):
 
     def _initialise(self) -> None:
         """Run initdb in a folder that gets its name when it is complete. Raises LocalError."""
-        unfinished, password = self.folder / "data.unfinished", self.folder / "password"
+        for left in self.folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        unfinished = pathlib.Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
+        password = self.folder / "password"
         self._marker.unlink(missing_ok=True)
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
         make_folder(unfinished, 0o700, server=True)
         write(password, self.state.password(f"{self.name}-{SUPERUSER}"), server=True)
         command = [
-            self._program("initdb"), f"--pgdata={unfinished}", f"--pwfile={password}",
-            f"--username={SUPERUSER}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8",
-            "--data-checksums", "--no-instructions", "--no-sync",
+            self._program("initdb"), f"--username={SUPERUSER}", f"--pwfile={password}", "--auth=scram-sha-256",
+            "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-instructions", "--no-sync",
+            f"--pgdata={unfinished}",
         ]  # fmt: skip
         try:
             done = subprocess.run(

@@ -16,7 +16,9 @@ def report() -> int:
     """Print one line a part; return how many are missing."""
     missing = 0
     for what, is_there, mend in _parts():
-        print(f"  {'ok     ' if is_there else 'MISSING'} {what}{'' if is_there else f': {mend}'}")
+        print(f"{'found  ' if is_there else 'missing'}  {what}")
+        if not is_there:
+            print(f"         mend: {mend}")
         missing += not is_there
     return missing
 

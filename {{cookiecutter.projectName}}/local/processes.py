@@ -120,12 +120,12 @@ def find(matches: Callable[[list[str]], bool]) -> list[int]:
     return [pid for pid in pids if matches(command_line(pid))]
 
 
-def end(matches: Callable[[list[str]], bool], seconds: float) -> None:
-    """End all processes that satisfy `matches`: SIGTERM, and SIGKILL for those that are left after `seconds`.
+def end(matches: Callable[[list[str]], bool], first: signal.Signals, seconds: float) -> None:
+    """End all processes that satisfy `matches`: `first`, and SIGKILL for those that are left after `seconds`.
 
     Each is looked at right before it is signalled, so that an id that another program has by now is not hit.
     """
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number in (first, signal.SIGKILL):
         for pid in find(matches):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import pathlib
+import signal
 from collections.abc import Sequence
 
 from local.errors import LocalError
@@ -16,6 +17,9 @@ ATTEMPTS = 3
 
 class Server(abc.ABC):
     """One server in its folder of the state; `environment` holds the Python it runs with."""
+
+    # What its processes are sent, before SIGKILL.
+    last_word = signal.SIGTERM
 
     def __init__(self, name: str, state: State, environment: pathlib.Path | None) -> None:
         self.name = name
@@ -110,7 +114,7 @@ class Server(abc.ABC):
 
     def stop(self) -> None:
         """End every process of this server; others are never touched. Raises LocalError when one stays."""
-        end(self.is_one, SECONDS_TO_STOP)
+        end(self.is_one, self.last_word, SECONDS_TO_STOP)
         left = find(self.is_one)
         if left:
             raise LocalError(f"the {self.name} server's processes {left} cannot be ended: end them by hand")

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from local.errors import LocalError
-from local.processes import as_server_account, give_to_server_account, server_account
+from local.processes import as_server_account, give_to_server_account, server_account, wait_until
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ("authority", "bindings", "training", "inference", "mlflow")
@@ -213,5 +213,11 @@ def _is_ours(name: str) -> bool:
 
 
 def _remove_tree(folder: pathlib.Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    """Remove a folder, again if a program that is just ending writes into it. Raises OSError."""
+
+    def gone() -> bool:
+        shutil.rmtree(folder, ignore_errors=True)
+        return not folder.exists()
+
+    if not wait_until(gone, 5):
         shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import urllib.parse
 
 import psycopg2.extensions
 
@@ -78,7 +79,7 @@ def _url(found: Binding) -> str:
     if found.sslmode or found.ca_file:
         options.append(f"sslmode={found.sslmode or 'verify-full'}")
     if found.ca_file:
-        options.append(f"sslrootcert={found.ca_file}")
+        options.append(f"sslrootcert={urllib.parse.quote(found.ca_file)}")
     return f"jdbc:postgresql://{found.host}:{found.port}/{found.database}?{'&'.join(options)}"
 
 

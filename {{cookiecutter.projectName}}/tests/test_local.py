@@ -22,17 +22,39 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVERS = ("training", "inference", "mlflow")
 
 
-def local(folder: pathlib.Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m local` on a state folder of the test's own."""
-    inherited = {name: value for name, value in os.environ.items() if name not in OUTER}
-    return subprocess.run(
-        [sys.executable, "-m", "local", *arguments],
-        cwd=ROOT, env={**inherited, "LOCAL_STATE": str(folder), **variables}, capture_output=True, text=True,
-    )  # fmt: skip
-
-
 # `make test` runs with bindings of other servers.
 OUTER = ("SERVICE_BINDING_ROOT", "MLFLOW_TRACKING_URI", "LOCAL_STATE")
+
+
+def variables(folder: pathlib.Path, **more: str) -> dict[str, str]:
+    """The environment for commands that work on a state folder of the test's own."""
+    inherited = {name: value for name, value in os.environ.items() if name not in OUTER}
+    return {**inherited, "LOCAL_STATE": str(folder), **more}
+
+
+def local(folder: pathlib.Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m local` on a state folder."""
+    command = [sys.executable, "-m", "local", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=variables(folder, **more), capture_output=True, text=True)
+
+
+def kill_training(folder: pathlib.Path) -> int:
+    """Kill the training cluster's postmaster as a crash would; return its port."""
+    assert local(folder, "start").returncode == 0
+    port, pid = running(folder)["training"]
+    os.kill(pid, signal.SIGKILL)
+    # Its children hold the port until they have noticed.
+    assert processes.wait_until(lambda: processes.is_free(port), 10)
+    return port
+
+
+@contextlib.contextmanager
+def foreign_process() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "600"]) as foreign:
+        try:
+            yield foreign
+        finally:
+            foreign.kill()
 
 
 @contextlib.contextmanager
@@ -152,8 +174,7 @@ class TestServers:
         assert query(started, "training-deployer", "SELECT to_regclass('kept')") == "kept"
 
     def test_taken_port_gives_another_and_new_bindings(self, started):
-        assert local(started, "stop", "--keep").returncode == 0
-        port = json.loads((started / "state.json").read_text())["servers"]["training"]["port"]
+        port = kill_training(started)
         with socket.create_server(("127.0.0.1", port)):
             assert local(started, "start").returncode == 0
         new = running(started)["training"][0]
@@ -162,22 +183,18 @@ class TestServers:
         assert query(started, "trainer", "SELECT 1") == "1"
 
     def test_foreign_process_behind_a_stale_number_is_not_killed(self, started):
-        assert local(started, "stop", "--keep").returncode == 0
-        with subprocess.Popen(["sleep", "600"]) as foreign:
-            try:
-                (started / "training" / "data" / "postmaster.pid").write_text(f"{foreign.pid}\n")
-                assert local(started, "stop", "--keep").returncode == 0
-                assert local(started, "start").returncode == 0
-                assert "training" in running(started)
-                assert foreign.poll() is None
-            finally:
-                foreign.kill()
+        kill_training(started)
+        with foreign_process() as foreign:
+            (started / "training" / "data" / "postmaster.pid").write_text(f"{foreign.pid}\n")
+            assert local(started, "start").returncode == 0
+            assert "training" in running(started)
+            assert foreign.poll() is None
 
     def test_a_server_that_cannot_start_shows_its_log(self, started):
-        assert local(started, "stop", "--keep").returncode == 0
-        version = started / "training" / "data" / "global" / "pg_control"
-        kept = version.read_bytes()
-        version.write_bytes(b"")
+        kill_training(started)
+        control = started / "training" / "data" / "global" / "pg_control"
+        kept = control.read_bytes()
+        control.write_bytes(b"")
         try:
             done = local(started, "start")
             assert done.returncode == 1
@@ -185,17 +202,13 @@ class TestServers:
             assert "pg_control" in done.stderr
             assert "Traceback" not in done.stderr
         finally:
-            version.write_bytes(kept)
+            control.write_bytes(kept)
         assert local(started, "start").returncode == 0
 
     def test_two_starts_at_once(self, started):
+        kill_training(started)
         command = [sys.executable, "-m", "local", "start"]
-        inherited = {name: value for name, value in os.environ.items() if name not in OUTER}
-        assert local(started, "stop", "--keep").returncode == 0
-        both = [
-            subprocess.Popen(command, cwd=ROOT, env={**inherited, "LOCAL_STATE": str(started)}, stderr=subprocess.PIPE)
-            for _ in range(2)
-        ]
+        both = [subprocess.Popen(command, cwd=ROOT, env=variables(started), stderr=subprocess.PIPE) for _ in range(2)]
         assert b"waiting" in b"".join(start.communicate()[1] for start in both)
         assert [start.returncode for start in both] == [0, 0]
         assert len(processes.find(lambda command: f"{started}/training/data" in command)) == 1
@@ -236,6 +249,15 @@ class TestWithoutServers:
             assert local(folder, "stop").returncode == 0
             folder.mkdir()
             assert local(folder, "stop").returncode == 0
+            assert not folder.exists()
+
+    def test_stop_does_not_believe_a_stale_number(self):
+        with state_folder() as folder, foreign_process() as foreign:
+            (folder / "training" / "data").mkdir(parents=True)
+            (folder / "training" / "data" / "postmaster.pid").write_text(f"{foreign.pid}\n")
+            (folder / "state.json").write_text("{}")
+            assert local(folder, "stop").returncode == 0
+            assert foreign.poll() is None
             assert not folder.exists()
 
     @pytest.mark.parametrize("command", ["start", "stop"])
