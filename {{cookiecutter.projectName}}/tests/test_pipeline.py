@@ -1,6 +1,8 @@
 """The project's own pipeline on real servers: one epoch, deployed, asked. `make test` starts the servers."""
 
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,8 @@ import psycopg2
 import pytest
 
 from pipeline import mini_batches
-from pipeline.databases import connect, query
+from pipeline.databases import binding, connect, query
+from pipeline.errors import StepError
 from pipeline.settings import settings
 from pipeline.user_code import load_dataset
 
@@ -148,3 +151,29 @@ def test_what_lies_in_the_database_is_what_was_packed(trainer) -> None:
         (packed.dataset,),
     )
     assert dict(stored) == {split: len(rows) for split, rows in packed.rows.items()}
+
+
+@pytest.fixture(name="own_binding")
+def _own_binding(tmp_path, monkeypatch):
+    """A copy of the app's binding that a test may spoil."""
+    shutil.copytree(pathlib.Path(os.environ["SERVICE_BINDING_ROOT"], "inference-app"), tmp_path / "inference-app")
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
+    binding.cache_clear()
+    yield tmp_path / "inference-app"
+    binding.cache_clear()
+
+
+def test_a_server_that_another_authority_signed_is_not_trusted(own_binding) -> None:
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=another authority"]
+    subprocess.run([*command, "-keyout", os.devnull, "-out", own_binding / "ca.crt"], check=True, capture_output=True)
+    with pytest.raises(StepError, match="certificate verify failed"):
+        connect("inference-app")
+
+
+@pytest.mark.parametrize(("key", "value"), [("sslmode", "disable"), ("password", "wrong")])
+def test_no_one_comes_in_without_tls_or_with_a_wrong_password(own_binding, key, value) -> None:
+    (own_binding / key).write_text(value, encoding="utf-8")
+    if key == "sslmode":
+        (own_binding / "ca.crt").unlink()
+    with pytest.raises(StepError, match=r"inference-app: postgresql localhost:.* does not answer: "):
+        connect("inference-app")
