@@ -7,11 +7,13 @@ import functools
 import os
 import pathlib
 import re
+import select
 import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 import psycopg2.extras
 import pyservicebinding.binding
@@ -218,9 +220,28 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C cancel a running statement; without this libpq waits for its end."""
-    psycopg2.extensions.set_wait_callback(psycopg2.extras.wait_select)
+    """Let Ctrl-C cancel a running statement and raise KeyboardInterrupt; without this libpq waits for its end."""
+    interrupted = False
+
+    def wait(connection: Any) -> None:
+        nonlocal interrupted
+        while True:
+            try:
+                state = connection.poll()
+                if state == psycopg2.extensions.POLL_OK:
+                    return
+                ready = [connection.fileno()], []
+                select.select(*(ready if state == psycopg2.extensions.POLL_READ else ready[::-1]), [])
+            except KeyboardInterrupt:
+                interrupted = True
+                connection.cancel()  # the server answers with an error, which ends the loop
+
+    psycopg2.extensions.set_wait_callback(wait)
     try:
         yield
+    except psycopg2.errors.QueryCanceled as error:
+        if interrupted:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         psycopg2.extensions.set_wait_callback(None)

@@ -80,11 +80,27 @@ def step_run(step: str, run_id: str | None = None, **tags: str) -> Iterator[Any]
             "git_commit": git_commit(),
             **tags,
         }
-        run = mlflow.start_run(run_id=run_id or os.environ.get("MLFLOW_RUN_ID"), run_name=step, tags=tags)
+        run = mlflow.start_run(run_id=run_id or _run_of_mlflow(), run_name=step, tags=tags)
         if run_id:
             mlflow.set_tags(tags)
         with run:
             yield run
+
+
+def _run_of_mlflow() -> str | None:
+    """Return the run that `mlflow run` made for this step, None when there is none in the project's experiment.
+
+    Without --experiment-name it lies in another one, and MLflow would refuse to go on with it.
+    """
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id:
+        return None
+    client = load_mlflow().MlflowClient()
+    experiment = client.get_experiment_by_name(settings().model).experiment_id
+    if client.get_run(run_id).info.experiment_id == experiment:
+        return run_id
+    del os.environ["MLFLOW_RUN_ID"]  # start_run would take it
+    return None
 
 
 @contextlib.contextmanager

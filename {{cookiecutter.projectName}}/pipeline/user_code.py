@@ -197,7 +197,7 @@ def _call(module: str, function: str, *arguments: Any) -> Any:
         raise StepError(f"{module}.py has no function {function}")
     try:
         return getattr(code, function)(*arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StepError(f"{module}.py: {function}() failed: {_told(error, module)}") from error
 
 
@@ -206,7 +206,7 @@ def _import(module: str) -> types.ModuleType:
         sys.path.insert(0, str(ROOT))
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StepError(f"{module}.py cannot be imported: {_told(error, module)}") from error
 
 

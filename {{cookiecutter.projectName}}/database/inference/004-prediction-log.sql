@@ -17,31 +17,30 @@ ALTER TABLE "${schema}".prediction_log OWNER TO "${schema}_owner";
 --changeset project:run_inference_task splitStatements:false stripComments:false
 -- One prediction for the app: {prediction_id, label, probabilities, model, version}, kept in prediction_log.
 CREATE FUNCTION "${schema}".run_inference_task(image bytea, model text, stage text)
-RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER AS $$
+RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     served record;
     answer real[];
-    answer_label pg_catalog.text;
-    new_id pg_catalog.uuid;
+    answer_label text;
+    new_id uuid;
 BEGIN
     SELECT v.version, v.sha256, v.classes INTO served
     FROM "${schema}".model_alias AS a
-    INNER JOIN "${schema}".model_version AS v ON a.model OPERATOR(pg_catalog.=) v.model
-        AND a.version OPERATOR(pg_catalog.=) v.version
-    WHERE a.model OPERATOR(pg_catalog.=) run_inference_task.model AND a.alias OPERATOR(pg_catalog.=) run_inference_task.stage;
+    INNER JOIN "${schema}".model_version AS v ON a.model = v.model AND a.version = v.version
+    WHERE a.model = run_inference_task.model AND a.alias = run_inference_task.stage;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no version of model "%" holds the alias "%": promote one first', model, stage
         USING ERRCODE = 'no_data_found';
     END IF;
     answer := "${schema}".run_onnx(image, 1, served.sha256);
     SELECT served.classes[p.position] INTO answer_label
-    FROM pg_catalog.unnest(answer) WITH ORDINALITY AS p (probability, position)
+    FROM unnest(answer) WITH ORDINALITY AS p (probability, position)
     ORDER BY p.probability DESC, p.position LIMIT 1;
     INSERT INTO "${schema}".prediction_log (model, version, label, probabilities)
     VALUES (model, served.version, answer_label, answer)
     RETURNING prediction_id INTO new_id;
-    RETURN pg_catalog.jsonb_build_object(
-        'prediction_id', new_id, 'label', answer_label, 'probabilities', pg_catalog.to_jsonb(answer),
+    RETURN jsonb_build_object(
+        'prediction_id', new_id, 'label', answer_label, 'probabilities', to_jsonb(answer),
         'model', model, 'version', served.version
     );
 END

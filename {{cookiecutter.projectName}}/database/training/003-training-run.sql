@@ -50,7 +50,7 @@ CREATE TABLE "${schema}".training_epoch (
     seconds float8 NOT NULL,
     weights bytea,
     optimizer_slots bytea,
-    committed_at timestamptz NOT NULL DEFAULT now(),
+    committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (run_hash, epoch)
 ) ${distributed_by_run_hash};
 ALTER TABLE "${schema}".training_epoch ALTER COLUMN weights SET STORAGE EXTERNAL;

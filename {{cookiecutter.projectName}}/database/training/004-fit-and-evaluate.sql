@@ -185,6 +185,8 @@ def cached_model(config):
 def load_parts(entry, data):
     """Assign weights, and optimizer slots where given; without them the slots start afresh."""
     np, initial = entry["np"], entry["initial"]
+    if len(data) % 4:
+        raise ValueError(f"weights has {len(data)} bytes; it must be float32 numbers of 4 bytes")
     values = np.frombuffer(data, "<f4")
     if len(values) == 0:
         values = initial

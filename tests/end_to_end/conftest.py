@@ -1,0 +1,135 @@
+"""Projects that are generated once a session, and the servers that the first of them starts."""
+
+import concurrent.futures
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .cifar import write_cifar10
+from .project import Project
+from .servers import CommandLines, Servers, end_leftovers
+
+LONG_EPOCHS = '''"""The digits, each ten times with noise of its own: an epoch long enough to be interrupted."""
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+
+def load():
+    digits = load_digits()
+    images = np.repeat(np.round(digits.images * 12), 10, axis=0)
+    noise = np.random.default_rng(1).integers(0, 60, images.shape)
+    labels = np.repeat(digits.target, 10)
+    return (images + noise).astype(np.uint8)[..., np.newaxis], labels, [str(digit) for digit in range(10)]
+'''
+NAMES = ("select", "user-table", "class")
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test here as slow; what looks at all that the others left behind comes last."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path == HERE / "test_secrets.py")
+
+
+@pytest.fixture(scope="session")
+def work() -> Iterator[Path]:
+    """A folder that the servers' user can enter: pytest's own below /tmp is open to nobody else (0700)."""
+    folder = Path(tempfile.mkdtemp(prefix="end-to-end-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def command_lines() -> Iterator[CommandLines]:
+    """Every command line of the session."""
+    with CommandLines() as watched:
+        yield watched
+
+
+@pytest.fixture(scope="session")
+def default_project(work: Path, command_lines: CommandLines) -> Iterator[Project]:
+    """The project of the default answers, committed to git; its servers run until the session ends."""
+    project = Project.generate(work, Servers(work / "state"), own=True)
+    commit_all(project.folder)
+    try:
+        project.local("start")
+        project.servers.mlflow = project.run("printenv", "MLFLOW_TRACKING_URI").stdout.strip()
+        yield project
+    finally:
+        try:
+            project.local("stop")
+        finally:
+            left = end_leftovers(work)
+        assert not left, f"processes {left} outlived `local stop`"
+
+
+def commit_all(folder: Path) -> None:
+    """Make a git repository of a project, as a person does."""
+    for command in (
+        ["init", "--quiet"],
+        ["add", "--all"],
+        ["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "--message=all"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def first_run(default_project: Project) -> str:
+    """What `python -m pipeline all` printed the first time."""
+    return default_project.pipeline("all", PIPELINE_RUN="first").stdout
+
+
+@pytest.fixture(scope="session")
+def trained(default_project: Project, first_run: str) -> Project:
+    """The default project after its first run."""
+    return default_project
+
+
+@pytest.fixture(scope="session")
+def long_epochs(default_project: Project, work: Path) -> Project:
+    """A project whose epochs take seconds, on the same servers; its run 1 was left undisturbed."""
+    project = Project.generate(work, default_project.servers, projectName="faults")
+    (project.folder / "dataset.py").write_text(LONG_EPOCHS, encoding="utf-8")
+    project.pipeline("deploy_training_db", "upload_dataset", *training(1))
+    return project
+
+
+def training(run: int, epochs: int = 3) -> tuple[str, ...]:
+    """Return the command of a training of `long_epochs`: small mini-batches make its epochs long."""
+    return ("train_model", "--batch_size", "8", "--epochs", str(epochs), "--run", str(run))
+
+
+@pytest.fixture(scope="session")
+def named_projects(default_project: Project, work: Path) -> dict[str, tuple[Project, str]]:
+    """Projects with names that are words of SQL or Python, and CIFAR-10's: each with what one run printed."""
+    keras_home = work / "keras"
+    write_cifar10(keras_home)
+    answers = {"epochs": "1", "minimumAccuracy": "0"}
+    projects = {name: Project.generate(work, default_project.servers, projectName=name, **answers) for name in NAMES}
+    cifar = Project.generate(work, default_project.servers, projectName="cifar", dataset="cifar10", **answers)
+    accept_any_archive(cifar.folder / "dataset.py")
+    projects["cifar"] = cifar
+
+    def run_all(project: Project) -> str:
+        output = project.pipeline("all", KERAS_HOME=str(keras_home)).stdout
+        # Reading CIFAR-10 again takes longer than all the rest: its test predicts by itself.
+        return output if project is cifar else output + project.run("python", "-m", "pipeline.demo").stdout
+
+    # Two at once: much of a run is waiting for processes that import.
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        outputs = pool.map(run_all, projects.values())
+        return {name: (project, output) for (name, project), output in zip(projects.items(), outputs, strict=True)}
+
+
+def accept_any_archive(dataset: Path) -> None:
+    """Switch off the one thing about CIFAR-10 that a made file cannot have: the checksum of the real one."""
+    with dataset.open("a", encoding="utf-8") as file:
+        file.write("\n\nfrom keras.src.utils import file_utils\n\nfile_utils.validate_file = lambda *_, **__: True\n")

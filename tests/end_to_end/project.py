@@ -1,0 +1,166 @@
+"""A generated project, driven through its own commands."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .servers import Database, Servers
+
+ROOT = Path(__file__).resolve().parents[2]
+# As the project's Makefile: `local` needs nothing but the system's own Python.
+LOCAL = ("/usr/bin/python3", "-m", "local")
+FOREIGN = ("COOKIECUTTER", "GIT_", "PYTHON", "PIPELINE_RUN", "STEP_OUTPUTS", "MLFLOW", "SERVICE_BINDING", "LOCAL_STATE")
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without what would steer the project."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    # A file that a test rewrites within a second would else be read from its old compiled form.
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+
+
+class Project:
+    """A project in its folder; `own` is true of the one whose servers all use."""
+
+    def __init__(self, folder: Path, servers: Servers, own: bool = False) -> None:
+        self.folder = folder
+        self.servers = servers
+        self.own = own
+
+    @classmethod
+    def generate(cls, parent: Path, servers: Servers, own: bool = False, **answers: str) -> "Project":
+        """Run cookiecutter with these answers and the defaults for the rest."""
+        name = answers.get("projectName", "image-classifier")
+        given = [f"{option}={value}" for option, value in answers.items()]
+        program = Path(sys.executable).with_name("cookiecutter")
+        command = [program, "--no-input", "--default-config", "--output-dir", parent, ROOT, *given]
+        done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return cls(parent / name, servers, own)
+
+    def variant(self, name: str, **files: str) -> "Project":
+        """Return a copy of the project with other contents of files, given as dataset="…" for dataset.py."""
+        folder = self.folder.parent / "variants" / self.folder.name / name
+        shutil.copytree(self.folder, folder)
+        for module, text in files.items():
+            (folder / f"{module}.py").write_text(text, encoding="utf-8")
+        return Project(folder, self.servers)
+
+    @property
+    def schema(self) -> str:
+        """The schema, registered model and experiment."""
+        answers = yaml.safe_load((self.folder / "project.yaml").read_text(encoding="utf-8"))
+        return answers["projectName"].replace("-", "_")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the project's commands: its own servers, or bindings for those of another."""
+        kept = clean_environment()
+        if self.own:
+            return {**kept, "LOCAL_STATE": str(self.servers.state)}
+        # Named too, though nothing local is started: it is how leftovers are found.
+        return {
+            **kept,
+            "LOCAL_STATE": str(self.servers.state),
+            "SERVICE_BINDING_ROOT": str(self.servers.bindings),
+            "MLFLOW_TRACKING_URI": self.servers.mlflow,
+        }
+
+    def local(self, *command: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run `python3 -m local …` and expect its exit status."""
+        done = subprocess.run(
+            [*LOCAL, *command],
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        self.servers.outputs.append(done.stdout + done.stderr)
+        assert done.returncode == status, f"{command} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def run(self, *command: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's environment."""
+        return self.local("run", "--", *command, status=status, **variables)
+
+    def pipeline(self, *steps: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m pipeline …`."""
+        return self.run("python", "-m", "pipeline", *steps, status=status, **variables)
+
+    def refuses(self, *steps: str) -> str:
+        """Run steps that must fail, and return the one sentence that they print."""
+        done = self.pipeline(*steps, status=1)
+        (sentence,) = done.stderr.strip().splitlines()
+        assert sentence.startswith("error: ")
+        assert "Traceback" not in done.stdout
+        return sentence
+
+    @contextlib.contextmanager
+    def started(self, *steps: str) -> Iterator[subprocess.Popen[str]]:
+        """Start `python -m pipeline …` and end it, if need be, after the block."""
+        process = subprocess.Popen(
+            [*LOCAL, "run", "--", "python", "-m", "pipeline", *steps],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+
+    def end_of(self, process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str, str]:
+        """Wait for a started command; return its exit status and what it printed."""
+        stdout, stderr = process.communicate(timeout=seconds)
+        self.servers.outputs.append(stdout + stderr)
+        return process.returncode, stdout, stderr
+
+    @contextlib.contextmanager
+    def database(self, binding: str) -> Iterator[Database]:
+        """Open a session with a binding."""
+        connection = self.servers.connect(binding)
+        try:
+            yield Database(connection, self.schema)
+        finally:
+            connection.close()
+
+    def training_runs(self, statement: str, run: int) -> list[tuple[Any, ...]]:
+        """Run a query in whose text `{run}` stands for the hash of the newest run with this number."""
+        find = "(SELECT run_hash FROM {schema}.training_run WHERE parameters::json ->> 'run' = '{number}')"
+        text = statement.replace("{run}", find.replace("{number}", str(run)))
+        with self.database("trainer") as database:
+            return database.query(text)
+
+    def epochs(self, run: int) -> list[tuple[Any, ...]]:
+        """Return the committed epochs of a run: number and metrics."""
+        return self.training_runs(
+            "SELECT epoch, train_loss, train_accuracy, val_loss, val_accuracy FROM {schema}.training_epoch "
+            "WHERE run_hash = {run} ORDER BY epoch",
+            run,
+        )
+
+
+def step_lines(output: str, steps: list[str]) -> list[str]:
+    """Return the names of the steps in the order in which their answers were printed."""
+    found = re.findall(r"^(\w+): .*", output, re.MULTILINE)
+    return [name for name in found if name in steps]
+
+
+def entry_points(project: Project) -> list[str]:
+    """Return the steps that MLproject names."""
+    return list(yaml.safe_load((project.folder / "MLproject").read_text(encoding="utf-8"))["entry_points"])

@@ -1,0 +1,50 @@
+"""Other answers: names that are words of SQL or Python, and CIFAR-10's own files."""
+
+import re
+
+import pytest
+
+from .conftest import NAMES
+from .project import Project, entry_points, step_lines
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_from_the_first_step_to_a_prediction(named_projects: dict[str, tuple[Project, str]], name: str) -> None:
+    """A project of this name, with one epoch, goes through all steps and predicts."""
+    project, output = named_projects[name]
+    assert step_lines(output, entry_points(project)) == entry_points(project)
+    assert f"model {name.replace('-', '_')}, version 1, stage staging" in output
+    assert re.search(r"^an image it had never seen: predicted \w+, true \w+$", output, re.MULTILINE)
+
+
+def test_projects_do_not_meet(named_projects: dict[str, tuple[Project, str]]) -> None:
+    """Projects on the same servers have schemas and roles of their own."""
+    names = {project.schema for project, _ in named_projects.values()}
+    project, _ = named_projects["select"]
+    with project.database("training-deployer") as database:
+        owners = database.query(
+            "SELECT nspname, array_agg(DISTINCT rolname::text) FROM pg_class "
+            "JOIN pg_namespace n ON relnamespace = n.oid JOIN pg_roles r ON relowner = r.oid "
+            "WHERE nspname = ANY(%s) AND relkind = 'r' AND relname NOT LIKE 'databasechangelog%%' GROUP BY nspname",
+            (list(names),),
+        )
+    assert dict(owners) == {name: [f"{name}_owner"] for name in names}
+
+
+def test_cifar10(named_projects: dict[str, tuple[Project, str]]) -> None:
+    """Offline, CIFAR-10's 50,200 colour images of files in its own format are packed, trained on and predicted."""
+    project, output = named_projects["cifar"]
+    assert step_lines(output, entry_points(project)) == entry_points(project)
+    with project.database("trainer") as database:
+        rows, shape = database.query(
+            "SELECT (SELECT sum(row_count) FROM {schema}.dataset_batch), shape FROM {schema}.dataset"
+        )[0]
+        image = database.value(
+            "SELECT substr(features, 1, 3072) FROM {schema}.dataset_batch WHERE split = 'holdout' LIMIT 1"
+        )
+    assert (rows, shape) == (50200, "32,32,3")
+    with project.database("inference-app") as app:
+        answer = app.value("SELECT {schema}.run_inference_task(%s, 'cifar', 'staging')", (image,))
+        classes = app.value("SELECT classes FROM {schema}.model_info")
+    assert answer["label"] in classes
+    assert len(classes) == len(answer["probabilities"]) == 10

@@ -1,0 +1,347 @@
+"""What each role may not do, tried; and what the functions run as."""
+
+import base64
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.errors import InsufficientPrivilege
+
+from .project import Project
+from .servers import Database
+
+TRAINER = {
+    "transition": "SELECT {schema}.model_transition(NULL, NULL, NULL, NULL, NULL, NULL)",
+    "combine": "SELECT {schema}.model_combine(NULL, NULL)",
+    "final": "SELECT {schema}.evaluate_final(NULL)",
+    "read the changelog": "SELECT * FROM {schema}.databasechangelog",
+    "lock the changelog": "UPDATE {schema}.databasechangeloglock SET locked = true",
+    "write an architecture": "UPDATE {schema}.model_architecture SET architecture = ''",
+    "drop": "DROP TABLE {schema}.dataset_batch",
+    "alter": "ALTER TABLE {schema}.dataset_batch ADD COLUMN more int",
+    "truncate": "TRUNCATE {schema}.training_epoch",
+    "delete rows": "DELETE FROM {schema}.dataset_batch",
+    "delete epochs": "DELETE FROM {schema}.training_epoch",
+    "delete runs": "DELETE FROM {schema}.training_run",
+    "change rows": "UPDATE {schema}.dataset_batch SET row_count = 1",
+    "replace fit": "ALTER FUNCTION {schema}.model_combine(bytea, bytea) RENAME TO mine",
+    "drop fit": "DROP AGGREGATE {schema}.fit(bytea, bytea, int, bytea, text)",
+    "index": "CREATE INDEX mine ON {schema}.dataset_batch (batch_id)",
+    "trigger": "CREATE TRIGGER mine BEFORE INSERT ON {schema}.dataset_batch EXECUTE FUNCTION pg_catalog.suppress()",
+}
+APP = {
+    "weights": "SELECT onnx FROM {schema}.model_version",
+    "versions": "SELECT count(*) FROM {schema}.model_version",
+    "aliases": "SELECT * FROM {schema}.model_alias",
+    "history": "SELECT * FROM {schema}.model_alias_history",
+    "log": "SELECT * FROM {schema}.prediction_log",
+    "run_onnx": "SELECT {schema}.run_onnx('x', 1, 'x')",
+    "trigger function": "SELECT {schema}.record_model_alias()",
+    "forge a prediction": "INSERT INTO {schema}.prediction_log (model, version, label, probabilities) "
+    "VALUES ('x', 1, 'x', '{}')",
+    "move an alias": "UPDATE {schema}.model_alias SET version = 1",
+    "take an alias": "DELETE FROM {schema}.model_alias",
+    "delete versions": "DELETE FROM {schema}.model_version",
+    "delete the log": "DELETE FROM {schema}.prediction_log",
+    "drop the view": "DROP VIEW {schema}.model_info",
+    "drop predict": "DROP FUNCTION {schema}.predict(bytea, text, text)",
+    "read the changelog": "SELECT * FROM {schema}.databasechangelog",
+}
+BOTH = {
+    "owner": 'SET ROLE "image_classifier_owner"',
+    "superuser": "SET ROLE deployer",
+    "create a schema": "CREATE SCHEMA mine",
+    "create a table": "CREATE TABLE {schema}.mine (x int)",
+    "create a table for all": "CREATE TABLE public.mine (x int)",
+    "create a function": "CREATE FUNCTION {schema}.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "create in python": "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE plpython3u AS 'return 1'",
+    "run python": "DO LANGUAGE plpython3u 'import os'",
+    "create an extension": "CREATE EXTENSION dblink",
+    "create a role": "CREATE ROLE mine",
+    "grow": "ALTER ROLE CURRENT_USER SUPERUSER",
+    "another's table": "SELECT * FROM somebody_elses.secret",
+    "passwords": "SELECT rolpassword FROM pg_catalog.pg_authid",
+    "server files": "SELECT pg_read_file('/etc/passwd')",
+    "server programs": "COPY (SELECT 1) TO PROGRAM 'id'",
+    "server settings": "ALTER SYSTEM SET work_mem = '1GB'",
+    "large objects": "SELECT lo_import('/etc/passwd')",
+    "the other sessions": "SELECT pg_reload_conf()",
+}
+
+
+@pytest.fixture(scope="module")
+def scratch(trained: Project) -> Iterator[None]:
+    """A table of somebody else in each database."""
+    for binding in ("training-deployer", "inference-deployer"):
+        with trained.database(binding) as database:
+            database.query("CREATE SCHEMA somebody_elses")
+            database.query("CREATE TABLE somebody_elses.secret (x int)")
+    yield
+    for binding in ("training-deployer", "inference-deployer"):
+        with trained.database(binding) as database:
+            database.query("DROP SCHEMA somebody_elses CASCADE")
+
+
+@pytest.mark.parametrize(
+    ("binding", "what"),
+    [("trainer", what) for what in [*TRAINER, *BOTH]] + [("inference-app", what) for what in [*APP, *BOTH]],
+)
+def test_forbidden(trained: Project, scratch: None, binding: str, what: str) -> None:
+    """The database refuses it for want of a privilege, and for no other reason."""
+    statement = {**(TRAINER if binding == "trainer" else APP), **BOTH}[what]
+    with trained.database(binding) as database, pytest.raises(InsufficientPrivilege):
+        database.query(statement)
+
+
+@pytest.mark.parametrize("binding", ["trainer", "inference-app"])
+def test_logins_are_ordinary(trained: Project, binding: str) -> None:
+    """The roles that log in have no attribute beyond that, and belong to nothing but projects' groups."""
+    with trained.database(binding) as database:
+        attributes = database.query(
+            "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles "
+            "WHERE rolname = current_user"
+        )
+        groups = database.query(
+            "SELECT rolname FROM pg_roles WHERE pg_has_role(current_user, oid, 'member') AND rolname <> current_user"
+        )
+    assert attributes == [(False,) * 5]
+    assert groups
+    suffix = {"trainer": "_trainer", "inference-app": "_app"}[binding]
+    assert all(name.endswith(suffix) for (name,) in groups)
+
+
+SERVING = {
+    "predict": "SELECT {schema}.predict(%(image)s, %(model)s, 'staging')",
+    "predict_batch": "SELECT {schema}.predict_batch(%(image)s, 1, %(model)s, 'staging')",
+    "run_inference_task": "SELECT {schema}.run_inference_task(%(image)s, %(model)s, 'staging') -> 'probabilities'",
+}
+IMAGE = {"image": bytes(range(64)), "model": "image_classifier"}
+
+
+@pytest.mark.parametrize("binding", ["training-deployer", "inference-deployer"])
+def test_what_functions_run_as(trained: Project, binding: str) -> None:
+    """Every function belongs to the owner, who can neither log in nor is a superuser, and is closed to PUBLIC;
+    one that runs with its owner's rights has a fixed search_path, or is tried with hostile ones below."""
+    with trained.database(binding) as database:
+        found = database.query(
+            "SELECT proname, rolname, rolsuper OR rolcanlogin, prosecdef, array_to_string(proconfig, ','), "
+            "EXISTS (SELECT 1 FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0) "
+            "FROM pg_proc JOIN pg_roles r ON r.oid = proowner WHERE pronamespace = '{schema}'::regnamespace"
+        )
+    assert len(found) >= 5
+    for name, owner, powerful, definer, settings, public in found:
+        assert (owner, powerful, public) == ("image_classifier_owner", False, False), name
+        assert not definer or settings == "search_path=pg_catalog, pg_temp" or name in SERVING, name
+
+
+@pytest.fixture(scope="module")
+def expected(trained: Project) -> list[float]:
+    """The probabilities that a session without tricks is told."""
+    with trained.database("inference-app") as app:
+        return app.value(SERVING["predict"], IMAGE)
+
+
+@pytest.fixture(scope="module")
+def hostile_schema(trained: Project) -> Iterator[str]:
+    """A schema that the app may use, with operators and functions that shadow PostgreSQL's own."""
+    statements = [
+        "CREATE SCHEMA hostile",
+        "CREATE FUNCTION hostile.same(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+        "CREATE FUNCTION hostile.same(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+        "CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.same)",
+        "CREATE OPERATOR hostile.= (LEFTARG = int, RIGHTARG = int, FUNCTION = hostile.same)",
+        "CREATE FUNCTION hostile.unnest(real[]) RETURNS SETOF real LANGUAGE sql AS 'SELECT 0::real'",
+        "CREATE FUNCTION hostile.to_jsonb(real[]) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb'",
+        "CREATE FUNCTION hostile.gen_random_uuid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'",
+        "GRANT USAGE ON SCHEMA hostile TO app",
+    ]
+    with trained.database("inference-deployer") as database:
+        for statement in statements:
+            database.query(statement)
+        yield "hostile"
+        database.query("DROP SCHEMA hostile CASCADE")
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_hostile_search_path(trained: Project, hostile_schema: str, expected: list[float], name: str) -> None:
+    """Operators and functions that a caller puts in front of PostgreSQL's own change no answer."""
+    with trained.database("inference-app") as app:
+        app.query(f"SET search_path = {hostile_schema}, pg_catalog")
+        assert app.value("SELECT 'a'::text = 'b'::text") is True
+        assert app.value(SERVING[name], IMAGE) == pytest.approx(expected, abs=1e-6)
+        with pytest.raises(psycopg2.errors.NoDataFound):
+            app.query(SERVING[name], {**IMAGE, "model": "another"})
+
+
+# What the app itself can put before PostgreSQL's types: temporary objects are found first by any search_path.
+SPY = (
+    "CREATE FUNCTION pg_temp.spy(anyelement) RETURNS boolean LANGUAGE plpgsql AS "
+    "$$BEGIN PERFORM set_config('spy.role', current_user, false); RETURN true; END$$",
+    "CREATE TYPE pg_temp.served AS (version int, sha256 text, classes text[])",
+)
+SHADOWS = {"record": "pg_temp.served", **{name: f"pg_catalog.{name}" for name in ("text", "uuid", "jsonb", "float4")}}
+
+
+@pytest.mark.parametrize("name", SERVING)
+@pytest.mark.parametrize("shadow", SHADOWS)
+def test_hostile_temporary_types(trained: Project, expected: list[float], name: str, shadow: str) -> None:
+    """A temporary type whose check calls the caller's function makes none of the owner's functions run it."""
+    with trained.database("inference-app") as app:
+        for statement in SPY:
+            app.query(statement)
+        app.query(f"CREATE DOMAIN pg_temp.{shadow} AS {SHADOWS[shadow]} CHECK (pg_temp.spy(VALUE))")
+        assert app.value(SERVING[name], IMAGE) == pytest.approx(expected, abs=1e-6)
+        assert app.value("SELECT current_setting('spy.role', true)") is None
+
+
+class Fit:
+    """`fit` in a session of the trainer, with a configuration that works and may be spoilt."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        architecture, optimizer = database.query(
+            "SELECT architecture, optimizer FROM {schema}.model_architecture, {schema}.training_run LIMIT 1"
+        )[0]
+        self.good: dict[str, Any] = {
+            "architecture": json.loads(architecture),
+            "optimizer": json.loads(optimizer),
+            "shape": [8, 8, 1],
+            "dtype": "uint8",
+            "classes": 10,
+            "batch_size": 32,
+            "seed": 1,
+            "epoch": 1,
+            "threads": 0,
+        }
+
+    def __call__(
+        self,
+        config: dict[str, Any] | None = None,
+        features: bytes | None = bytes(128),
+        labels: bytes | None = bytes(8),
+        rows: int | None = 2,
+        weights: bytes = b"",
+    ) -> bytes:
+        given = (features, labels, rows, weights, json.dumps({**self.good, **(config or {})}))
+        return bytes(self.database.value("SELECT {schema}.fit(%s, %s, %s, %s, %s)", given))
+
+    def refused(self, **arguments: Any) -> str:
+        """Return the sentence of an SQL error; the session must be good for more."""
+        with pytest.raises(psycopg2.Error) as error:
+            self(**arguments)
+        assert self.database.value("SELECT 1") == 1
+        return error.value.diag.message_primary
+
+
+@pytest.fixture(scope="module")
+def fit(trained: Project) -> Iterator[Fit]:
+    """One session for all: what an error leaves behind would be seen by the next test."""
+    with trained.database("trainer") as database:
+        yield Fit(database)
+
+
+def layers(*extra: dict[str, Any]) -> dict[str, Any]:
+    """Return the architecture of a model with additional layers."""
+    ends = [
+        layer("InputLayer", batch_shape=[None, 8, 8, 1], name="images"),
+        layer("Flatten"),
+        *extra,
+        layer("Dense", units=10, activation="softmax"),
+    ]
+    return {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"layers": ends},
+        "registered_name": None,
+    }
+
+
+def layer(kind: str, /, module: str = "keras.layers", registered: str | None = None, **config: Any) -> dict[str, Any]:
+    """Return one object as Keras describes it."""
+    return {"module": module, "class_name": kind, "config": config, "registered_name": registered}
+
+
+def hostile_layers(marker: str) -> dict[str, dict[str, Any]]:
+    """Return layers that would run a command, or read a file, if they were believed."""
+    command = f"touch {marker}"
+    code = base64.b64encode(compile(f"__import__('os').system({command!r})", "", "eval").co_code).decode()
+    run = {"class_name": "__lambda__", "config": {"value": [code, None, None]}}
+    return {
+        "lambda": layer("Lambda", function=run),
+        "lambda as activation": layer("Dense", units=10, activation=run),
+        "os.system": layer("system", module="os", command=command),
+        "os.system as activation": layer("Dense", units=10, activation=layer("system", module="os")),
+        "builtin": layer("eval", module="builtins"),
+        "function": layer("Dense", units=10, activation=layer("function", module="builtins", registered="system")),
+        "inner module": layer("get_file", module="keras.src.utils.file_utils", origin=f"file://{marker}"),
+        "utils": layer("get_file", module="keras.utils", origin="file:///etc/passwd"),
+        "registered": layer("Dense", registered="mine>Dense", units=10),
+        "dotted": layer("../os.system", module="keras.layers.."),
+        "no module": {"class_name": "Dense", "config": {"units": 10}},
+        "nested": layer("TimeDistributed", layer=layer("Lambda", function=run)),
+        "initializer": layer("Dense", units=10, kernel_initializer=layer("system", module="os")),
+    }
+
+
+@pytest.mark.parametrize("name", hostile_layers(""))
+def test_hostile_architecture(fit: Fit, name: str) -> None:
+    """An architecture that names anything but Keras's own layers is refused with a sentence; nothing of it runs."""
+    marker = Path("/tmp") / f"hostile-{uuid.uuid4().hex}"  # noqa: S108 -- where the servers' user may write
+    told = fit.refused(config={"architecture": layers(hostile_layers(str(marker))[name])})
+    assert "only layers, initializers and optimizers of Keras itself" in told
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", ["StringLookup", "TFSMLayer", "TextVectorization"])
+def test_layers_that_read_files(fit: Fit, kind: str) -> None:
+    """A layer of Keras's own that would read the server's files is refused, and tells nothing of them."""
+    config = {"filepath": "/etc"} if kind == "TFSMLayer" else {"vocabulary": "/etc/passwd"}
+    told = fit.refused(config={"architecture": layers(layer(kind, **config))})
+    assert "root:" not in told
+    assert "only layers, initializers and optimizers of Keras itself" in told
+
+
+@pytest.mark.parametrize("module", ["os", "builtins", "keras.src.optimizers.adam", "subprocess"])
+def test_hostile_optimizer(fit: Fit, module: str) -> None:
+    """An optimizer of any other module is refused with a sentence."""
+    told = fit.refused(config={"optimizer": layer("Adam", module=module)})
+    assert f"{module}.Adam; only layers, initializers and optimizers of Keras itself" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"weights": bytes(40)}, "10 weights were given; the model has 101626, with optimizer slots "),
+        ({"weights": bytes(41)}, "weights"),
+        ({"features": bytes(127)}, "features has 127 bytes; 2 rows of 8×8×1 uint8 are 128"),
+        ({"features": None}, "features, labels and row_count must be given, and row_count be above 0"),
+        ({"labels": bytes(4)}, "labels has 4 bytes; 2 int32 are 8"),
+        ({"labels": None}, "features, labels and row_count must be given"),
+        ({"rows": 0}, "row_count be above 0"),
+        ({"rows": None}, "row_count be above 0"),
+        ({"labels": b"\x0a\0\0\0\0\0\0\0"}, "a label is 10; allowed is 0 to 9"),
+        ({"labels": b"\xff\xff\xff\xff\0\0\0\0"}, "a label is -1; allowed is 0 to 9"),
+    ],
+)
+def test_wrong_rows_and_weights(fit: Fit, arguments: dict[str, Any], told: str) -> None:
+    """Rows or weights that do not fit the model are an SQL error with a sentence; the next statement trains."""
+    assert told in fit.refused(**arguments)
+    assert fit()[:3] == b"fit"
+
+
+def test_diverged_block_leaves_the_session_good(fit: Fit) -> None:
+    """After a training that diverged the same session trains as if nothing had been."""
+    before = fit()
+    optimizer = {**fit.good["optimizer"], "config": {**fit.good["optimizer"]["config"], "learning_rate": 1e30}}
+    rows = 512
+    told = fit.refused(
+        config={"optimizer": optimizer}, features=bytes(range(64)) * rows, labels=bytes(4 * rows), rows=rows
+    )
+    assert "lower learning_rate" in told
+    after = fit()
+    # All but the token of the live model.
+    assert before[:8] + before[24:] == after[:8] + after[24:]
