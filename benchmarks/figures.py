@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 # Two medians that differ by less than this share are a tie: what repeated runs differ by anyway.
 TIE = 0.03
+# The middle half of the rounds may differ by this share before a verdict is refused.
+UNSETTLED = 0.10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +56,13 @@ def speed(name: str, ours: list[float], peer: list[float], against: str, goal: f
     """Return how fast we are in parts of the peer: the ratio of median seconds for `rows` rows."""
     ratio = statistics.median(peer) / statistics.median(ours)
     each = [theirs / own for theirs, own in zip(peer, ours, strict=True)]
-    detail = (
-        f"{_rate(rows, ours)} against {_rate(rows, peer)} rows/s; single rounds {min(each):.2f} to {max(each):.2f}"
-    )
+    detail = f"{_rate(rows, ours)} against {_rate(rows, peer)} rows/s; single rounds {min(each):.2f} to {max(each):.2f}"
     return Figure(
         name,
         f"{ratio:.2f}×",
         against,
         f"≥ {goal:.2f}×" if goal else "",
-        verdict(ratio, goal) if goal else "",
+        verdict(ratio, goal, each) if goal else "",
         len(ours),
         detail,
     )
@@ -72,8 +72,15 @@ def _rate(rows: int, taken: list[float]) -> str:
     return f"{rows / statistics.median(taken):,.0f}"
 
 
-def verdict(ratio: float, goal: float) -> str:
-    """Say whether a ratio that should be large reaches its goal; less than the tie below it is still a no."""
+def verdict(ratio: float, goal: float, each: list[float]) -> str:
+    """Say whether a ratio that should be large reaches its goal; less than the tie below it is still a no.
+
+    Nothing is claimed where the rounds (`each`) lie on both sides of the goal and far apart: other programs
+    had the machine.
+    """
+    low, high = quantile(each, 0.25), quantile(each, 0.75)
+    if min(each) < goal <= max(each) and high - low > UNSETTLED * ratio:
+        return "not settled: the rounds differ too much"
     if ratio >= goal:
         return "yes"
     return "no, but a tie with the goal" if ratio >= goal * (1 - TIE) else "no"

@@ -32,7 +32,9 @@ def measure(rounds: int) -> list[Figure]:
         for first_epoch in epochs.values():
             first_epoch()
         taken = timed(rounds, epochs)
-    model = f"{architecture.weight_count:,} weights, {ROWS:,} rows an epoch, blocks of {ROWS_PER_BLOCK}, batch {BATCH_SIZE}"
+    model = (
+        f"{architecture.weight_count:,} weights, {ROWS:,} rows an epoch, blocks of {ROWS_PER_BLOCK}, batch {BATCH_SIZE}"
+    )
     return [
         speed(f"Training in the database ({model})", taken["ours"], taken["ram"],
               "the same compiled loop on arrays in RAM", 0.98, ROWS),
@@ -102,9 +104,7 @@ def _compiled_loop(architecture: str) -> Any:
             return high, loss_sum + tf.cast(tf.reduce_sum(losses), tf.float64), correct + right
 
         start = [tf.constant(0), tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)]
-        _, loss_sum, correct = tf.while_loop(
-            lambda low, *_: low < rows, batch, start, parallel_iterations=1
-        )
+        _, loss_sum, correct = tf.while_loop(lambda low, *_: low < rows, batch, start, parallel_iterations=1)
         return loss_sum, correct
 
     signature = [tf.TensorSpec((None, *data.SHAPE), tf.uint8), tf.TensorSpec((None,), tf.int32)]
