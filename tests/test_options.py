@@ -64,8 +64,9 @@ GOOD = {
 BAD = {
     "projectName": [
         "../evil", "a b", "1abc", "pg-x", "gp-x", "A", "aBc", "ab", "a", "-ab", "ab-", "a_b", "a.b", "a/b",
-        "/abc", "information-schema", "x" * 41, "'abc'", '"abc"', "{abc}", "{{ 'abc' }}", "abc\n", "\nabc", "abc\r", "abc\u2028",
+        "/abc", "x" * 41, "'abc'", '"abc"', "{abc}", "{{ 'abc' }}", "abc\n", "\nabc", "abc\r", "abc\u2028",
         "äbc", "ａｂｃ", "abc\0", "..", "~", "ab\\c", "$(id)", "abc;id",
+        "information-schema",
     ],
     "owner": ["-a", "a-", "A", "a b", "a.b", "x" * 64, "ml-team\n", "user:guest", "../x"],
     "description": [
