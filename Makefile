@@ -64,13 +64,13 @@ lint: .venv ## style, types, YAML, shell and SQL
 
 .PHONY: demo
 demo: .venv ## generate the default project into build/ and run its demo
-	mkdir -p build
-	$(BIN)/cookiecutter --no-input --default-config --overwrite-if-exists --output-dir build .
-	$(SUBMAKE) -C $(DEMO) demo
+	@mkdir -p build
+	@$(BIN)/cookiecutter --no-input --default-config --overwrite-if-exists --output-dir build .
+	@$(SUBMAKE) --no-print-directory -C $(DEMO) demo
 
 .PHONY: down
 down: ## stop what the demo started
-	@if [ -f $(DEMO)/Makefile ]; then $(SUBMAKE) -C $(DEMO) down; fi
+	@if [ -f $(DEMO)/Makefile ]; then $(SUBMAKE) --no-print-directory -C $(DEMO) down; fi
 
 .PHONY: bench
 bench: .venv ## measure against the limits and the alternatives

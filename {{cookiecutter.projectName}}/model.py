@@ -5,23 +5,33 @@ from keras import layers
 
 
 def build_model(shape: tuple[int, ...], classes: int) -> keras.Model:
-    """Return a classifier for one row of `shape` (height, width, channels) with one probability a class.
+    """Return a classifier for one row of `shape` with one probability a class.
 
-    Rows arrive as they are stored (uint8 0–255 or float32), so scaling is a layer of the model:
-    what serves is what was trained. Only layers that Keras itself provides reach the database.
+    Images (height, width, channels) get convolutions, other rows dense layers. Rows arrive as they are stored
+    (uint8 0–255 or float32), so scaling is a layer of the model: what serves is what was trained. Only layers
+    that Keras itself provides reach the database.
     """
-    dense = max(64, 8 * classes)
-    model = keras.Sequential([keras.Input(shape=shape, name="images"), layers.Rescaling(1 / 255)])
-    filters, size = 32, min(shape[0], shape[1])
+    model = keras.Sequential([keras.Input(shape=shape, name="images")])
+    if len(shape) == 3:
+        _add_convolutions(model, min(shape[0], shape[1]))
+    else:
+        model.add(layers.Flatten())
+        model.add(layers.BatchNormalization())
+    model.add(layers.Dense(max(64, 8 * classes), activation="relu"))
+    model.add(layers.Dense(classes, activation="softmax"))
+    return model
+
+
+def _add_convolutions(model: keras.Sequential, size: int) -> None:
+    """Halve an image of `size` pixels until 4 are left, and flatten it."""
+    model.add(layers.Rescaling(1 / 255))
+    filters = 32
     while size > 4:
         model.add(layers.Conv2D(filters, 3, padding="same", activation="relu"))
         model.add(layers.MaxPooling2D())
-        filters, size = min(2 * filters, 64), size // 2
+        filters, size = 64, size // 2
     model.add(layers.Conv2D(64, 3, padding="same", activation="relu"))
     model.add(layers.Flatten())
-    model.add(layers.Dense(dense, activation="relu"))
-    model.add(layers.Dense(classes, activation="softmax"))
-    return model
 
 
 def build_optimizer(learning_rate: float) -> keras.optimizers.Optimizer:

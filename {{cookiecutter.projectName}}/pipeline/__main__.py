@@ -2,17 +2,22 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import time
 from typing import Any
 
-import click
-import psycopg2
+try:
+    import click
+    import psycopg2
 
-from pipeline.databases import first_line
-from pipeline.errors import StepError
-from pipeline.settings import Step, steps
+    from pipeline.databases import first_line
+    from pipeline.errors import StepError
+    from pipeline.settings import Step, steps
+except ModuleNotFoundError as error:
+    start = "/usr/bin/python3 -m local run -- python -m pipeline …"
+    sys.exit(f"error: {error.name} is not installed here: run it as `{start}`")
 
 # A refused promotion is an outcome, not a failure: what would serve the model is skipped.
 AFTER_PROMOTION = ("deploy_inference_db",)
@@ -24,7 +29,11 @@ def run_step(context: click.Context, step: Step, values: dict[str, Any]) -> None
         click.echo(f"{step.name}: skipped, nothing was promoted")
         return
     started = time.monotonic()
-    answer = importlib.import_module(f"pipeline.{step.name}").run(**values)
+    run = importlib.import_module(f"pipeline.{step.name}").run
+    taken = list(inspect.signature(run).parameters)
+    if sorted(taken) != sorted(values):
+        raise StepError(f"MLproject: {step.name} has the parameters {sorted(values)}; the step takes {sorted(taken)}")
+    answer = run(**values)
     if step.name == "promote_model":
         context.obj["refused"] = not answer.promoted
         answer = answer.reason
@@ -38,8 +47,7 @@ def command(step: Step) -> click.Command:
     def callback(context: click.Context, **values: Any) -> None:
         run_step(context, step, values)
 
-    module = importlib.util.find_spec(f"pipeline.{step.name}")
-    if module is None:
+    if importlib.util.find_spec(f"pipeline.{step.name}") is None:
         raise StepError(f"MLproject names the entry point {step.name}; there is no pipeline/{step.name}.py")
     options = [
         click.Option([f"--{name}"], type=kind, default=default, show_default=True)

@@ -69,6 +69,8 @@ def binding(name: str) -> Binding:
             "SERVICE_BINDING_ROOT is not set: `make pipeline` starts local servers and sets it, or point it "
             "at a folder of service bindings"
         )
+    if not pathlib.Path(root).is_dir():
+        raise StepError(f"SERVICE_BINDING_ROOT is {root}; there is no such folder")
     folder = pathlib.Path(root) / name
     keys = _read_folder(folder) if folder.is_dir() else _only_binding(name)
     missing = [key for key in REQUIRED_KEYS if not keys.get(key)]

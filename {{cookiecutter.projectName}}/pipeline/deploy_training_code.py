@@ -5,7 +5,7 @@ import concurrent.futures
 from pipeline import doctor
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
-from pipeline.user_code import build_architecture, load_dataset, load_keras
+from pipeline.user_code import build_architecture, build_optimizer, load_dataset, load_keras
 
 
 def run() -> str:
@@ -18,6 +18,7 @@ def run() -> str:
         packages.result()
     data = load_dataset()
     architecture = build_architecture(data.shape, len(data.classes))
+    build_optimizer(0.001)
     with step_run("deploy_training_code", architecture_hash=architecture.hash):
         load_mlflow().log_text(architecture.json, "architecture.json")
     return (

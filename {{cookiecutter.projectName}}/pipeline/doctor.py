@@ -122,7 +122,7 @@ def _database(name: str, title: str) -> Finding:
         with connection:
             version = query(connection, "SELECT version()")[0][0]
     except StepError as error:
-        return Finding(title, False, str(error), mend)
+        return Finding(title, False, str(error).removeprefix(f"{name}: "), mend)
     except psycopg2.Error as error:
         return Finding(title, False, first_line(error), mend)
     return Finding(title, True, f"{where}, {version.split(' on ')[0]}")

@@ -46,9 +46,15 @@ def _promote_version(version: int, stage: str) -> Promotion:
         client.get_model_version(settings().model, str(version))
     except mlflow.exceptions.MlflowException as error:
         raise StepError(f"MLflow has no version {version} of the model {settings().model}") from error
-    with answering():
+    with step_run("promote_model"):
         client.set_registered_model_alias(settings().model, stage, str(version))
+        _log_decision(version, stage, True)
     return Promotion(True, f"version {version} now holds {stage}")
+
+
+def _log_decision(version: int, stage: str, promoted: bool) -> None:
+    """Log under names of its own: `mlflow run` has logged the parameters as they were given."""
+    load_mlflow().log_params({"decided_version": version, "decided_stage": stage, "promoted": promoted})
 
 
 def _promote_candidate(stage: str) -> Promotion:
@@ -66,7 +72,7 @@ def _promote_candidate(stage: str) -> Promotion:
     with step_run("promote_model", **tags):
         load_mlflow().log_metrics(_metrics(scores))
         version = _registered_version(candidate) or _register(connection, candidate, scores)
-        load_mlflow().log_params({"version": version, "stage": stage, "promoted": refusal is None})
+        _log_decision(version, stage, refusal is None)
     if refusal:
         return Promotion(False, f"version {version} is not promoted: {refusal}")
     if current and int(current.version) == version:

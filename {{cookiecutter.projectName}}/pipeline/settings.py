@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import re
 import subprocess
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from pipeline.errors import StepError
 
+PROJECT_NAME = r"(?!pg-|gp-)[a-z][a-z0-9-]{1,38}[a-z0-9]"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -50,16 +52,21 @@ def settings() -> Settings:
     """Read project.yaml. Raises StepError when it is missing or says something that is not allowed."""
     answers = _read_yaml("project.yaml")
     wanted = {
-        "projectName": str,
-        "owner": str,
-        "description": str,
-        "minimumAccuracy": (int, float),
-        "promotionStage": str,
-        "trainingDatabase": str,
+        "projectName": (str, "text"),
+        "owner": (str, "text"),
+        "description": (str, "text"),
+        "minimumAccuracy": (int | float, "a number from 0 to 1"),
+        "promotionStage": (str, "text"),
+        "trainingDatabase": (str, "text"),
     }
-    for name, kind in wanted.items():
-        if not isinstance(answers.get(name), kind):
-            raise StepError(f"project.yaml: {name} is {answers.get(name)!r}; it must be given, see the README")
+    for name, (kind, told) in wanted.items():
+        if not isinstance(answers.get(name), kind) or isinstance(answers[name], bool):
+            raise StepError(f"project.yaml: {name} is {answers.get(name)!r}; it must be {told}")
+    if not re.fullmatch(PROJECT_NAME, answers["projectName"]):
+        raise StepError(
+            f"project.yaml: projectName is {answers['projectName']!r}; allowed are 3 to 40 lower-case letters, digits "
+            "and hyphens, from a letter to a letter or digit, not beginning with pg- or gp-"
+        )
     if not 0 <= answers["minimumAccuracy"] <= 1:
         raise StepError(f"project.yaml: minimumAccuracy is {answers['minimumAccuracy']}; allowed is 0 to 1")
     for name, allowed in (
@@ -74,19 +81,28 @@ def settings() -> Settings:
 @functools.cache
 def steps() -> dict[str, Step]:
     """Read the entry points of MLproject, in their order. Raises StepError on an unknown type."""
+    entry_points = _read_yaml("MLproject").get("entry_points")
+    if not isinstance(entry_points, dict) or not all(isinstance(entry, dict) for entry in entry_points.values()):
+        raise StepError("MLproject: entry_points must name the steps, each with its parameters and command")
+    return {
+        name: Step(
+            name,
+            {key: _parameter(f"{name}.{key}", declared) for key, declared in (entry.get("parameters") or {}).items()},
+        )
+        for name, entry in entry_points.items()
+    }
+
+
+def _parameter(name: str, declared: Any) -> tuple[type, Any]:
+    """Return a parameter's type and default. Raises StepError when they are not given or do not fit."""
     types = {"int": int, "float": float, "string": str}
-    found = {}
-    for name, entry in _read_yaml("MLproject").get("entry_points", {}).items():
-        parameters = {}
-        for parameter, declared in (entry.get("parameters") or {}).items():
-            if not isinstance(declared, dict) or declared.get("type") not in types or "default" not in declared:
-                raise StepError(
-                    f"MLproject: {name}.{parameter} is {declared!r}; write it as "
-                    "{type: int, float or string, default: …}"
-                )
-            parameters[parameter] = (types[declared["type"]], declared["default"])
-        found[name] = Step(name, parameters)
-    return found
+    if not isinstance(declared, dict) or declared.get("type") not in types or "default" not in declared:
+        raise StepError(f"MLproject: {name} is {declared!r}; write it as " + "{type: int, float or string, default: …}")
+    kind, default = types[declared["type"]], declared["default"]
+    allowed = (int, float) if kind is float else kind
+    if not isinstance(default, allowed) or isinstance(default, bool):
+        raise StepError(f"MLproject: the default of {name} is {default!r}; its type is {declared['type']}")
+    return kind, kind(default)
 
 
 def _read_yaml(name: str) -> dict[str, Any]:

@@ -33,7 +33,9 @@ from pipeline.training_runs import StoredArchitecture, TrainingData
 from pipeline.user_code import build_optimizer
 
 HEARTBEAT_SECONDS = 10
+# How long a server may take to come back, and how often it may go away within one epoch.
 RECONNECT_SECONDS = 120
+MOST_LOSSES = 3
 
 
 class Training(NamedTuple):
@@ -79,7 +81,7 @@ def run(epochs: int, batch_size: int, learning_rate: float, seed: int, patience:
         "run": run,
     }
     training = _choose(parameters)
-    return _reconnecting(lambda: _train(training))
+    return _reconnecting(training)
 
 
 def _choose(parameters: dict[str, Any]) -> Training:
@@ -95,25 +97,48 @@ def _choose(parameters: dict[str, Any]) -> Training:
     return Training(data, architecture, build_optimizer(parameters["learning_rate"]), parameters)
 
 
-def _reconnecting(work: Any) -> str:
-    """Do the work again when the server went away (a killed backend restarts all of PostgreSQL)."""
+def _reconnecting(training: Training) -> str:
+    """Train; begin again after the last committed epoch when the server went away.
 
-    def tell(state: tenacity.RetryCallState) -> None:
-        forget_session("trainer")
-        reason = first_line(state.outcome.exception())
+    A killed backend restarts all of PostgreSQL, which is no reason to stop; a database that dies again and again
+    in the same epoch is. Raises StepError.
+    """
+    losses, reached = 0, -1
+    while True:
+        try:
+            return _train(training)
+        except psycopg2.Error as error:
+            if not lost_connection(error):
+                raise StepError(f"the training database refused: {first_line(error)}") from error
+            reason = first_line(error)
         print(f"train_model: the training database went away ({reason}); connecting again", file=sys.stderr)
+        forget_session("trainer")
+        epochs = _committed_epochs(training)
+        losses, reached = (losses + 1 if epochs == reached else 1), epochs
+        if losses == MOST_LOSSES:
+            raise StepError(
+                f"the training database went away {losses} times in epoch {epochs + 1}; its log says why "
+                "(a model that needs more memory than the server has is one reason)"
+            )
 
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lost_connection),
-        wait=tenacity.wait_exponential(multiplier=0.5, max=10),
-        stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
-        before_sleep=tell,
-        reraise=True,
-    )
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception(lost_connection),
+    wait=tenacity.wait_exponential(multiplier=0.5, max=5),
+    stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
+    reraise=True,
+)
+def _committed_epochs(training: Training) -> int:
+    """Wait until the server answers again and return how many epochs of the run it holds. Raises StepError."""
     try:
-        return retrying(work)
-    except psycopg2.Error as error:
-        raise StepError(f"the training database refused: {first_line(error)}") from error
+        connection = session("trainer")
+        with connection:
+            return query(
+                connection, "SELECT count(*) FROM {schema}.training_epoch WHERE run_hash = %s", (training.run_hash,)
+            )[0][0]
+    except psycopg2.Error:
+        forget_session("trainer")
+        raise
 
 
 def _train(training: Training) -> str:
@@ -132,7 +157,8 @@ def _train(training: Training) -> str:
                 _finish(connection, training, _best(epoch_rows))
     best = _best(epoch_rows)
     loss, accuracy = next((row["val_loss"], row["val_accuracy"]) for row in epoch_rows if row["epoch"] == best)
-    return f"{len(epoch_rows)} epochs; best is {best}: validation loss {loss:.4f}, accuracy {accuracy:.4f}"
+    count = f"{len(epoch_rows)} epoch{'s' if len(epoch_rows) > 1 else ''}"
+    return f"{count}; best is {best}: validation loss {loss:.4f}, accuracy {accuracy:.4f}"
 
 
 @contextlib.contextmanager

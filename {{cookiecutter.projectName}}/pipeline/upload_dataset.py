@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline import doctor, mini_batches
 from pipeline.databases import binding, in_schema, insert, query, session
+from pipeline.errors import StepError
 from pipeline.mini_batches import PackedDataset
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
@@ -14,6 +15,8 @@ from pipeline.user_code import load_dataset
 
 def run(seed: int, rows_per_block: int) -> str:
     """Upload the data set in one transaction, or find that it is there already. Raises StepError."""
+    if not 0 <= seed < 2**31:
+        raise StepError(f"seed is {seed}; allowed is 0 to {2**31 - 1}")
     doctor.require(doctor.trainer, doctor.mlflow_server)
     packed = mini_batches.pack(load_dataset(), seed, rows_per_block)
     connection = session("trainer")

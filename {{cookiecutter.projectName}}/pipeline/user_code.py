@@ -29,6 +29,8 @@ KERAS_MODULES = {
     "keras.src.models.functional",
     "keras.src.ops.numpy",
 }
+# Weights and two slots each, sent as hexadecimal text: less than the 1 GB that a value may have.
+MOST_WEIGHTS = 40_000_000
 # These run code of their own or read files of the server.
 REFUSED_CLASSES = {
     "Lambda",
@@ -89,6 +91,8 @@ def check_dataset(features: Any, labels: Any, classes: Any) -> Dataset:
     if features.dtype == np.float32 and not np.isfinite(features).all():
         row = int(np.argwhere(~np.isfinite(features))[0][0])
         raise StepError(f"{where} row {row} of the features holds NaN or infinity; every value must be a number")
+    if not isinstance(classes, list | tuple):
+        raise StepError(f"{where} classes are {type(classes).__name__}; they must be a list of names")
     names = [str(name) for name in classes]
     if len(names) < 2 or len(set(names)) != len(names):
         raise StepError(f"{where} classes are {names}; at least two different names are needed")
@@ -126,6 +130,12 @@ def build_architecture(shape: tuple[int, ...], classes: int) -> Architecture:
         raise StepError(
             f"{where} the model returns {model.output_shape[1:]} a row; {classes} classes need ({classes},)"
         )
+    if model.count_params() > MOST_WEIGHTS:
+        raise StepError(
+            f"{where} the model has {model.count_params():,} weights; at most {MOST_WEIGHTS:,} fit, with their "
+            "optimizer's slots, into one value of the database (1 GB)"
+        )
+    _require_probabilities(model, shape, where)
     description = json.loads(model.to_json())
     for key in ("compile_config", "build_config"):
         description.pop(key, None)
@@ -133,9 +143,19 @@ def build_architecture(shape: tuple[int, ...], classes: int) -> Architecture:
     return Architecture(json.dumps(description, sort_keys=True), shape, classes, model.count_params())
 
 
+def _require_probabilities(model: Any, shape: tuple[int, ...], where: str) -> None:
+    answers = np.asarray(model(np.zeros((2, *shape), np.float32), training=False))
+    if answers.min() < 0 or not np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+        raise StepError(
+            f"{where} the model's answer to a row is no probabilities (they add up to {answers[0].sum():.3g}); "
+            "end it with a Dense layer of one unit a class and activation softmax"
+        )
+
+
 def build_optimizer(learning_rate: float) -> dict[str, Any]:
     """Return the optimizer of `model.py` as Keras configuration. Raises StepError when it cannot be used."""
     keras = load_keras()
+    keras.backend.clear_session()  # its name counts on too, and belongs to what a run is recognised by
     optimizer = _call("model", "build_optimizer", learning_rate)
     where = "model.py: build_optimizer():"
     if not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -218,5 +238,6 @@ def _told(error: BaseException, module: str) -> str:
     if isinstance(error, SyntaxError):
         lines = [error.lineno]
     place = f" ({module}.py, line {lines[-1]})" if lines else ""
-    text = str(error).strip().splitlines()
+    told = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = (told or "").strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}{place}"

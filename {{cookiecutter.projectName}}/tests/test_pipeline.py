@@ -118,6 +118,7 @@ def test_no_function_has_a_superusers_rights_or_is_for_everyone(name) -> None:
     [
         "SELECT onnx FROM {schema}.model_version",
         "SELECT {schema}.run_onnx(''::bytea, 1, '')",
+        "SELECT {schema}.as_real(''::bytea)",
         "SELECT * FROM {schema}.prediction_log",
         "UPDATE {schema}.model_alias SET version = 1",
         "CREATE TABLE {schema}.mine (id int)",

@@ -2,9 +2,10 @@
 
 import pathlib
 
+import psycopg2
 import pytest
 
-from pipeline import databases, liquibase, settings
+from pipeline import databases, liquibase, settings, train_model
 from pipeline.__main__ import command_line
 from pipeline.errors import StepError
 
@@ -58,7 +59,9 @@ def test_the_command_of_an_entry_point_hands_on_all_its_parameters() -> None:
         ("project.yaml", "minimumAccuracy: ", "minimumAccuracy: 7", "allowed is 0 to 1"),
         ("project.yaml", "promotionStage: '", "promotionStage: 'x", "allowed is staging or production"),
         ("project.yaml", "trainingDatabase: '", "trainingDatabase: 'x", "allowed is greenplum or postgresql"),
-        ("project.yaml", "owner: ", "ignored: ", "owner is None"),
+        ("project.yaml", "owner: ", "ignored: ", "owner is None; it must be text"),
+        ("project.yaml", "projectName: '", "projectName: 'Foo Bar", "allowed are 3 to 40 lower-case letters"),
+        ("project.yaml", "minimumAccuracy: ", "minimumAccuracy: true #", "it must be a number from 0 to 1"),
         ("project.yaml", "owner: ", "owner: [", "project.yaml is not valid YAML"),
     ],
 )
@@ -68,10 +71,43 @@ def test_a_wrong_answer_is_refused(project, file, old, new, told) -> None:
         settings.settings()
 
 
-def test_a_parameter_without_a_type_is_refused(project) -> None:
-    replace(project / "MLproject", "seed: {type: int, default: 1}", "seed: 1")
-    with pytest.raises(StepError, match=r"upload_dataset\.seed is 1; write it as"):
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seed: {type: int, default: 1}", "seed: 1", r"upload_dataset\.seed is 1; write it as"),
+        ("seed: {type: int, default: 1}", "seed: {type: int, default: ten}", "seed is 'ten'; its type is int"),
+        ("seed: {type: int, default: 1}", "seed: {type: int, default: 2.5}", r"seed is 2\.5; its type is int"),
+        ("entry_points:", "entry_points: 5\nothers:", "entry_points must name the steps"),
+        ("entry_points:", "entry_pints:", "entry_points must name the steps"),
+    ],
+)
+def test_a_wrong_entry_point_is_refused(project, old, new, told) -> None:
+    replace(project / "MLproject", old, new)
+    with pytest.raises(StepError, match=told):
         settings.steps()
+
+
+def test_a_database_that_dies_again_and_again_is_given_up(monkeypatch) -> None:
+    def lost(training):
+        raise psycopg2.InterfaceError("connection already closed")
+
+    monkeypatch.setattr(train_model, "_train", lost)
+    monkeypatch.setattr(train_model, "_committed_epochs", lambda training: 4)
+    with pytest.raises(StepError, match="went away 3 times in epoch 5"):
+        train_model._reconnecting(None)
+
+
+def test_a_training_that_goes_on_may_lose_its_server_often(monkeypatch) -> None:
+    tries, committed = iter(range(10)), iter(range(10))
+
+    def mostly_lost(training):
+        if next(tries) < 9:
+            raise psycopg2.InterfaceError("connection already closed")
+        return "done"
+
+    monkeypatch.setattr(train_model, "_train", mostly_lost)
+    monkeypatch.setattr(train_model, "_committed_epochs", lambda training: next(committed))
+    assert train_model._reconnecting(None) == "done"
 
 
 @pytest.fixture(name="bindings")
@@ -123,6 +159,12 @@ def test_the_training_database_is_the_one_that_was_chosen(bindings) -> None:
 def test_a_missing_key_is_named(bindings) -> None:
     write_binding(bindings / "trainer", type="postgresql", provider="local", password="")
     with pytest.raises(StepError, match="lacks password"):
+        databases.binding("trainer")
+
+
+def test_a_folder_of_bindings_that_is_not_there_is_named(monkeypatch) -> None:
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", "/nowhere")
+    with pytest.raises(StepError, match="SERVICE_BINDING_ROOT is /nowhere; there is no such folder"):
         databases.binding("trainer")
 
 

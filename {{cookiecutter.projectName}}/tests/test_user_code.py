@@ -35,6 +35,30 @@ def test_the_database_refuses_the_same_names() -> None:
         assert declared == getattr(user_code, name)
 
 
+@pytest.mark.parametrize(
+    ("units", "activation", "told"), [(3, "relu", "is no probabilities"), (4, "softmax", "returns")]
+)
+def test_a_model_that_is_no_classifier_is_refused(monkeypatch, units, activation, told) -> None:
+    def build_model(shape: tuple[int, ...], classes: int):
+        keras = user_code.load_keras()
+        return keras.Sequential([keras.Input(shape), keras.layers.Dense(units, activation=activation)])
+
+    monkeypatch.setattr(importlib.import_module("model"), "build_model", build_model)
+    with pytest.raises(StepError, match=told):
+        user_code.build_architecture((2,), 3)
+
+
+def test_a_model_that_fits_into_no_value_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(user_code, "MOST_WEIGHTS", 10)
+    data = user_code.load_dataset()
+    with pytest.raises(StepError, match="at most 10 fit"):
+        user_code.build_architecture(data.shape, len(data.classes))
+
+
+def test_the_model_that_is_given_takes_plain_rows_too() -> None:
+    assert user_code.build_architecture((13,), 3).classes == 3
+
+
 def test_a_model_with_branches_is_accepted(monkeypatch) -> None:
     def build_model(shape: tuple[int, ...], classes: int):
         layers = user_code.load_keras().layers
@@ -50,6 +74,7 @@ def test_a_model_with_branches_is_accepted(monkeypatch) -> None:
 def test_the_optimizer_takes_the_learning_rate() -> None:
     described = user_code.build_optimizer(0.25)
     assert described["config"]["learning_rate"] == pytest.approx(0.25)
+    assert described == user_code.build_optimizer(0.25)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +84,8 @@ def test_the_optimizer_takes_the_learning_rate() -> None:
         (IMAGES.astype(np.int64), LABELS, ["a", "b"], "features are int64"),
         (IMAGES[:0], LABELS[:0], ["a", "b"], "features have the shape (0, 8, 8, 1)"),
         (np.full((4, 2), np.nan, np.float32), LABELS, ["a", "b"], "row 0 of the features holds NaN"),
+        (IMAGES, LABELS, None, "classes are NoneType"),
+        (IMAGES, LABELS, "ab", "classes are str"),
         (IMAGES, LABELS, ["a"], "at least two different names"),
         (IMAGES, LABELS, ["a", "a"], "at least two different names"),
         (IMAGES, LABELS[:3], ["a", "b"], "labels have the shape (3,)"),

@@ -1,0 +1,107 @@
+"""Command line: `python -m benchmarks [--only NAME …] [--rounds N]`, from the repository's own environment."""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks import generation, report
+from benchmarks.figures import Figure, say
+
+PROJECT = generation.ROOT / "build" / "benchmarks" / "bench"
+RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
+SYSTEM_PYTHON = "/usr/bin/python3"
+# What needs the project's databases, in this order; `generation` needs none.
+IN_PROJECT = ("training", "serving", "scoring", "upload", "memory")
+ROUNDS = 7
+FEWEST, MOST = 1, 100
+
+
+def main() -> None:
+    """Measure and print the table; a run of everything also writes benchmarks/RESULTS.md."""
+    chosen = _arguments()
+    names = chosen.only or ["generation", *IN_PROJECT]
+    before, started = report.load(), time.monotonic()
+    try:
+        figures, versions = _measure(names, chosen.rounds)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"error: {' '.join(map(str, error.cmd))} ended with status {error.returncode}, see above")
+    sys.stdout.write(report.table(figures) + "\n")
+    say(f"{time.monotonic() - started:.0f} s in all")
+    if not chosen.only:
+        command = f"python -m benchmarks --rounds {chosen.rounds}"
+        told = report.document(figures, versions, command, before, report.load())
+        RESULTS.write_text(told, encoding="utf-8")
+        say(f"written: {RESULTS}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", action="append", choices=("generation", *IN_PROJECT), metavar="NAME",
+        help=f"measure this alone and write no file: generation, {', '.join(IN_PROJECT)}; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds a measurement (default: %(default)s)")
+    chosen = parser.parse_args()
+    if not FEWEST <= chosen.rounds <= MOST:
+        parser.error(f"--rounds is {chosen.rounds}; allowed is {FEWEST} to {MOST}")
+    return chosen
+
+
+def _measure(names: list[str], rounds: int) -> tuple[list[Figure], dict[str, str]]:
+    figures: list[Figure] = []
+    if "generation" in names:
+        say("generation …")
+        figures += generation.measure(rounds)
+        say(f"  {figures[0].name}: {figures[0].value}")
+    inside = [name for name in IN_PROJECT if name in names]
+    if not inside:
+        return figures, {}
+    with _project():
+        told = [_measure_in_project(name, rounds) for name in inside]
+    return figures + [Figure(**values) for found in told for values in found["figures"]], told[0]["versions"]
+
+
+@contextlib.contextmanager
+def _project() -> Iterator[None]:
+    """Generate the project, start its servers and run its pipeline; stop them and remove it at the end."""
+    if (PROJECT / "local" / "__main__.py").exists():
+        _local("stop")
+    shutil.rmtree(PROJECT, ignore_errors=True)
+    with contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(shutil.rmtree, PROJECT, ignore_errors=True)
+        with generation.template() as source:
+            answers = {"dataset": "digits", "epochs": "2", "minimumAccuracy": "0"}
+            generation.generate(source, PROJECT.parent, projectName=PROJECT.name, **answers)
+        at_the_end.callback(_local, "stop")
+        say("the project's pipeline …")
+        _local("run", "--", "python", "-m", "pipeline", "all")
+        yield
+
+
+def _measure_in_project(name: str, rounds: int) -> dict[str, Any]:
+    """Run one measurement in a process of its own: TensorFlow and the system's libpq do not go together."""
+    script, output = pathlib.Path(__file__).with_name("measure.py"), PROJECT / "figures.json"
+    _local("run", "--", "python", str(script), str(output), str(rounds), name)
+    told: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    return told
+
+
+def _local(*arguments: str) -> None:
+    """Call the project's own local servers; servers that the caller's environment names are not meant."""
+    others = ("SERVICE_BINDING_ROOT", "MLFLOW_TRACKING_URI", "PYTHONPATH")
+    environment = {name: value for name, value in os.environ.items() if name not in others}
+    subprocess.run(
+        [SYSTEM_PYTHON, "-m", "local", *arguments], cwd=PROJECT, env=environment, check=True, stdout=sys.stderr
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Anonymous memory of the training backend: it must not grow with the rows of an epoch."""
+
+import pathlib
+import re
+import statistics
+
+from pipeline import training_runs
+from pipeline.databases import connect
+from pipeline.user_code import build_optimizer
+
+from benchmarks import data, stored
+from benchmarks.figures import Figure, interleave
+from benchmarks.training import small_architecture
+
+ROWS = 10_240
+TIMES = 10
+ROWS_PER_BLOCK = 512
+GOAL = 0.05
+# Each round opens two sessions that import TensorFlow; the figure hardly differs from round to round.
+MOST_ROUNDS = 3
+
+
+def measure(rounds: int) -> list[Figure]:
+    """Return RssAnon after an epoch of 102,400 rows in parts of that after 10,240, each in a new session."""
+    architecture, optimizer = small_architecture(), build_optimizer(0.001)
+    config = training_runs.model_config(
+        architecture, data.SHAPE, len(data.CLASSES), "uint8", {"batch_size": 128, "seed": 1}, optimizer, 1
+    )
+    rounds = min(rounds, MOST_ROUNDS)
+    with (
+        stored.training_rows("benchmark few", ROWS, ROWS_PER_BLOCK),
+        stored.training_rows("benchmark many", TIMES * ROWS, ROWS_PER_BLOCK),
+    ):
+        ways = {name: lambda name=name: _after_epoch(f"benchmark {name}", config) for name in ("few", "many")}
+        found = interleave(rounds, ways)
+    few, many = statistics.median(found["few"]), statistics.median(found["many"])
+    change = many / few - 1
+    return [
+        Figure(
+            f"Memory of the training backend after {TIMES * ROWS:,} rows",
+            f"{100 * change:+.1f} %",
+            f"the same after {ROWS:,} rows",
+            f"within ±{100 * GOAL:.0f} %",
+            "yes" if abs(change) <= GOAL else "no",
+            rounds,
+            f"RssAnon {many / 1024:.0f} against {few / 1024:.0f} MiB; each epoch in a new session",
+        )
+    ]
+
+
+def _after_epoch(dataset: str, config: str) -> float:
+    """Return the backend's RssAnon in KiB after one epoch."""
+    connection = connect("trainer")
+    try:
+        with connection:
+            training_runs.prepare_session(connection, greenplum=False)
+            training_runs.fit(connection, dataset, b"", config, 0)
+        return _anonymous_memory(connection.info.backend_pid)
+    finally:
+        connection.close()
+
+
+def _anonymous_memory(process: int) -> float:
+    status = pathlib.Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
+    return float(re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE).group(1))
