@@ -230,7 +230,7 @@ if state in (b"fit", b"evaluate"):
     task, token, rows, loss_sum, correct, body = bytes(state), None, 0, 0.0, 0, None
 else:
     task, token, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
-    task, body = task.rstrip(b"\0"), state[header:]
+    task, body = task.rstrip(b"\0"), memoryview(state)[header:]
 
 live = token is not None and token == entry["token"]
 # Cleared until the block is done: a cancelled block must not be taken for a finished one.
@@ -258,9 +258,8 @@ else:
     correct, body = int(np.trace(matrix)), matrix.astype("<i8")
 
 entry["token"] = os.urandom(16) if not live else token
-return struct.pack(
-    HEADER, task, entry["token"], rows + row_count, loss_sum + float(block_loss), correct
-) + body.tobytes()
+told = struct.pack(HEADER, task, entry["token"], rows + row_count, loss_sum + float(block_loss), correct)
+return b"".join((told, memoryview(body).cast("B")))
 $python$;
 --rollback DROP FUNCTION "${schema}".model_transition(bytea, bytea, bytea, int, bytea, text);
 
