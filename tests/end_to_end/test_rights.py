@@ -39,7 +39,10 @@ APP = {
     "aliases": "SELECT * FROM {schema}.model_alias",
     "history": "SELECT * FROM {schema}.model_alias_history",
     "log": "SELECT * FROM {schema}.prediction_log",
-    "run_onnx": "SELECT {schema}.run_onnx('x', 1, 'x')",
+    "open_model": "SELECT {schema}.open_model('x', 1)",
+    "answer_row": "SELECT {schema}.answer_row('x', 'x')",
+    "answer_batch": "SELECT {schema}.answer_batch('x', 1, 'x')",
+    "as_real": "SELECT {schema}.as_real('x')",
     "trigger function": "SELECT {schema}.record_model_alias()",
     "forge a prediction": "INSERT INTO {schema}.prediction_log (model, version, label, probabilities) "
     "VALUES ('x', 1, 'x', '{}')",

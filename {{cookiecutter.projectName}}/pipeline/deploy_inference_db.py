@@ -133,7 +133,7 @@ def _store(connection: Any, model: ModelVersion) -> None:
         },
     )
     row = np.zeros(described["input_shape"], described["input_dtype"])
-    answer = query(connection, "SELECT {schema}.as_real({schema}.run_onnx(%s, 1, %s))", (row.tobytes(), digest))[0][0]
+    answer = query(connection, "SELECT {schema}.answer_row(%s, %s)", (row.tobytes(), digest))[0][0]
     if len(answer) != len(described["classes"]):
         raise StepError(
             f"version {model.version} gives {len(answer)} probabilities in the inference database; "

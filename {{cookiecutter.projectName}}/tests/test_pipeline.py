@@ -117,7 +117,9 @@ def test_no_function_has_a_superusers_rights_or_is_for_everyone(name) -> None:
     "statement",
     [
         "SELECT onnx FROM {schema}.model_version",
-        "SELECT {schema}.run_onnx(''::bytea, 1, '')",
+        "SELECT {schema}.open_model('', 1)",
+        "SELECT {schema}.answer_row(''::bytea, '')",
+        "SELECT {schema}.answer_batch(''::bytea, 1, '')",
         "SELECT {schema}.as_real(''::bytea)",
         "SELECT * FROM {schema}.prediction_log",
         "UPDATE {schema}.model_alias SET version = 1",

@@ -1,68 +1,102 @@
 --liquibase formatted sql
 
---changeset project:run_onnx splitStatements:false stripComments:false
--- Probabilities of packed rows, row after row, by the model with this hash, as the inside of a real[] (as_real).
--- Not for the app: it is called by the functions below with the owner's rights, and those alone may read the weights.
-CREATE FUNCTION "${schema}".run_onnx(features bytea, row_count int, sha256 text)
+--changeset project:open_model splitStatements:false stripComments:false
+-- Opens the model with this hash for the session: GD[sha256, threads](features, row_count) then answers with an
+-- array (row_count, classes) of float32. It and the functions that call it are not for the app: predict and its
+-- like call them with the owner's rights, and those alone may read the weights.
+CREATE FUNCTION "${schema}".open_model(sha256 text, threads int) RETURNS void LANGUAGE plpython3u AS $python$
+import signal
+
+import numpy as np
+import onnxruntime as ort
+
+found = plpy.execute(
+    plpy.prepare(
+        'SELECT onnx FROM "${schema}".model_version WHERE sha256 OPERATOR(pg_catalog.=) $1 LIMIT 1', ["pg_catalog.text"]
+    ),
+    [sha256],
+)
+options = ort.SessionOptions()
+options.log_severity_level = 3
+options.intra_op_num_threads = threads
+# A thread that waits must not burn the core of another session.
+options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+# ONNX Runtime's threads must not receive PostgreSQL's signals.
+before = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {
+    signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGKILL, signal.SIGSTOP,
+})
+try:
+    session = ort.InferenceSession(found[0]["onnx"], options, providers=["CPUExecutionProvider"])
+finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+images = session.get_inputs()[0]
+shape = tuple(images.shape[1:])
+dtype = np.dtype({"tensor(uint8)": "u1", "tensor(float)": "<f4"}[images.type])
+row_bytes = int(np.prod(shape)) * dtype.itemsize
+
+
+def answer(features, row_count):
+    """Return the probabilities of packed rows, or say what is wrong with them."""
+    if features is None or row_count is None or row_count < 1 or len(features) != row_count * row_bytes:
+        given = "NULL" if features is None else f"{len(features)} bytes"
+        plpy.error(
+            f"{given} were given for {row_count} rows; the model takes {row_bytes} bytes a row "
+            f"({'×'.join(map(str, shape))} {'uint8' if dtype.itemsize == 1 else 'float32'})",
+            sqlstate="22023",
+        )
+    rows = np.frombuffer(features, dtype).reshape((row_count, *shape))
+    if row_count <= 256:
+        return session.run(None, {images.name: rows})[0]
+    # More than 256 rows at once only grow ONNX Runtime's memory.
+    return np.concatenate([
+        session.run(None, {images.name: rows[low:low + 256]})[0] for low in range(0, row_count, 256)
+    ])
+
+
+# A session keeps few models: memory is worth more than the 0.2 s of opening one again.
+if len(GD) >= 8:
+    GD.clear()
+GD[sha256, threads] = answer
+$python$;
+ALTER FUNCTION "${schema}".open_model(text, int) OWNER TO "${schema}_owner";
+REVOKE ALL ON FUNCTION "${schema}".open_model(text, int) FROM PUBLIC;
+--rollback DROP FUNCTION "${schema}".open_model(text, int);
+
+--changeset project:answer_row splitStatements:false stripComments:false
+-- One row is answered by the calling thread alone: waking a second one takes longer than it saves.
+CREATE FUNCTION "${schema}".answer_row(features bytea, sha256 text) RETURNS real[] LANGUAGE plpython3u AS $python$
+answer = GD.get((sha256, 1))
+if answer is None:
+    plpy.execute(plpy.prepare('SELECT "${schema}".open_model($1, 1)', ["pg_catalog.text"]), [sha256])
+    answer = GD[sha256, 1]
+return answer(features, 1)[0].tolist()
+$python$;
+ALTER FUNCTION "${schema}".answer_row(bytea, text) OWNER TO "${schema}_owner";
+REVOKE ALL ON FUNCTION "${schema}".answer_row(bytea, text) FROM PUBLIC;
+--rollback DROP FUNCTION "${schema}".answer_row(bytea, text);
+
+--changeset project:answer_batch splitStatements:false stripComments:false
+-- Many rows by all cores, as the inside of a real[]: see as_real.
+CREATE FUNCTION "${schema}".answer_batch(features bytea, row_count int, sha256 text)
 RETURNS bytea LANGUAGE plpython3u AS $python$
 import struct
 
-# One row is answered by the calling thread alone: waking a second one takes longer than it saves.
-threads = 1 if row_count == 1 else 0
-session = GD.get((sha256, threads))
-if session is None:
-    import signal
-
-    import numpy as np
-    import onnxruntime as ort
-
-    found = plpy.execute(
-        plpy.prepare('SELECT onnx FROM "${schema}".model_version WHERE sha256 OPERATOR(pg_catalog.=) $1 LIMIT 1', ["pg_catalog.text"]), [sha256]
-    )
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    # A thread that waits must not burn the core of another session.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # ONNX Runtime's threads must not receive PostgreSQL's signals.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {
-        signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGKILL, signal.SIGSTOP,
-    })
-    try:
-        onnx = ort.InferenceSession(found[0]["onnx"], options, providers=["CPUExecutionProvider"])
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    images = onnx.get_inputs()[0]
-    shape = tuple(images.shape[1:])
-    dtype = np.dtype({"tensor(uint8)": "u1", "tensor(float)": "<f4"}[images.type])
-    # A session keeps few models: memory is worth more than the 0.2 s of opening one again.
-    if len(GD) >= 8:
-        GD.clear()
-    session = GD[sha256, threads] = (np, onnx, images.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize)
-
-np, onnx, name, shape, dtype, row_bytes = session
-if features is None or row_count is None or row_count < 1 or len(features) != row_count * row_bytes:
-    given = "NULL" if features is None else f"{len(features)} bytes"
-    plpy.error(
-        f"{given} were given for {row_count} rows; the model takes {row_bytes} bytes a row "
-        f"({'×'.join(map(str, shape))} {'uint8' if dtype.itemsize == 1 else 'float32'})",
-        sqlstate="22023",
-    )
-rows = np.frombuffer(features, dtype).reshape((row_count, *shape))
-# More than 256 rows at once only grow ONNX Runtime's memory.
-parts = [onnx.run(None, {name: rows[low:low + 256]})[0] for low in range(0, row_count, 256)]
-values = b"".join(np.ascontiguousarray(part, "=f4").tobytes() for part in parts)
+answer = GD.get((sha256, 0))
+if answer is None:
+    plpy.execute(plpy.prepare('SELECT "${schema}".open_model($1, 0)', ["pg_catalog.text"]), [sha256])
+    answer = GD[sha256, 0]
+values = answer(features, row_count).astype("=f4", copy=False)
 # PostgreSQL's array: dimensions, offset of the data (0: no NULLs), type real, length, lower bound, values.
-return struct.pack("=iiIii", 1, 0, 700, len(values) // 4, 1) + values
+return struct.pack("=iiIii", 1, 0, 700, values.size, 1) + values.tobytes()
 $python$;
-ALTER FUNCTION "${schema}".run_onnx(bytea, int, text) OWNER TO "${schema}_owner";
-REVOKE ALL ON FUNCTION "${schema}".run_onnx(bytea, int, text) FROM PUBLIC;
---rollback DROP FUNCTION "${schema}".run_onnx(bytea, int, text);
+ALTER FUNCTION "${schema}".answer_batch(bytea, int, text) OWNER TO "${schema}_owner";
+REVOKE ALL ON FUNCTION "${schema}".answer_batch(bytea, int, text) FROM PUBLIC;
+--rollback DROP FUNCTION "${schema}".answer_batch(bytea, int, text);
 
 --changeset project:as_real
 -- Takes bytes that already are an array's inside for the real[] they are: byteasend copies and does not look.
--- PL/Python makes an array by writing and reading every number as text, which takes longer than a small model.
--- Other bytes than those of run_onnx would break the server, so nobody but the owner may call it.
+-- PL/Python makes an array by writing and reading every number as text, which takes longer than a small model. (For one row the list is quicker.)
+-- Other bytes than those of answer_batch would break the server, so nobody but the owner may call it.
 CREATE FUNCTION "${schema}".as_real(inside bytea) RETURNS real[] LANGUAGE internal IMMUTABLE STRICT AS 'byteasend';
 ALTER FUNCTION "${schema}".as_real(bytea) OWNER TO "${schema}_owner";
 REVOKE ALL ON FUNCTION "${schema}".as_real(bytea) FROM PUBLIC;
@@ -89,7 +123,7 @@ BEGIN
         RAISE EXCEPTION 'no version of model "%" holds the alias "%": promote one first', model, stage
         USING ERRCODE = 'no_data_found';
     END IF;
-    RETURN "${schema}".as_real("${schema}".run_onnx(features, row_count, current_sha256));
+    RETURN "${schema}".as_real("${schema}".answer_batch(features, row_count, current_sha256));
 END
 $$;
 ALTER FUNCTION "${schema}".predict_batch(bytea, int, text, text) OWNER TO "${schema}_owner";
@@ -114,7 +148,7 @@ BEGIN
         RAISE EXCEPTION 'no version of model "%" holds the alias "%": promote one first', model, stage
         USING ERRCODE = 'no_data_found';
     END IF;
-    RETURN "${schema}".as_real("${schema}".run_onnx(features, 1, current_sha256));
+    RETURN "${schema}".answer_row(features, current_sha256);
 END
 $$;
 ALTER FUNCTION "${schema}".predict(bytea, text, text) OWNER TO "${schema}_owner";

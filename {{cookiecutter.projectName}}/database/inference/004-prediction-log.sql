@@ -32,7 +32,7 @@ BEGIN
         RAISE EXCEPTION 'no version of model "%" holds the alias "%": promote one first', model, stage
         USING ERRCODE = 'no_data_found';
     END IF;
-    answer := "${schema}".as_real("${schema}".run_onnx(image, 1, served.sha256));
+    answer := "${schema}".answer_row(image, served.sha256);
     SELECT served.classes[p.position] INTO answer_label
     FROM unnest(answer) WITH ORDINALITY AS p (probability, position)
     ORDER BY p.probability DESC, p.position LIMIT 1;
