@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from local.errors import LocalError
 from local.packages import SYSTEM_PYTHON, system_python
 from local.processes import caller_environment
-from local.state import PROJECT, lock, require_entry, say
+from local.state import PROJECT, lock, make_public, require_entry, say
 
 ROLES = ("pipeline", "training-db", "inference-db")
 LIQUIBASE_VERSION = "4.28"
@@ -109,15 +109,7 @@ def _build(folder: pathlib.Path, what: str, build: Callable[[pathlib.Path], None
 
 
 def _make_public(folder: pathlib.Path) -> None:
-    """Create a folder that everybody may enter. Raises LocalError when it cannot be made."""
-    try:
-        for part in [part for part in (*reversed(folder.parents), folder) if not part.exists()]:
-            part.mkdir(mode=0o755, exist_ok=True)
-            part.chmod(0o755)
-    except OSError as error:
-        raise LocalError(
-            f"the cache folder {folder} cannot be made ({error.strerror}): set IN_DATABASE_ML_CACHE"
-        ) from error
+    make_public(folder, "cache folder", "set IN_DATABASE_ML_CACHE")
 
 
 def require_access() -> None:

@@ -197,15 +197,18 @@ def say(line: str) -> None:
 
 
 def _make_parents(folder: pathlib.Path) -> None:
+    make_public(folder, "folder", "set LOCAL_STATE to one you can write")
+
+
+def make_public(folder: pathlib.Path, what: str, mend: str) -> None:
+    """Create a folder, and its parents, that everybody may enter. Raises LocalError when it cannot be made."""
     try:
         missing = [part for part in (folder, *folder.parents) if not part.exists()]
         for part in reversed(missing):
             part.mkdir(mode=0o755, exist_ok=True)
             part.chmod(0o755)
     except OSError as error:
-        raise LocalError(
-            f"the folder {folder} cannot be made ({error.strerror}): set LOCAL_STATE to one you can write"
-        ) from error
+        raise LocalError(f"the {what} {folder} cannot be made ({error.strerror}): {mend}") from error
 
 
 def _is_ours(name: str) -> bool:

@@ -98,12 +98,12 @@ def java() -> Finding:
 
 @functools.cache
 def liquibase_program() -> Finding:
-    """Liquibase 4.x: 5 changed its licence and ships no drivers."""
+    """Liquibase is on PATH."""
     mend = "run `make install`, or put Liquibase 4.28 on PATH"
     program = shutil.which("liquibase")
     if not program:
         return Finding("Liquibase", False, "liquibase is not on PATH", mend)
-    # Its own --version starts Java for a second; the jar's manifest name is enough where it lies beside.
+    # Asking for its version would start Java for a second, at each step.
     return Finding("Liquibase", True, program, mend)
 
 
@@ -239,7 +239,7 @@ def _wrong(answer: dict[str, Any], role: str) -> list[str]:
     """Say what a place lacks, against the lock file of its role."""
     where = f"segment {answer['segment']} ({answer['host']})" if answer["segment"] else answer["host"]
     told = [f"{where}: {package} cannot be imported ({reason})" for package, reason in answer["broken"].items()]
-    locked = locked_versions(role, answer["python"])
+    locked = locked_versions(role)
     for package, distribution in PACKAGES[role]:
         version = answer["found"].get(package)
         if version is not None and version not in locked[distribution]:
@@ -249,7 +249,7 @@ def _wrong(answer: dict[str, Any], role: str) -> list[str]:
     return told
 
 
-def locked_versions(role: str, python: str) -> dict[str, list[str]]:
+def locked_versions(role: str) -> dict[str, list[str]]:
     """Return the versions a lock file allows a distribution; several where they differ by Python version."""
     versions: dict[str, list[str]] = {}
     text = (ROOT / "requirements" / f"{role}.txt").read_text(encoding="utf-8")

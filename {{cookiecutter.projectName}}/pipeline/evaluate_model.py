@@ -3,7 +3,7 @@
 from matplotlib import pyplot
 
 from pipeline import doctor, report, training_runs
-from pipeline.databases import binding, query, session
+from pipeline.databases import binding, session
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
 
@@ -15,33 +15,17 @@ def run() -> str:
     with connection:
         training_runs.prepare_session(connection, binding("trainer").is_greenplum)
         trained = training_runs.finished_run(connection)
-        scores = training_runs.evaluate(
-            connection, trained.data.dataset, "validation", trained.weights, evaluation_config(trained)
+        config = training_runs.evaluation_config(
+            trained.architecture.json, trained.data, binding("trainer").is_greenplum
         )
-        names = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
-        epochs = query(
-            connection,
-            "SELECT epoch, train_loss, train_accuracy, val_loss, val_accuracy FROM {schema}.training_epoch "
-            "WHERE run_hash = %s ORDER BY epoch",
-            (trained.run_hash,),
-        )
+        scores = training_runs.evaluate(connection, trained.data.dataset, "validation", trained.weights, config)
+        epochs = training_runs.epoch_rows(connection, trained.run_hash)
     figures = {
-        "Training": report.curves([dict(zip(names, row)) for row in epochs], trained.best_epoch),
+        "Training": report.curves(epochs, trained.best_epoch),
         "Confusion matrix (validation)": report.confusion_matrix(scores["confusion_matrix"], trained.data.classes),
     }
     _log(trained, scores, figures)
     return f"validation: accuracy {scores['accuracy']:.4f}, F1 {scores['f1']:.4f} on {scores['rows']} rows"
-
-
-def evaluation_config(trained: training_runs.FinishedRun) -> str:
-    """Return the `config` argument that evaluates a trained model."""
-    return training_runs.model_config(
-        trained.architecture.json,
-        trained.data.shape,
-        trained.architecture.classes,
-        trained.data.dtype,
-        threads=training_runs.threads_for(binding("trainer").is_greenplum),
-    )
 
 
 def _log(trained: training_runs.FinishedRun, scores: dict, figures: dict) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from pipeline import doctor, onnx_export, training_runs
 from pipeline.databases import binding, session
 from pipeline.errors import StepError
-from pipeline.evaluate_model import evaluation_config
 from pipeline.settings import git_commit, settings, write_outcome
 from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
 from pipeline.training_runs import FinishedRun
@@ -63,9 +62,10 @@ def _promote_candidate(stage: str) -> Promotion:
     with connection:
         training_runs.prepare_session(connection, binding("trainer").is_greenplum)
         candidate = training_runs.finished_run(connection)
-        scores = training_runs.evaluate(
-            connection, candidate.data.dataset, "holdout", candidate.weights, evaluation_config(candidate)
+        config = training_runs.evaluation_config(
+            candidate.architecture.json, candidate.data, binding("trainer").is_greenplum
         )
+        scores = training_runs.evaluate(connection, candidate.data.dataset, "holdout", candidate.weights, config)
     current = registered_alias(stage)
     refusal = _refusal(connection, candidate, scores, current, stage)
     tags = {"data_hash": candidate.data.data_hash, "run_hash": candidate.run_hash}
@@ -116,10 +116,7 @@ def _current_accuracy(connection: Any, candidate: FinishedRun, current: Any) -> 
     data = candidate.data
     if tuple(kept["shape"]) != data.shape or kept["classes"] != data.classes or kept["dtype"] != data.dtype:
         return None
-    config = training_runs.model_config(
-        kept["architecture"], data.shape, len(data.classes), data.dtype,
-        threads=training_runs.threads_for(binding("trainer").is_greenplum),
-    )  # fmt: skip
+    config = training_runs.evaluation_config(kept["architecture"], data, binding("trainer").is_greenplum)
     with connection:
         return training_runs.evaluate(connection, data.dataset, "holdout", weights, config)["accuracy"]
 

@@ -117,6 +117,12 @@ def _read_yaml(name: str) -> dict[str, Any]:
     return content
 
 
+def require_seed(seed: int) -> None:
+    """Raise StepError when the seed is none that numpy, TensorFlow and the database all take."""
+    if not 0 <= seed < 2**31:
+        raise StepError(f"seed is {seed}; allowed is 0 to {2**31 - 1}")
+
+
 @functools.cache
 def git_commit() -> str:
     """Return $GIT_COMMIT, else the commit checked out here, else `uncommitted`."""

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.databases import binding, in_schema
 from pipeline.errors import StepError
 from pipeline.settings import git_commit, settings
 
@@ -113,6 +114,15 @@ def _parent_follows() -> Iterator[None]:
         client.set_terminated(parent_run(), "FAILED")
         raise
     client.set_terminated(parent_run())
+
+
+def dataset_input(data_hash: str) -> Any:
+    """Describe the uploaded data set to MLflow: where it lies, and its digest."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    source = CodeDatasetSource({"table": in_schema("{schema}.dataset_batch"), "database": binding("trainer").where})
+    return MetaDataset(source, name=settings().model, digest=data_hash[:32])
 
 
 def registered_alias(alias: str) -> Any:

@@ -27,8 +27,8 @@ from pipeline.databases import (
     session,
 )
 from pipeline.errors import StepError
-from pipeline.settings import git_commit, settings
-from pipeline.tracking import answering, load_mlflow, step_run
+from pipeline.settings import git_commit, require_seed, settings
+from pipeline.tracking import answering, dataset_input, load_mlflow, step_run
 from pipeline.training_runs import StoredArchitecture, TrainingData
 from pipeline.user_code import build_optimizer
 
@@ -69,8 +69,7 @@ def run(epochs: int, batch_size: int, learning_rate: float, seed: int, patience:
             raise StepError(f"{name} is {value}; allowed is {least} or more")
     if not 0 < learning_rate < float("inf"):
         raise StepError(f"learning_rate is {learning_rate}; allowed is any number above 0")
-    if not 0 <= seed < 2**31:
-        raise StepError(f"seed is {seed}; allowed is 0 to {2**31 - 1}")
+    require_seed(seed)
     doctor.require(doctor.trainer, doctor.mlflow_server)
     parameters = {
         "epochs": epochs,
@@ -80,8 +79,7 @@ def run(epochs: int, batch_size: int, learning_rate: float, seed: int, patience:
         "patience": patience,
         "run": run,
     }
-    training = _choose(parameters)
-    return _reconnecting(training)
+    return _reconnecting(_choose(parameters))
 
 
 def _choose(parameters: dict[str, Any]) -> Training:
@@ -207,22 +205,13 @@ def _open_run(connection: Any, training: Training) -> tuple[list[dict[str, Any]]
                 },
             )
             return [], ""
-        columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
-        rows = query(
-            connection,
-            "SELECT epoch, train_loss, train_accuracy, val_loss, val_accuracy FROM {schema}.training_epoch "
-            "WHERE run_hash = %s ORDER BY epoch",
-            (training.run_hash,),
-        )
         status, mlflow_run = found[0]
-        epoch_rows = [dict(zip(columns, row)) for row in rows]
+        epoch_rows = training_runs.epoch_rows(connection, training.run_hash)
         return epoch_rows, None if status == "finished" else mlflow_run
 
 
 def _describe(connection: Any, training: Training, mlflow_run: str) -> None:
     mlflow = load_mlflow()
-    from pipeline.upload_dataset import dataset_input
-
     mlflow.log_params({**training.parameters, "architecture_hash": training.architecture.hash})
     mlflow.log_input(dataset_input(training.data.data_hash), context="training")
     with connection:
@@ -285,7 +274,7 @@ def _epochs(
 ) -> list[dict[str, Any]]:
     """Run the epochs that are missing and return all of them."""
     state = _last_state(connection, training, len(epoch_rows))
-    _log_epochs(epoch_rows)
+    _log_missing_epochs(epoch_rows)
     wanted, patience = training.parameters["epochs"], training.parameters["patience"]
     console = Console()
     bar = Progress(
@@ -304,7 +293,7 @@ def _epochs(
         while len(epoch_rows) < wanted and not _is_patience_over(epoch_rows, patience):
             state, row = _one_epoch(connection, training, greenplum, len(epoch_rows) + 1, state, epoch_rows)
             epoch_rows = [*epoch_rows, row]
-            _log_epochs([row])
+            _log_epoch(row)
             bar.advance(task)
             bar.console.print(_told(row, wanted), highlight=False)
     return epoch_rows
@@ -380,16 +369,21 @@ def _is_patience_over(epoch_rows: list[dict[str, Any]], patience: int) -> bool:
     return bool(epoch_rows) and len(epoch_rows) - _best(epoch_rows) >= patience
 
 
-def _log_epochs(epoch_rows: list[dict[str, Any]]) -> None:
+def _log_missing_epochs(epoch_rows: list[dict[str, Any]]) -> None:
     """Log the epochs that MLflow does not have yet: a killed client may have committed without logging."""
     mlflow = load_mlflow()
     with answering():
         run_id = mlflow.active_run().info.run_id
         known = {metric.step for metric in mlflow.MlflowClient().get_metric_history(run_id, "val_loss")}
-        for row in epoch_rows:
-            if row["epoch"] not in known:
-                metrics = {name: value for name, value in row.items() if name != "epoch"}
-                mlflow.log_metrics(metrics, step=row["epoch"])
+    for row in epoch_rows:
+        if row["epoch"] not in known:
+            _log_epoch(row)
+
+
+def _log_epoch(row: dict[str, Any]) -> None:
+    metrics = {name: value for name, value in row.items() if name != "epoch"}
+    with answering():
+        load_mlflow().log_metrics(metrics, step=row["epoch"])
 
 
 def _told(row: dict[str, Any], epochs: int) -> str:

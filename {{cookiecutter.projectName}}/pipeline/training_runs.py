@@ -120,6 +120,22 @@ def finished_run(connection: Any) -> FinishedRun:
     )
 
 
+def epoch_rows(connection: Any, run_hash: str) -> list[dict[str, Any]]:
+    """Return a run's committed epochs in order: epoch, train_loss, train_accuracy, val_loss, val_accuracy."""
+    columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    rows = query(
+        connection,
+        f"SELECT {', '.join(columns)}" + " FROM {schema}.training_epoch WHERE run_hash = %s ORDER BY epoch",
+        (run_hash,),
+    )
+    return [dict(zip(columns, row)) for row in rows]
+
+
+def evaluation_config(architecture: str, data: TrainingData, greenplum: bool) -> str:
+    """Return the `config` argument that evaluates a model (Keras JSON) on a data set."""
+    return model_config(architecture, data.shape, len(data.classes), data.dtype, threads=threads_for(greenplum))
+
+
 def model_config(
     architecture: str, shape: tuple[int, ...], classes: int, dtype: str, parameters: dict[str, Any] | None = None,
     optimizer: dict[str, Any] | None = None, epoch: int = 0, threads: int = 0,

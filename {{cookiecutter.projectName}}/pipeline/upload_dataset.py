@@ -6,17 +6,15 @@ from typing import Any
 
 from pipeline import doctor, mini_batches
 from pipeline.databases import binding, in_schema, insert, query, session
-from pipeline.errors import StepError
 from pipeline.mini_batches import PackedDataset
-from pipeline.settings import settings
-from pipeline.tracking import load_mlflow, step_run
+from pipeline.settings import require_seed
+from pipeline.tracking import dataset_input, load_mlflow, step_run
 from pipeline.user_code import load_dataset
 
 
 def run(seed: int, rows_per_block: int) -> str:
     """Upload the data set in one transaction, or find that it is there already. Raises StepError."""
-    if not 0 <= seed < 2**31:
-        raise StepError(f"seed is {seed}; allowed is 0 to {2**31 - 1}")
+    require_seed(seed)
     doctor.require(doctor.trainer, doctor.mlflow_server)
     packed = mini_batches.pack(load_dataset(), seed, rows_per_block)
     connection = session("trainer")
@@ -91,12 +89,3 @@ def _log(packed: PackedDataset, counts: dict[str, int], seed: int) -> None:
         mlflow.log_input(dataset_input(packed.data_hash), context="training")
         mlflow.log_params({"seed": seed, "rows_per_block": packed.rows_per_block})
         mlflow.log_metrics({f"rows_{split}": count for split, count in counts.items()})
-
-
-def dataset_input(data_hash: str) -> Any:
-    """Describe the uploaded data set to MLflow: where it lies, and its digest."""
-    from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.meta_dataset import MetaDataset
-
-    source = CodeDatasetSource({"table": in_schema("{schema}.dataset_batch"), "database": binding("trainer").where})
-    return MetaDataset(source, name=settings().model, digest=data_hash[:32])
