@@ -78,7 +78,7 @@ bench: .venv ## measure against the limits and the alternatives
 
 .PHONY: lock
 lock: .venv ## make the lock files anew (UPGRADE=1: with the newest versions)
-	$(BIN)/$(COMPILE) --extra dev --output-file requirements.txt pyproject.toml
+	$(BIN)/$(COMPILE) --extra engine --extra dev --output-file requirements.txt pyproject.toml
 	cd $(BODY)/requirements && for role in *.in; do \
 		"$(CURDIR)/$(BIN)/"$(COMPILE) $$([ ! -f overrides.txt ] || echo --overrides overrides.txt) \
 			--output-file "$${role%.in}.txt" "$$role" || exit 1; \

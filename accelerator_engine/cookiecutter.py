@@ -24,7 +24,7 @@ from jinja2 import Environment
 from jinja2.ext import Extension
 from jinja2.runtime import Context
 
-from accelerator_engine.options import InvalidAnswer, check, read_options
+from accelerator_engine.options import InvalidAnswer, check, completed, read_options
 
 _TEMPLATE = Path(__file__).resolve().parents[1]
 _FOLDER = "{{cookiecutter.projectName}}"
@@ -40,6 +40,10 @@ def _literal(text: str) -> str:
     """Return the source of a template that renders as this text, whatever it holds."""
     escaped = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
     return f'{{{{ "{escaped}" }}}}'
+
+
+def _as_text(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 class CheckedContext(Context):
@@ -72,6 +76,8 @@ class AnswersExtension(Extension):
         hooks = (_TEMPLATE / "hooks").glob("*.py")
         self._placeholders = {_FOLDER, *(path.read_text(encoding="utf-8") for path in hooks)}
         environment.context_class = CheckedContext
+        # A toggle reads true or false in every front door, where Python would write True.
+        environment.finalize = _as_text
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Return the source to compile: files and hooks as they are, answers as literal text.
@@ -97,6 +103,9 @@ class AnswersExtension(Extension):
         except InvalidAnswer as error:
             raise FailedHookException(str(error)) from None
         self._check_settings(answers)
+        if _COMPLETE in answers and isinstance(answers, MutableMapping):
+            # cookiecutter asks every question; one whose condition is not met has its default.
+            answers.update(completed(self._options, answers))
 
     def _check_settings(self, answers: Mapping[str, object]) -> None:
         """Refuse a private value that is not the template's: some of them name files to remove."""

@@ -5,48 +5,78 @@ library and PyYAML, nothing else.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+from accelerator_engine.manifest import InvalidManifest, Map, line_of, read
 
 # Longer answers are cut in messages: the option and what is allowed have to stay readable.
 _SHOWN = 60
 
+INPUT_TYPES = ("text", "textarea", "checkbox", "select", "radio")
+_SCALARS: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "number": (int, float)}
+_WORDS = {"string": "text", "boolean": "true or false", "number": "a number"}
 
-class InvalidManifest(ValueError):
-    """The manifest cannot be read, or an option in it is declared wrongly."""
+Search = Callable[[str, str], object]
 
 
 class InvalidAnswer(ValueError):
     """An answer is missing or not allowed; the text is one sentence for the person who gave it."""
 
 
+class MissingAnswers(InvalidAnswer):
+    """Options that have to be answered and have no default were left out; `names` says which."""
+
+    def __init__(self, names: list[str]) -> None:
+        """Say it in the words of Application Accelerator."""
+        self.names = names
+        super().__init__(f"Invalid options provided. Expected but not present: [{', '.join(names)}]")
+
+
 @dataclass(frozen=True)
 class Choice:
     """One value of a select and the text that people see for it."""
 
-    value: str
+    value: Any
     text: str
 
 
 @dataclass(frozen=True)
-class Option:
-    """One question. Its answer is text: numbers are asked for in one canonical spelling."""
+class Condition:
+    """An option is asked when another one has this value."""
 
     name: str
-    label: str
-    description: str
-    default: str
-    input_type: str
-    required: bool
-    choices: tuple[Choice, ...]
-    pattern: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """One question.
+
+    `data_type` is string, boolean, number or the name of a custom type, `is_list` whether the answer
+    is a list of these; `default` is None where there is none.
+    """
+
+    name: str
+    label: str = ""
+    description: str = ""
+    data_type: str = "string"
+    is_list: bool = False
+    default: Any = None
+    input_type: str = "text"
+    required: bool = False
+    choices: tuple[Choice, ...] = ()
+    pattern: str = ""
+    condition: Condition | None = None
+    group: str = ""
+    backstage: Mapping[str, Any] = field(default_factory=dict)
+    fields: "tuple[Option, ...]" = ()
+    line: int | None = field(default=None, compare=False)
 
     @property
-    def values(self) -> tuple[str, ...]:
+    def values(self) -> tuple[Any, ...]:
         """The values to choose from; empty for free text."""
         return tuple(choice.value for choice in self.choices)
 
@@ -54,95 +84,240 @@ class Option:
 def read_options(manifest: Path) -> tuple[Option, ...]:
     """Return the options that the manifest declares, in its order.
 
-    Raises InvalidManifest when it is not YAML, lacks something, or refuses one of its own defaults,
-    and OSError when it cannot be opened.
+    Raises InvalidManifest when it cannot be used or refuses one of its own defaults, and OSError
+    when it cannot be opened.
     """
-    try:
-        content = yaml.safe_load(manifest.read_text(encoding="utf-8-sig"))
-        declared = content["accelerator"]["options"]
-        options = tuple(_option(fields) for fields in declared)
-        check(options, defaults(options))
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidManifest(f"{manifest.name} cannot be used: {_reason(error)}") from error
+    options = parse_options(read(manifest))
+    for option in options:
+        if option.default is None:
+            raise InvalidManifest(f"option {option.name} has no defaultValue", option.line)
+        try:
+            check([option], {option.name: option.default})
+        except InvalidAnswer as error:
+            raise InvalidManifest(f"the defaultValue is refused: {error}", option.line) from error
     return options
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"{error.args[0]} is missing"
-    return " ".join(str(error).split())
+def parse_options(content: object) -> tuple[Option, ...]:
+    """Return the options in what `manifest.read` returned. Raises InvalidManifest."""
+    accelerator = section(content, "accelerator")
+    types = {
+        text(item, "name", "a type"): options_in(item, "struct") for item in maps(accelerator, "types", "accelerator")
+    }
+    return tuple(_with_fields(option, types) for option in options_in(accelerator, "options"))
 
 
-def _option(fields: Mapping[str, Any]) -> Option:
-    name = _text(fields, "name")
-    if fields["dataType"] != "string":
-        raise InvalidManifest(f"{name} has the dataType {fields['dataType']!r}, and only string is known")
-    pattern = _text(fields, "validationRegex")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise InvalidManifest(f"the validationRegex of {name} is not a pattern: {error}") from error
-    return Option(
-        name=name,
-        label=_text(fields, "label"),
-        description=_text(fields, "description"),
-        default=_text(fields, "defaultValue"),
-        input_type=_text(fields, "inputType"),
-        required=bool(fields["required"]),
-        choices=tuple(_choice(choice) for choice in fields.get("choices", ())),
-        pattern=pattern,
-    )
-
-
-def _choice(fields: Mapping[str, Any]) -> Choice:
-    return Choice(value=_text(fields, "value"), text=_text(fields, "text"))
-
-
-def _text(fields: Mapping[str, Any], key: str) -> str:
-    value = fields[key]
-    if not isinstance(value, str):
-        raise InvalidManifest(f"{key} has to be text, and is {value!r} (quotes make it text)")
+def section(content: object, key: str) -> Map:
+    """Return one of the two top-level mappings, empty when it is not there."""
+    if not isinstance(content, Map):
+        raise InvalidManifest("a manifest is a mapping with the keys accelerator and engine", line_of(content) or 1)
+    value = content.get(key)
+    if value is None:
+        return _empty(content.lines.get(key, 1))
+    if not isinstance(value, Map):
+        raise InvalidManifest(f"{key} has to be a mapping, and is {_shown(value)}", content.lines[key])
     return value
 
 
-def defaults(options: Iterable[Option]) -> dict[str, str]:
-    """Return the default answer of every option."""
-    return {option.name: option.default for option in options}
+def _empty(line: int) -> Map:
+    nothing = Map()
+    nothing.line, nothing.lines, nothing.repeated = line, {}, {}
+    return nothing
 
 
-def check(options: Iterable[Option], answers: Mapping[str, object], *, partial: bool = False) -> None:
+def maps(parent: Map, key: str, where: str) -> list[Map]:
+    """Return a list of mappings, empty when the key is not there. Raises InvalidManifest."""
+    value = parent.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, Map) for item in value):
+        raise InvalidManifest(f"{key} of {where} has to be a list of mappings", parent.lines[key])
+    return value
+
+
+def options_in(parent: Map, key: str) -> tuple[Option, ...]:
+    """Return a list of options. Raises InvalidManifest."""
+    return tuple(_option(fields) for fields in maps(parent, key, "accelerator"))
+
+
+def _with_fields(option: Option, types: Mapping[str, tuple[Option, ...]]) -> Option:
+    if option.data_type in _SCALARS:
+        return option
+    if option.data_type not in types:
+        known = ", ".join([*_SCALARS, *types])
+        raise InvalidManifest(f"option {option.name} has the dataType {option.data_type!r}; known are {known}", option.line)
+    return replace(option, fields=types[option.data_type])
+
+
+def _option(fields: Map) -> Option:
+    name = text(fields, "name", "an option")
+    where = f"option {name}"
+    data_type = fields.get("dataType", "string")
+    is_list = isinstance(data_type, list)
+    if is_list:
+        data_type = data_type[0] if len(data_type) == 1 else None
+    if not isinstance(data_type, str):
+        raise InvalidManifest(f"dataType of {where} has to be a name or a list of one name", fields.lines["dataType"])
+    input_type = optional_text(fields, "inputType", where) or "text"
+    if input_type not in INPUT_TYPES:
+        allowed = ", ".join(INPUT_TYPES)
+        raise InvalidManifest(f"inputType of {where} is {input_type!r}; allowed are {allowed}", fields.lines["inputType"])
+    return Option(
+        name=name,
+        label=optional_text(fields, "label", where),
+        description=optional_text(fields, "description", where),
+        data_type=data_type,
+        is_list=is_list,
+        default=fields.get("defaultValue"),
+        input_type=input_type,
+        required=fields.get("required") is True,
+        choices=tuple(_choice(choice, where) for choice in maps(fields, "choices", where)),
+        pattern=optional_text(fields, "validationRegex", where),
+        condition=_condition(fields, where),
+        group=optional_text(fields, "x-group", where),
+        backstage=section(fields, "x-backstage"),
+        line=fields.line,
+    )
+
+
+def _choice(fields: Map, where: str) -> Choice:
+    if "value" not in fields:
+        raise InvalidManifest(f"a choice of {where} has no value", fields.line)
+    return Choice(value=fields["value"], text=str(fields.get("text", fields["value"])))
+
+
+def _condition(fields: Map, where: str) -> Condition | None:
+    depends_on = fields.get("dependsOn")
+    if depends_on is None:
+        return None
+    if not isinstance(depends_on, Map):
+        raise InvalidManifest(f"dependsOn of {where} has to be a mapping with the keys name and value", fields.line)
+    return Condition(text(depends_on, "name", f"dependsOn of {where}"), depends_on.get("value", True))
+
+
+def text(fields: Map, key: str, where: str) -> str:
+    """Return a text that has to be there and not be empty. Raises InvalidManifest."""
+    if fields.get(key) is None:
+        raise InvalidManifest(f"{where} has no {key}", fields.line)
+    value = optional_text(fields, key, where)
+    if not value:
+        raise InvalidManifest(f"{key} of {where} is empty", fields.lines[key])
+    return value
+
+
+def optional_text(fields: Map, key: str, where: str) -> str:
+    """Return a text, empty when it is not there. Raises InvalidManifest for anything else."""
+    value = fields.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        reason = f"{key} of {where} has to be text, and is {_shown(value)} (quotes make it text)"
+        raise InvalidManifest(reason, fields.lines[key])
+    return value
+
+
+def defaults(options: Iterable[Option]) -> dict[str, Any]:
+    """Return the default answer of every option that has one; the first of a name counts."""
+    found: dict[str, Any] = {}
+    for option in options:
+        if option.default is not None:
+            found.setdefault(option.name, option.default)
+    return found
+
+
+def is_asked(option: Option, answers: Mapping[str, object]) -> bool:
+    """Whether the answers so far meet the option's condition; `true` is not 1 here."""
+    if option.condition is None:
+        return True
+    given = answers.get(option.condition.name)
+    return type(given) is type(option.condition.value) and given == option.condition.value
+
+
+def completed(options: Iterable[Option], answers: Mapping[str, object]) -> dict[str, object]:
+    """Return the answers with the default for each option that is not answered, or not asked.
+
+    Options come in the manifest's order, so that an option which depends on one that is not asked
+    is judged by that one's default.
+    """
+    result = dict(answers)
+    for option in options:
+        if option.default is not None and (option.name not in result or not is_asked(option, result)):
+            result[option.name] = option.default
+    return result
+
+
+def check(
+    options: Iterable[Option], answers: Mapping[str, object], *, partial: bool = False, search: Search = re.search
+) -> None:
     """Check the answers against the options; answers to no option are nobody's business here.
 
-    With `partial` an option may be unanswered so far.
+    With `partial` an option may be unanswered so far. `search` looks for a pattern in a text.
 
-    Raises InvalidAnswer for the first option, in the manifest's order, that is refused.
+    Raises InvalidAnswer for the first option, in the manifest's order, that is refused, and
+    InvalidManifest for a validationRegex that is none.
     """
     for option in options:
         if option.name in answers:
-            _check_answer(option, answers[option.name])
+            check_answer(option, answers[option.name], search)
         elif not partial:
             raise InvalidAnswer(f"{option.name} is missing; {_allowed(option)}.")
 
 
-def _check_answer(option: Option, answer: object) -> None:
-    if not isinstance(answer, str):
-        kind = type(answer).__name__
-        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} ({kind}, not text); {_allowed(option)}.")
-    chosen = not option.choices or answer in option.values
-    # `search`, not `fullmatch`: the engine of Application Accelerator looks for the pattern
-    # anywhere, so a manifest says itself where it is anchored.
-    if not chosen or re.search(option.pattern, answer) is None:
+def check_answer(option: Option, answer: object, search: Search = re.search) -> None:
+    """Check one answer; raises as `check` does."""
+    if option.is_list:
+        if not isinstance(answer, list):
+            raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} (not a list); {_allowed(option)}.")
+        for item in answer:
+            _check_value(option, item, search)
+    else:
+        _check_value(option, answer, search)
+
+
+def _check_value(option: Option, answer: object, search: Search) -> None:
+    if option.fields:
+        if not isinstance(answer, Mapping):
+            raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} (not a mapping); {_allowed(option)}.")
+        for part in option.fields:
+            if part.name in answer:
+                check_answer(part, answer[part.name], search)
+        return
+    kind = type(answer).__name__
+    if not isinstance(answer, _SCALARS[option.data_type]) or (option.data_type == "number" and kind == "bool"):
+        wanted = _WORDS[option.data_type]
+        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} ({kind}, not {wanted}); {_allowed(option)}.")
+    if not _fits(option, str(answer).lower() if isinstance(answer, bool) else str(answer), search):
         raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)}; {_allowed(option)}.")
+
+
+def _fits(option: Option, answer: str, search: Search) -> bool:
+    """Whether the pattern is found anywhere: a manifest says itself where it is anchored."""
+    # The engine of Application Accelerator leaves a blank answer alone when it need not be given.
+    if not option.pattern or (not answer.strip() and not option.required):
+        return True
+    try:
+        return bool(search(option.pattern, answer))
+    except ValueError as error:
+        reason = f"the validationRegex of option {option.name} is not a pattern: {error}"
+        raise InvalidManifest(reason, option.line) from error
+    except re.error as error:
+        reason = f"the validationRegex of option {option.name} is not a pattern: {error}"
+        raise InvalidManifest(reason, option.line) from error
 
 
 def _shown(answer: object) -> str:
     """Return the answer as Python would write it: what cannot be printed is escaped."""
     if isinstance(answer, str) and len(answer) > _SHOWN:
         return f"{answer[:_SHOWN]!r}… ({len(answer)} characters)"
-    text = repr(answer)
-    return text if isinstance(answer, str) or len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    shown = repr(answer)
+    return shown if isinstance(answer, str) or len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
 def _allowed(option: Option) -> str:
-    description = option.description.rstrip(". ")
-    return f"allowed is {description[:1].lower()}{description[1:]}, for example {option.default}"
+    if option.description and option.default not in (None, ""):
+        description = option.description.rstrip(". ")
+        return f"allowed is {description[:1].lower()}{description[1:]}, for example {option.default}"
+    allowed = _WORDS.get(option.data_type, f"a mapping of type {option.data_type}")
+    if option.is_list:
+        allowed = f"a list, each item {allowed}"
+    return f"allowed is {allowed}{f' that matches {option.pattern}' if option.pattern else ''}"

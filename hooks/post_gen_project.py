@@ -31,7 +31,7 @@ def drop(path: Path) -> None:
 kept = {}
 for name, rule in ANSWERS["_layout"].items():
     source, target = inside(name), inside(rule.get("rename", name))
-    if all(ANSWERS[option] == value for option, value in rule["when"].items()):
+    if all(ANSWERS[option] in values for option, values in rule["when"].items()):
         kept[source] = target
     else:
         drop(source)

@@ -1,5 +1,6 @@
 """A project passes its own checks on the first day, and its code is the code of the template."""
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from tests.conftest import FOLDER, ROOT, Sandbox
 
 BODY = ROOT / FOLDER
 # What may hold placeholders; everything else is the same file in every project.
-WITH_PLACEHOLDERS = {".provenance.yaml", "MLproject", "README.md", "project.yaml", "pyproject.toml"}
+WITH_PLACEHOLDERS = {".provenance.yaml", "MLproject", "README.md", "catalog-info.yaml", "project.yaml", "pyproject.toml"}
 
 
 def body_files() -> list[Path]:
@@ -41,11 +42,12 @@ def test_no_file_of_the_body_holds_a_block() -> None:
 def test_every_option_is_read_by_something() -> None:
     """An option that nothing reads is a defect: each reaches a file other than its provenance, or the layout."""
     manifest = yaml.safe_load((ROOT / "accelerator.yaml").read_text(encoding="utf-8"))
-    layout = (ROOT / "cookiecutter.json").read_text(encoding="utf-8")
+    layout = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["_layout"]
+    deciding = {name for rule in layout.values() for name in rule["when"]}
     bodies = "".join((BODY / name).read_text(encoding="utf-8") for name in WITH_PLACEHOLDERS - {".provenance.yaml"})
     for option in manifest["accelerator"]["options"]:
         name = option["name"]
-        assert f"cookiecutter.{name} " in bodies or f'"when": {{"{name}"' in layout, name
+        assert f"cookiecutter.{name} " in bodies or name in deciding, name
 
 
 @pytest.fixture(name="project", scope="module")

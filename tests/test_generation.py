@@ -50,7 +50,7 @@ def expected_files(answers: dict[str, str]) -> dict[str, int]:
     for path in files(ROOT / FOLDER):
         name = str(path.relative_to(ROOT / FOLDER))
         rule = layout().get(name, {"when": {}})
-        if all(answers[option] == value for option, value in rule["when"].items()):
+        if all(answers[option] in values for option, values in rule["when"].items()):
             expected[rule.get("rename", name)] = path.stat().st_mode & EXECUTABLE
     return expected
 
@@ -213,7 +213,7 @@ def test_a_wrong_default_of_the_user_is_refused(sandbox: Sandbox, options: dict[
     assert sandbox.untouched()
 
 
-@pytest.mark.parametrize("value", ["x", [], {"../victim.txt": {"when": {"dataset": "none"}}}])
+@pytest.mark.parametrize("value", ["x", [], {"../victim.txt": {"when": {"dataset": ["none"]}}}])
 def test_the_layout_cannot_be_given(cookies: Cookies, value: object) -> None:
     assert refused_bake(cookies, _layout=value).startswith(SETTING.format("_layout"))
 
@@ -294,7 +294,7 @@ def test_a_tampered_list_is_refused(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("_layout", {"../victim.txt": {"when": {"dataset": "none"}}}),
+        ("_layout", {"../victim.txt": {"when": {"dataset": ["none"]}}}),
         ("_copy_without_render", ["*"]),
         ("_new_lines", "x"),
         ("_jinja2_env_vars", {"autoescape": True}),
@@ -355,7 +355,7 @@ def change_template(repository: Path) -> None:
     """A new version: another file, another row of the layout, another hook."""
     (repository / FOLDER / "extra.txt").write_text("for {{ cookiecutter.projectName }}\n")
     settings = json.loads((repository / "cookiecutter.json").read_text())
-    settings["_layout"]["extra.txt"] = {"when": {"dataset": "cifar10"}, "rename": "added.txt"}
+    settings["_layout"]["extra.txt"] = {"when": {"dataset": ["cifar10"]}, "rename": "added.txt"}
     (repository / "cookiecutter.json").write_text(json.dumps(settings))
     hook = repository / "hooks" / "post_gen_project.py"
     hook.write_text(hook.read_text() + "# another version\n")
@@ -398,9 +398,9 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_hook_drops_and_renames(project: Path) -> None:
     rules = {
-        "part": {"when": {"x": "1"}},
-        "b": {"when": {"x": "1"}, "rename": "d"},
-        "c": {"when": {"x": "2"}, "rename": "b"},
+        "part": {"when": {"x": ["1"]}},
+        "b": {"when": {"x": ["1", "3"]}, "rename": "d"},
+        "c": {"when": {"x": ["1", "2"]}, "rename": "b"},
     }
     done = run_hook(project, {"x": "2", "_layout": rules})
     assert (done.returncode, done.stdout, done.stderr) == (0, "cd abc && make demo\n", "")
@@ -412,7 +412,7 @@ def test_the_hook_drops_and_renames(project: Path) -> None:
 @pytest.mark.parametrize("role", ["drop", "rename"])
 def test_the_hook_never_leaves_the_project(project: Path, path: str, role: str) -> None:
     path = path.format(absolute=project.parent / "victim")
-    rules = {"drop": {path: {"when": {"x": "no"}}}, "rename": {"b": {"when": {}, "rename": path}}}
+    rules = {"drop": {path: {"when": {"x": ["no"]}}}, "rename": {"b": {"when": {}, "rename": path}}}
     done = run_hook(project, {"x": "", "_layout": rules[role]})
     assert done.returncode == 1
     assert done.stderr == (
@@ -424,7 +424,7 @@ def test_the_hook_never_leaves_the_project(project: Path, path: str, role: str) 
 
 @pytest.mark.parametrize("text", ['"""', "'''", "\\", '\\"""', '"', "\n", "\u2028", "\0", "\U0001f600", '""")\n1/0'])
 def test_the_hook_reads_any_text_as_data(project: Path, text: str) -> None:
-    rules = {"b": {"when": {text: text}}, "c": {"when": {text: text + "x"}}}
+    rules = {"b": {"when": {text: [text]}}, "c": {"when": {text: [text + "x"]}}}
     done = run_hook(project, {text: text, "_layout": rules})
     assert (done.returncode, done.stderr) == (0, "")
     assert ((project / "b").exists(), (project / "c").exists()) == (True, False)

@@ -1,0 +1,160 @@
+"""The command line: `python -m accelerator_engine generate | lint | derive | serve`."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accelerator_engine.derive import derived, stale
+from accelerator_engine.engine import Project, generate, load_folder
+from accelerator_engine.lint import findings
+from accelerator_engine.manifest import InvalidManifest
+from accelerator_engine.options import InvalidAnswer
+from accelerator_engine.transforms import GenerationFailed
+from accelerator_engine.tree import InvalidTree
+
+_Folder = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+class _Fragments(click.ParamType[tuple[str, Path]]):
+    """`name=folder`."""
+
+    name = "name=folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:  # noqa: ANN401
+        """Return name and folder."""
+        if isinstance(value, tuple):
+            return value
+        name, _, folder = str(value).partition("=")
+        if not name or not Path(folder).is_dir() or not folder:
+            self.fail(f"{value!r} is not name=folder with a folder that exists.", param, ctx)
+        return name, Path(folder)
+
+
+_fragment_paths = click.option(
+    "--fragment-path", "fragments", type=_Fragments(), multiple=True, help="Where an imported fragment is; repeatable."
+)
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Say in one sentence what the person who called did wrong, and exit with 1."""
+    try:
+        yield
+    except (InvalidManifest, InvalidAnswer, InvalidTree, GenerationFailed) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Try, check and serve an accelerator.yaml on this machine."""
+
+
+@main.command("generate")
+@click.option("--accelerator-path", "folder", type=_Folder, default=".", help="The folder with accelerator.yaml.")
+@_fragment_paths
+@click.option("--options", "inline", metavar="JSON", help="The answers as a JSON object.")
+@click.option("--options-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file with them.")
+@click.option("-o", "--output-dir", "output", type=click.Path(path_type=Path), default=".", help="Where the project goes.")
+@click.option("-f", "--force", is_flag=True, help="Write into the project's folder even if it is not empty.")
+def generate_command(
+    folder: Path,
+    fragments: tuple[tuple[str, Path], ...],
+    inline: str | None,
+    options_file: Path | None,
+    output: Path,
+    force: bool,  # noqa: FBT001, a flag of the command line
+) -> None:
+    """Generate a project into OUTPUT/<projectName>/."""
+    with _sentences():
+        answers = _answers(inline, options_file)
+        project = generate(load_folder(folder, fragments=dict(fragments)), answers)
+        target = output / project.name
+        _write(project, target, force=force)
+    click.echo(f"generated project {target}")
+
+
+def _answers(inline: str | None, options_file: Path | None) -> Mapping[str, Any]:
+    if inline is not None and options_file is not None:
+        raise click.UsageError("give --options or --options-file, not both.")
+    place = "--options" if options_file is None else str(options_file)
+    text = inline or "{}" if options_file is None else options_file.read_bytes()
+    try:
+        answers = json.loads(text)
+    except ValueError as error:
+        raise click.ClickException(f"{place} is not JSON: {error}.") from error
+    if not isinstance(answers, dict):
+        raise click.ClickException(f"{place} is not a JSON object of option names and values.")
+    return answers
+
+
+def _write(project: Project, target: Path, *, force: bool) -> None:
+    """Write all of it or nothing: into a folder beside the target first, where there is none yet."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise click.ClickException(f"{target} is not a folder.")
+    if target.is_dir() and any(target.iterdir()):
+        if not force:
+            raise click.ClickException(f"path {target} is not empty, use --force to overwrite")
+        project.write(target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{project.name}-") as place:
+        whole = Path(place) / project.name
+        whole.mkdir()
+        project.write(whole)
+        whole.rename(target)
+
+
+@main.command("lint")
+@click.argument("folder", type=_Folder, default=".")
+@_fragment_paths
+def lint_command(folder: Path, fragments: tuple[tuple[str, Path], ...]) -> None:
+    """Say what is wrong or suspicious in FOLDER/accelerator.yaml."""
+    with _sentences():
+        found = findings(folder, dict(fragments))
+    for finding in found:
+        click.echo(str(finding))
+    sys.exit(1 if found else 0)
+
+
+@main.command("derive")
+@click.argument("folder", type=_Folder, default=".")
+@click.option("--check", is_flag=True, help="Write nothing; fail when a file is not what accelerator.yaml says.")
+def derive_command(folder: Path, check: bool) -> None:  # noqa: FBT001
+    """Write cookiecutter.json, template.yaml and docs/options.md from FOLDER/accelerator.yaml."""
+    with _sentences():
+        files = derived(folder)
+        differing = list(stale(files))
+        for path in differing:
+            if not check:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(files[path], encoding="utf-8")
+            click.echo(f"{path} {'is not what accelerator.yaml says: run make derive' if check else 'written'}")
+    sys.exit(1 if check and differing else 0)
+
+
+@main.command("serve")
+@click.option("--accelerator-path", "accelerators", type=_Fragments(), multiple=True, help="An accelerator; repeatable.")
+@_fragment_paths
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8888, show_default=True, type=click.IntRange(0, 65535))
+def serve_command(
+    accelerators: tuple[tuple[str, Path], ...], fragments: tuple[tuple[str, Path], ...], host: str, port: int
+) -> None:
+    """Serve accelerators as TAP's engine does, for `tanzu accelerator … --server-url`."""
+    # The web server is loaded by whoever serves, and by nobody else.
+    from accelerator_engine.server import Library, serve
+
+    with _sentences():
+        serve(Library(dict(accelerators), dict(fragments)), port=port, host=host)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m accelerator_engine")

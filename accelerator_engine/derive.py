@@ -1,0 +1,504 @@
+"""What follows from accelerator.yaml: cookiecutter.json, template.yaml and docs/options.md.
+
+The engine section is turned into a table first: which files are there for which answers, which go
+by another name, and in which files placeholders are filled in. It has to keep to this shape:
+
+* include of the body's folder, then a chain of
+* RewritePath without a condition (the folder's name goes; files get other names),
+* a condition on options with a finite number of values, and an exclude,
+* an applyTo with ReplaceText, whose substitutions are the placeholders.
+"""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from accelerator_engine.engine import Accelerator, load
+from accelerator_engine.manifest import InvalidManifest
+from accelerator_engine.options import Option, section
+from accelerator_engine.patterns import matches, matches_any
+from accelerator_engine.transforms import Combo, ReplaceText, RewritePath, Transform, path_groups
+from accelerator_engine.tree import Resource, read_folder
+
+BODY = "{{cookiecutter.projectName}}"
+_PLACEHOLDER = re.compile(r"\{\{ cookiecutter\.(\w+) \}\}")
+_BRACES = (b"{{", b"{%", b"{#")
+# Where a question stands that is the front door's own: the answer says which door it was.
+FRONT_DOOR = "_frontDoor"
+
+_SHAPE = "make derive cannot turn this into a table"
+_EXTENSION = "accelerator_engine.cookiecutter.AnswersExtension"
+
+
+@dataclass
+class Rule:
+    """A file or folder of the body: the answers it is there for, and the name it goes by."""
+
+    when: dict[str, list[Any]] = field(default_factory=dict)
+    rename: str | None = None
+
+
+@dataclass
+class Plan:
+    """What the engine section comes to, as tables."""
+
+    options: tuple[Option, ...]
+    display_name: str
+    description: str
+    tags: list[str]
+    rules: dict[str, Rule]
+    # Files in which placeholders are filled in, and files with braces in which nothing is.
+    rendered: list[str]
+    verbatim: list[str]
+
+
+# The plan
+
+
+def plan(root: Path) -> Plan:
+    """Return the tables. Raises InvalidManifest when the engine section cannot be turned into them."""
+    files = read_folder(root)
+    accelerator = load(files)
+    body = {
+        resource.path.removeprefix(f"{BODY}/"): resource for resource in files if resource.path.startswith(f"{BODY}/")
+    }
+    reading = _Reading(accelerator, {name: resource.path for name, resource in body.items()})
+    reading.read()
+    shown = section(accelerator.content, "accelerator")
+    verbatim = [
+        name
+        for name, resource in body.items()
+        if name not in reading.rendered and any(braces in resource.content for braces in _BRACES)
+    ]
+    _check_placeholders(accelerator, body, reading)
+    return Plan(
+        options=accelerator.options,
+        display_name=shown.get("displayName", ""),
+        description=" ".join(str(shown.get("description", "")).split()),
+        tags=list(shown.get("tags", [])),
+        rules=dict(sorted(reading.rules.items())),
+        rendered=sorted(reading.rendered),
+        verbatim=sorted(verbatim),
+    )
+
+
+class _Reading:
+    """Follows the body's files through the engine section."""
+
+    def __init__(self, accelerator: Accelerator, paths: dict[str, str]) -> None:
+        self._accelerator = accelerator
+        # Each file's name in the body, and its path so far.
+        self._paths = paths
+        self.rules: dict[str, Rule] = {}
+        self.rendered: set[str] = set()
+        self.substitutions: set[str] = set()
+
+    def read(self) -> None:
+        engine = self._accelerator.engine
+        if not isinstance(engine, Combo) or engine.include is None or engine.condition or engine.merge:
+            raise InvalidManifest(f"{_SHAPE}: engine has to be an include and a chain", engine.line if engine else None)
+        outside = [name for name, path in self._paths.items() if not matches_any(engine.include, path)]
+        if outside:
+            raise InvalidManifest(f"{_SHAPE}: the include leaves out {outside[0]}", engine.line)
+        for transform in engine.chain:
+            self._step(transform)
+        for name, path in self._paths.items():
+            if path != name:
+                self.rules.setdefault(name, Rule()).rename = path
+
+    def _step(self, transform: Transform) -> None:
+        if isinstance(transform, RewritePath) and transform.condition is None:
+            self._rewrite(transform)
+        elif isinstance(transform, Combo) and transform.exclude and transform.condition and not transform.chain:
+            self._drop(transform)
+        elif isinstance(transform, Combo) and transform.apply_to and transform.condition is None:
+            self._render(transform)
+        else:
+            raise InvalidManifest(
+                f"{_SHAPE}: allowed are RewritePath, a condition with an exclude, and an applyTo with ReplaceText",
+                transform.line,
+            )
+
+    def _rewrite(self, transform: RewritePath) -> None:
+        for name, path in self._paths.items():
+            groups = path_groups(transform.regex, path)
+            if groups is not None:
+                self._paths[name] = transform.rewrite_to.text(groups)
+
+    def _drop(self, transform: Combo) -> None:
+        when = self._answers(transform)
+        for pattern in transform.exclude or ():
+            folder = pattern.removesuffix("/**")
+            whole = folder != pattern and "*" not in folder
+            found = [name for name, path in self._paths.items() if matches(pattern, path)]
+            if not found:
+                raise InvalidManifest(f"the exclude pattern {pattern!r} matches no file", transform.line)
+            for name in [folder] if whole else found:
+                kept = self.rules.setdefault(name, Rule()).when
+                for option, values in when.items():
+                    kept[option] = [value for value in kept.get(option, values) if value in values]
+
+    def _answers(self, transform: Combo) -> dict[str, list[Any]]:
+        """Return for which answers the condition is false: what is excluded on it is there for those."""
+        condition = transform.condition
+        assert condition is not None  # noqa: S101, _step asked
+        domains = {name: self._domain(name, transform) for name in sorted(condition.names)}
+        combinations = [dict(zip(domains, values, strict=True)) for values in itertools.product(*domains.values())]
+        kept = [answers for answers in combinations if not condition.condition(answers)]
+        when = {name: [value for value in domain if any(answers[name] == value for answers in kept)] for name, domain in domains.items()}
+        if not kept or len(kept) == len(combinations) or math.prod(map(len, when.values())) != len(kept):
+            raise InvalidManifest(f"{_SHAPE}: {condition.source} is no table of answers", transform.line)
+        return {name: values for name, values in when.items() if values != domains[name]}
+
+    def _domain(self, name: str, transform: Combo) -> list[Any]:
+        option = next((option for option in self._accelerator.options if option.name == name), None)
+        if option is None:
+            raise InvalidManifest(f"the condition names {name}, which is no option", transform.line)
+        values = [False, True] if option.data_type == "boolean" else list(option.values)
+        if not values:
+            raise InvalidManifest(f"{_SHAPE}: the condition names {name}, which has no list of choices", transform.line)
+        return values
+
+    def _render(self, transform: Combo) -> None:
+        if not all(isinstance(step, ReplaceText) and step.regex is None for step in transform.chain):
+            raise InvalidManifest(f"{_SHAPE}: an applyTo takes ReplaceText with substitutions", transform.line)
+        for pattern in transform.apply_to or ():
+            found = [name for name, path in self._paths.items() if matches(pattern, path)]
+            if not found:
+                raise InvalidManifest(f"the applyTo pattern {pattern!r} matches no file", transform.line)
+            self.rendered.update(found)
+        for step in transform.chain:
+            if isinstance(step, ReplaceText):
+                self._check_substitutions(step)
+
+    def _check_substitutions(self, transform: ReplaceText) -> None:
+        for item in transform.substitutions:
+            found = _PLACEHOLDER.fullmatch(item.text)
+            name = found[1] if found else ""
+            wanted = "'accelerator'" if name == FRONT_DOOR else f"#{name}"
+            if not name or item.replacement.source.strip() != wanted:
+                raise InvalidManifest(
+                    f"{_SHAPE}: {item.text!r} with {item.replacement.source} is no placeholder and its option",
+                    transform.line,
+                )
+            self.substitutions.add(name)
+
+
+def _check_placeholders(accelerator: Accelerator, body: Mapping[str, Resource], reading: _Reading) -> None:
+    """Refuse a placeholder that nothing fills in: Backstage would leave an empty place."""
+    expected = {option.name for option in accelerator.options} | {FRONT_DOOR}
+    if reading.substitutions != expected:
+        differing = ", ".join(sorted(reading.substitutions ^ expected))
+        raise InvalidManifest(f"the substitutions and the options differ: {differing}")
+    for name in sorted(reading.rendered):
+        rest = _PLACEHOLDER.sub(
+            lambda found: "" if found[1] in expected else found[0], body[name].content.decode()
+        )
+        if any(braces.decode() in rest for braces in _BRACES):
+            raise InvalidManifest("something else than a placeholder of an option stands in braces", file=f"{BODY}/{name}")
+
+
+# cookiecutter.json
+
+
+def cookiecutter_json(tables: Plan) -> str:
+    """Return the questions, texts and tables for cookiecutter."""
+    context: dict[str, Any] = {option.name: _cookiecutter_default(option) for option in tables.options}
+    context["__prompts__"] = {option.name: _cookiecutter_prompt(option) for option in tables.options}
+    context["_extensions"] = [_EXTENSION]
+    context[FRONT_DOOR] = "cookiecutter"
+    context["_copy_without_render"] = tables.verbatim
+    context["_layout"] = {
+        path: {"when": rule.when, **({"rename": rule.rename} if rule.rename else {})}
+        for path, rule in tables.rules.items()
+    }
+    return json.dumps(context, indent=4, ensure_ascii=False) + "\n"
+
+
+def _cookiecutter_default(option: Option) -> Any:  # noqa: ANN401
+    if option.choices:
+        # The first of a list is cookiecutter's default.
+        return [option.default, *(value for value in option.values if value != option.default)]
+    return option.default
+
+
+def _cookiecutter_prompt(option: Option) -> str | dict[str, str]:
+    if not option.choices:
+        return option.label
+    return {"__prompt__": option.label, **{choice.value: choice.text for choice in option.choices}}
+
+
+# template.yaml
+
+_HEADER = "# Derived from accelerator.yaml by `make derive`: edit that file.\n"
+
+
+def template_yaml(tables: Plan) -> str:
+    """Return the Backstage template."""
+    entity = {
+        "apiVersion": "scaffolder.backstage.io/v1beta3",
+        "kind": "Template",
+        "metadata": {
+            "name": "in-database-ml",
+            "title": tables.display_name,
+            "description": tables.description,
+            "tags": tables.tags,
+        },
+        "spec": {
+            "owner": "platform-engineering",
+            "type": "service",
+            "parameters": [*(_page(title, options) for title, options in _groups(tables)), _REPOSITORY],
+            "steps": [_fetch(tables), *_drops(tables), *_renames(tables), *_PUBLISH],
+            "output": {"links": _LINKS},
+        },
+    }
+    return _HEADER + _yaml(entity)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists are indented, and nothing is written as a reference to something above."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+_Dumper.add_multi_representer(dict, yaml.SafeDumper.represent_dict)
+_Dumper.add_multi_representer(list, yaml.SafeDumper.represent_list)
+
+
+def _yaml(data: object) -> str:
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=150)
+
+
+def _groups(tables: Plan) -> Iterator[tuple[str, list[Option]]]:
+    for title, options in itertools.groupby(tables.options, lambda option: option.group or tables.display_name):
+        yield title, list(options)
+
+
+def _page(title: str, options: Sequence[Option]) -> dict[str, Any]:
+    """Return a page of the form; a conditional question is there when its condition is met."""
+    free = [option for option in options if option.condition is None]
+    page: dict[str, Any] = {
+        "title": title,
+        "required": [option.name for option in free],
+        "properties": {option.name: _property(option) for option in free},
+    }
+    conditional = [option for option in options if option.condition is not None]
+    if conditional:
+        page["allOf"] = [_conditional(option) for option in conditional]
+    messages = {option.name: f"Allowed is: {_allowed(option)}." for option in free if option.pattern and not option.choices}
+    if messages:
+        page["errorMessage"] = {"properties": messages}
+    return page
+
+
+def _conditional(option: Option) -> dict[str, Any]:
+    condition = option.condition
+    assert condition is not None  # noqa: S101, the caller chose these
+    return {
+        "if": {"properties": {condition.name: {"const": condition.value}}, "required": [condition.name]},
+        "then": {"properties": {option.name: _property(option)}, "required": [option.name]},
+    }
+
+
+def _allowed(option: Option) -> str:
+    return option.description[:1].lower() + option.description[1:].rstrip(". ")
+
+
+def _property(option: Option) -> dict[str, Any]:
+    shown: dict[str, Any] = {"title": option.label, "description": option.description, "type": option.data_type}
+    if option.choices:
+        shown["enum"] = list(option.values)
+        shown["enumNames"] = [choice.text for choice in option.choices]
+    elif option.data_type == "string":
+        shown["pattern"] = _entity_pattern(option)
+    shown["default"] = option.default
+    return {**shown, **option.backstage}
+
+
+def _is_entity(option: Option) -> bool:
+    return option.backstage.get("ui:field") == "OwnerPicker"
+
+
+def _entity_pattern(option: Option) -> str:
+    """Return the pattern; a picker of groups answers `group:default/name` for `name`."""
+    if not _is_entity(option):
+        return option.pattern
+    return option.pattern.replace("^", "^(?:group:default/)?", 1)
+
+
+def _value(option: Option) -> str:
+    """Return the expression for an answer; a question that was not asked has its default."""
+    value = f"parameters.{option.name}"
+    if _is_entity(option):
+        value = f"({value} | parseEntityRef({{defaultKind:'group'}})).name"
+    if option.condition is None:
+        return value
+    asked = f"parameters.{option.condition.name} === {_literal(option.condition.value)}"
+    return f"{value} if {asked} else {_literal(option.default)}"
+
+
+def _literal(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else json.dumps(value)
+
+
+def _fetch(tables: Plan) -> dict[str, Any]:
+    values = {option.name: f"${{{{ {_value(option)} }}}}" for option in tables.options}
+    return {
+        "id": "fetch",
+        "name": "Generate the project",
+        "action": "fetch:template",
+        "input": {
+            "url": f"./{BODY}",
+            "cookiecutterCompat": True,
+            **({"copyWithoutTemplating": tables.verbatim} if tables.verbatim else {}),
+            "values": {**values, FRONT_DOOR: "backstage"},
+        },
+    }
+
+
+def _drops(tables: Plan) -> Iterator[dict[str, Any]]:
+    for number, (when, paths) in enumerate(_by_answers(tables, lambda rule: bool(rule.when)), start=1):
+        yield {
+            "id": f"drop-{number}",
+            "name": f"Leave out {', '.join(paths)}",
+            "if": f"${{{{ not ({when}) }}}}",
+            "action": "fs:delete",
+            "input": {"files": paths},
+        }
+
+
+def _renames(tables: Plan) -> Iterator[dict[str, Any]]:
+    for number, (when, paths) in enumerate(_by_answers(tables, lambda rule: rule.rename is not None), start=1):
+        step: dict[str, Any] = {"id": f"rename-{number}", "name": f"Rename {', '.join(paths)}"}
+        if when:
+            step["if"] = f"${{{{ {when} }}}}"
+        pairs = [{"from": path, "to": tables.rules[path].rename} for path in paths]
+        yield {**step, "action": "fs:rename", "input": {"files": pairs}}
+
+
+def _by_answers(tables: Plan, chosen: Callable[[Rule], bool]) -> list[tuple[str, list[str]]]:
+    """Return the paths whose rules are chosen, together with those for the same answers."""
+    found: dict[str, list[str]] = {}
+    for path, rule in tables.rules.items():
+        if chosen(rule):
+            found.setdefault(_when(tables, rule), []).append(path)
+    return list(found.items())
+
+
+def _when(tables: Plan, rule: Rule) -> str:
+    options = {option.name: option for option in tables.options}
+    return " and ".join(_any_of(_value(options[name]), values) for name, values in rule.when.items())
+
+
+def _any_of(expression: str, values: Sequence[object]) -> str:
+    shown = f"({expression})" if " " in expression else expression
+    equal = [f"{shown} === {_literal(value)}" for value in values]
+    return equal[0] if len(equal) == 1 else f"({' or '.join(equal)})"
+
+
+_REPOSITORY: dict[str, Any] = {
+    "title": "Repository",
+    "required": ["repoUrl"],
+    "properties": {
+        "repoUrl": {
+            "title": "Repository",
+            "description": "Where the project is published",
+            "type": "string",
+            "ui:field": "RepoUrlPicker",
+            "ui:options": {"allowedHosts": ["github.com", "gitlab.com"]},
+        }
+    },
+}
+
+
+def _publish(host: str) -> dict[str, Any]:
+    return {
+        "id": f"publish-{host}",
+        "name": f"Publish to {host}.com",
+        "if": f"${{{{ (parameters.repoUrl | parseRepoUrl).host === '{host}.com' }}}}",
+        "action": f"publish:{host}",
+        "input": {
+            "repoUrl": "${{ parameters.repoUrl }}",
+            "defaultBranch": "main",
+            "repoVisibility": "private",
+        },
+    }
+
+
+_CONTENTS = "steps['publish-github'].output.repoContentsUrl or steps['publish-gitlab'].output.repoContentsUrl"
+_REMOTE = "steps['publish-github'].output.remoteUrl or steps['publish-gitlab'].output.remoteUrl"
+
+_PUBLISH: list[dict[str, Any]] = [
+    _publish("github"),
+    _publish("gitlab"),
+    {
+        "id": "register",
+        "name": "Register in the catalog",
+        "action": "catalog:register",
+        "input": {"repoContentsUrl": f"${{{{ {_CONTENTS} }}}}", "catalogInfoPath": "/catalog-info.yaml"},
+    },
+]
+
+_LINKS = [
+    {"title": "Repository", "url": f"${{{{ {_REMOTE} }}}}"},
+    {"title": "Open in the catalog", "icon": "catalog", "entityRef": "${{ steps['register'].output.entityRef }}"},
+]
+
+
+# docs/options.md
+
+
+def options_page(tables: Plan) -> str:
+    """Return the page for people."""
+    lines = [
+        "<!-- Derived from accelerator.yaml by `make derive`: edit that file. -->",
+        "",
+        "# Options",
+        "",
+        "The same questions in every front door. An answer that is not allowed is refused before a file is written.",
+    ]
+    for title, options in _groups(tables):
+        lines += ["", f"## {title}", "", "| option | question | default | allowed |", "|---|---|---|---|"]
+        lines += [_row(option) for option in options]
+    return "\n".join(lines) + "\n"
+
+
+def _row(option: Option) -> str:
+    allowed = _allowed(option)
+    if option.choices:
+        allowed = " · ".join(f"`{choice.value}`: {choice.text}" for choice in option.choices)
+    if option.condition is not None:
+        allowed += f" (asked when {option.condition.name} is {option.condition.value})"
+    cells = (f"`{option.name}`", option.label, f"`{option.default}`", allowed)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+# Files
+
+_FILES: dict[str, Callable[[Plan], str]] = {
+    "cookiecutter.json": cookiecutter_json,
+    "template.yaml": template_yaml,
+    "docs/options.md": options_page,
+}
+
+
+def derived(root: Path) -> dict[Path, str]:
+    """Return the text of each derived file. Raises InvalidManifest, and OSError."""
+    tables = plan(root)
+    return {root / name: make(tables) for name, make in _FILES.items()}
+
+
+def stale(files: Mapping[Path, str]) -> Iterable[Path]:
+    """Return the files that do not hold what they should."""
+    return [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]

@@ -1,0 +1,315 @@
+"""An accelerator and answers in, a project out: the engine of Application Accelerator.
+
+`load` reads a tree with an accelerator.yaml (an accelerator or a fragment: the format is the same),
+`generate` runs it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from accelerator_engine import java_regex
+from accelerator_engine.log import FILE_NAME as LOG_NAME
+from accelerator_engine.log import Log
+from accelerator_engine.manifest import FILE_NAME, InvalidManifest, Map
+from accelerator_engine.manifest import load as load_yaml
+from accelerator_engine.options import (
+    Condition,
+    InvalidAnswer,
+    MissingAnswers,
+    Option,
+    check_answer,
+    defaults,
+    is_asked,
+    maps,
+    parse_options,
+    section,
+    text,
+)
+from accelerator_engine.transforms import (
+    Exclude,
+    GenerationFailed,
+    Run,
+    Scope,
+    Transform,
+    UniquePath,
+    helpers,
+    read_transform,
+)
+from accelerator_engine.tree import InvalidTree, Resource, normal_path, placed, read_folder, write_folder, zipped
+
+AXL = "accelerator.axl"
+_MANIFESTS = (FILE_NAME, AXL)
+
+# Finds a fragment's files by its name; raises KeyError when there is none.
+Fragments = Callable[[str], list[Resource]]
+
+
+@dataclass(frozen=True)
+class Import:
+    """A fragment that an accelerator may invoke, and the options of it that it asks."""
+
+    fragment: "Accelerator"
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """An accelerator or fragment that has been read."""
+
+    name: str
+    file: str
+    files: tuple[Resource, ...]
+    content: Map | None
+    own_options: tuple[Option, ...] = ()
+    imports: tuple[Import, ...] = ()
+    engine: Transform | None = None
+    # As a fragment: its own options' names, and the names under which the importer asks them.
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fragments(self) -> "dict[str, Accelerator]":
+        """The fragments that it may invoke, by name."""
+        return {item.fragment.name: item.fragment for item in self.imports}
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Its own options, then those that its imports expose, in order."""
+        return (*self.own_options, *(option for item in self.imports for option in item.options))
+
+    def own_files(self) -> list[Resource]:
+        """Return its files without the manifest in its root."""
+        if self.content is None:
+            return sorted(self.files, key=_by_depth)
+        return sorted((resource for resource in self.files if resource.path not in _MANIFESTS), key=_by_depth)
+
+    def variables(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a caller's variables completed with the defaults, and checked. Raises InvalidAnswer."""
+        return _checked(self.options, {**defaults(self.options), **given})
+
+    def renamed_variables(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that were asked under other names, under their own."""
+        return {name: given[shown] for name, shown in self.renamed.items() if name != shown and shown in given}
+
+
+# Reading
+
+
+def load(files: Iterable[Resource], name: str = "", fragments: Fragments | None = None) -> Accelerator:
+    """Read an accelerator and all fragments that it imports.
+
+    Raises InvalidManifest; a fragment that `fragments` does not find is one reason.
+    """
+    return _Library(fragments or _no_fragments).load(list(files), name, FILE_NAME, ())
+
+
+def load_folder(folder: Path, name: str = "", fragments: Mapping[str, Path] | None = None) -> Accelerator:
+    """Read an accelerator from a folder, and its fragments from folders by name.
+
+    Raises InvalidManifest, and OSError.
+    """
+    folders = fragments or {}
+    return load(read_folder(folder), name or folder.resolve().name, lambda fragment: read_folder(folders[fragment]))
+
+
+def _no_fragments(name: str) -> list[Resource]:
+    raise KeyError(name)
+
+
+class _Library:
+    """Fragments that were read already, by name."""
+
+    def __init__(self, find: Fragments) -> None:
+        self._find = find
+        self._known: dict[str, Accelerator] = {}
+
+    def load(self, files: list[Resource], name: str, file: str, importing: tuple[str, ...]) -> Accelerator:
+        files = [replace(resource, ancestor=resource.content) for resource in files]
+        manifest = next((resource for resource in files if resource.path == FILE_NAME), None)
+        if manifest is None:
+            return Accelerator(name, file, tuple(files), None)
+        try:
+            return self._read(files, manifest, name, file, importing)
+        except InvalidManifest as error:
+            error.file = error.file or file
+            raise
+        except RecursionError as error:
+            raise InvalidManifest("transforms are nested too deeply", file=file) from error
+
+    def _read(
+        self, files: list[Resource], manifest: Resource, name: str, file: str, importing: tuple[str, ...]
+    ) -> Accelerator:
+        try:
+            content: Any = load_yaml(manifest.content.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise InvalidManifest(f"not UTF-8 at byte {error.start}") from error
+        accelerator = section(content, "accelerator")
+        imported = maps(accelerator, "imports", "accelerator")
+        engine = content.get("engine")
+        if engine is None and any(resource.path == AXL for resource in files):
+            raise InvalidManifest(f"the engine is written in {AXL}, a language that this program does not know")
+        return Accelerator(
+            name, file, tuple(files), content,
+            own_options=parse_options(content),
+            imports=tuple(_import(item, self._fragment(item, importing)) for item in imported),
+            engine=None if engine is None else read_transform(engine),
+        )  # fmt: skip
+
+    def _fragment(self, item: Map, importing: tuple[str, ...]) -> Accelerator:
+        name = text(item, "name", "an import")
+        if name in importing:
+            raise InvalidManifest(f"the fragments {' and '.join((*importing, name))} import one another", item.line)
+        if name not in self._known:
+            try:
+                files = self._find(name)
+            except KeyError:
+                raise InvalidManifest(f"the fragment {name!r} is imported, and nobody said where it is", item.line) from None
+            self._known[name] = self.load(files, name, f"{name}/{FILE_NAME}", (*importing, name))
+        return self._known[name]
+
+
+def _import(item: Map, fragment: Accelerator) -> Import:
+    """Return an import with the options that it exposes, under the names that it gives them."""
+    entries = maps(item, "expose", "an import") if "expose" in item else None
+    if entries is None:
+        return Import(fragment, fragment.options)
+    named = {text(entry, "name", "expose"): entry for entry in entries}
+    renamed: dict[str, str] = {}
+    exposed: list[Option] = []
+    known = {option.name for option in fragment.options}
+    for name, entry in named.items():
+        if name != "*" and name not in known:
+            raise InvalidManifest(f"the fragment {fragment.name!r} has no option {name!r}", entry.line)
+    for option in fragment.options:
+        chosen = named.get(option.name)
+        if chosen is None:
+            exposed += [option] if "*" in named else []
+            continue
+        shown = chosen.get("as") or option.name
+        renamed[option.name] = str(shown)
+        exposed.append(replace(option, name=str(shown), condition=_exposed_condition(chosen) or option.condition))
+    return Import(replace(fragment, renamed=renamed), tuple(exposed))
+
+
+def _exposed_condition(entry: Map) -> Condition | None:
+    depends_on = entry.get("dependsOn")
+    if depends_on is None:
+        return None
+    if not isinstance(depends_on, Map):
+        raise InvalidManifest("dependsOn has to be a mapping with the keys name and value", entry.line)
+    return Condition(text(depends_on, "name", "dependsOn"), depends_on.get("value", True))
+
+
+# Running
+
+
+@dataclass(frozen=True)
+class Project:
+    """What came out: files by path, sorted, with the trace among them."""
+
+    name: str
+    files: tuple[Resource, ...]
+    # Whether each pattern that was tried matched anything, by file, line and pattern.
+    matched: Mapping[tuple[str, int | None, str], bool] = field(default_factory=dict)
+
+    def zip(self) -> bytes:
+        """Return the archive that the front doors hand out."""
+        return zipped(self.files, self.name)
+
+    def write(self, folder: Path) -> None:
+        """Write the files below the folder. Raises OSError."""
+        write_folder(self.files, folder)
+
+
+def answers_for(accelerator: Accelerator, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all option values of a run: given, implied, and by default, in this order.
+
+    Raises InvalidAnswer for what is missing or not allowed.
+    """
+    answers = dict(given)
+    name = answers.get("projectName", accelerator.name)
+    answers.setdefault("projectName", name)
+    if not isinstance(name, str):
+        raise InvalidAnswer(f"projectName cannot be {name!r} (not text)")
+    # Before the defaults: an accelerator's own default for artifactId does not count.
+    answers.setdefault("artifactId", name.replace(" ", "_") or "app")
+    answers.setdefault("artifactVersion", "0.0.1-beta")
+    return _checked(accelerator.options, {**defaults(accelerator.options), **answers})
+
+
+def _checked(options: Iterable[Option], answers: dict[str, Any]) -> dict[str, Any]:
+    options = tuple(options)
+    missing = [
+        option.name
+        for option in options
+        if option.required and is_asked(option, answers) and answers.get(option.name) is None
+    ]
+    if missing:
+        raise MissingAnswers(list(dict.fromkeys(missing)))
+    for option in options:
+        if answers.get(option.name) is not None:
+            check_answer(option, answers[option.name], java_regex.search)
+    return answers
+
+
+def generate(
+    accelerator: Accelerator, given: Mapping[str, Any], *, source: str = "", username: str = "", run_id: str = ""
+) -> Project:
+    """Run an accelerator.
+
+    Raises InvalidAnswer, InvalidManifest for a validationRegex that is none, and GenerationFailed.
+    """
+    answers = answers_for(accelerator, given)
+    name = _root_folder(answers["projectName"])
+    run = Run(answers=answers, accelerator=accelerator.name, source=source, username=username)
+    run.id = run_id or run.id
+    run.imported = frozenset(_imported(accelerator))
+    own = accelerator.own_files()
+    scope = Scope(run, {**answers, **helpers(own)}, accelerator.file, accelerator.fragments)
+    try:
+        files = _root(accelerator, scope)
+        log = Resource(LOG_NAME, run.log.markdown(given).encode("utf-8", errors="backslashreplace"))
+        done = placed([*(file for file in files if file.path != LOG_NAME), log])
+    except InvalidTree as error:
+        raise GenerationFailed(f"{accelerator.file}: {error}") from error
+    except RecursionError as error:
+        raise GenerationFailed(f"{accelerator.file}: transforms are nested too deeply") from error
+    return Project(name, tuple(replace(done[path], path=path) for path in sorted(done)), run.matched)
+
+
+def _imported(accelerator: Accelerator) -> Iterator[str]:
+    for name, fragment in accelerator.fragments.items():
+        yield name
+        yield from _imported(fragment)
+
+
+def _root_folder(name: str) -> str:
+    """Return the project's name as a folder. Raises InvalidAnswer when it cannot be one."""
+    try:
+        fits = normal_path(name) == name and "/" not in name and "\\" not in name and name.isprintable()
+    except InvalidTree:
+        fits = False
+    if not fits or len(name.encode()) > 255:
+        raise InvalidAnswer(f"projectName cannot be {name[:60]!r}; allowed is the name of one folder")
+    return name
+
+
+def _by_depth(resource: Resource) -> tuple[int, str]:
+    """Return what the engine sorts its input by, as its traces show."""
+    return resource.path.count("/"), resource.path
+
+
+def _root(accelerator: Accelerator, scope: Scope) -> list[Resource]:
+    """Run what stands around every engine section: manifests go, and each path is there once."""
+    files = sorted(accelerator.files, key=_by_depth)
+    if accelerator.content is None:
+        return files
+    log: Log = scope.log
+    with log.node("engine (Chain)"):
+        log.info("Running Chain(Exclude, GeneratorValidationTransform, UniquePath)")
+        files = Exclude(patterns=_MANIFESTS).apply(files, scope, "engine.transformations[0]")
+        if accelerator.engine is not None:
+            with log.node():
+                files = accelerator.engine.apply(files, scope, "engine.transformations[1].validated")
+        return UniquePath().apply(files, scope, "engine.transformations[2]")

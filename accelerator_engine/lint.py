@@ -1,0 +1,327 @@
+"""What is wrong or suspicious in a manifest although the engine would run it.
+
+Keys are compared with those that the engine reads, expressions with the options that are declared.
+What patterns match is seen by running the accelerator: once with the defaults, and once for each
+value of each question that has a list of them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lark
+
+from accelerator_engine import java_regex
+from accelerator_engine.engine import Accelerator, Project, generate, load_folder
+from accelerator_engine.expressions import Expression
+from accelerator_engine.manifest import Items, Map
+from accelerator_engine.options import InvalidAnswer, Option, check_answer
+from accelerator_engine.transforms import (
+    YTT,
+    Chain,
+    Combo,
+    GenerationFailed,
+    Include,
+    InvokeFragment,
+    Let,
+    Loop,
+    RewritePath,
+    Transform,
+    keys_of,
+)
+from accelerator_engine.patterns import matches
+
+_OPTION = {
+    "name", "dataType", "defaultValue", "validationRegex", "label", "description", "inputType", "choices", "required",
+    "dependsOn",
+}  # fmt: skip
+_SECTION = {"displayName", "description", "iconUrl", "tags", "options", "types", "imports"}
+_EVERY_TRANSFORM = {"type", "condition", "name"}
+# What the front doors and the engine add to the answers.
+_IMPLICIT = {"projectName", "artifactId", "artifactVersion", "bsGitRepository", "bsGitBranch", "files"}
+_CATCH_ALL = ("**", "**/*")
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One sentence about one place."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        """Return it as compilers do."""
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+def findings(folder: Path, fragments: Mapping[str, Path] | None = None) -> list[Finding]:
+    """Return what is to be said about the accelerator in a folder, in the order of its lines.
+
+    Raises InvalidManifest for what the engine would not run either, and OSError.
+    """
+    accelerator = load_folder(folder, fragments=fragments)
+    if accelerator.content is None:
+        return [Finding(accelerator.file, 1, "there is no accelerator.yaml, so that every file is copied as it is")]
+    found = {*_keys(accelerator), *_options(accelerator), *_names(accelerator), *_runs(accelerator)}
+    return sorted(found)
+
+
+# Keys
+
+
+def _keys(accelerator: Accelerator) -> Iterator[Finding]:
+    content = accelerator.content
+    assert content is not None  # noqa: S101, findings asked
+    for line, text in [*_unknown(content, {"accelerator", "engine"}, "the manifest"), *_section_keys(content)]:
+        yield Finding(accelerator.file, line, text)
+    if isinstance(content.get("engine"), Map):
+        for line, text in _transform_keys(content["engine"]):
+            yield Finding(accelerator.file, line, text)
+
+
+def _unknown(fields: Map, known: Iterable[str], where: str) -> Iterator[tuple[int, str]]:
+    for key, line in fields.lines.items():
+        if key not in known and not key.startswith("x-"):
+            yield line, f"{where} has no key {key!r}, which is ignored"
+    for key, line in fields.repeated.items():
+        yield line, f"{key!r} stands here a second time, and the first is ignored"
+
+
+def _section_keys(content: Map) -> Iterator[tuple[int, str]]:
+    section = content.get("accelerator")
+    if not isinstance(section, Map):
+        return
+    if "engine" in section:
+        line = section.lines["engine"]
+        yield line, "engine stands below accelerator and is ignored: it has to begin in the first column"
+    yield from _unknown(section, {*_SECTION, "engine"}, "accelerator")
+    for option in _maps(section.get("options")):
+        yield from _unknown(option, _OPTION, f"option {option.get('name')}")
+        yield from _unknown_below(option, "choices", {"text", "value"}, "a choice")
+        yield from _unknown_below(option, "dependsOn", {"name", "value"}, "dependsOn")
+    for custom in _maps(section.get("types")):
+        yield from _unknown(custom, {"name", "struct"}, "a type")
+        yield from _unknown_below(custom, "struct", _OPTION, "a field")
+    for item in _maps(section.get("imports")):
+        yield from _unknown(item, {"name", "expose", "exposeTypes"}, "an import")
+        yield from _unknown_below(item, "expose", {"name", "as", "dependsOn"}, "expose")
+
+
+def _maps(value: object) -> list[Map]:
+    items = value if isinstance(value, Items) else [value]
+    return [item for item in items if isinstance(item, Map)]
+
+
+def _unknown_below(parent: Map, key: str, known: set[str], where: str) -> Iterator[tuple[int, str]]:
+    for item in _maps(parent.get(key)):
+        yield from _unknown(item, known, where)
+
+
+def _transform_keys(fields: Map) -> Iterator[tuple[int, str]]:
+    kind = fields.get("type", "Combo")
+    yield from _unknown(fields, {*keys_of(kind), *_EVERY_TRANSFORM}, kind)
+    for key, known in (("substitutions", {"text", "with"}), ("regex", {"pattern", "with"}), ("let", _SYMBOL), ("symbols", _SYMBOL)):
+        yield from _unknown_below(fields, key, known, key)
+    for key in ("merge", "sources", "chain", "transformations", "in", "doAsMerge", "doAsChain"):
+        for child in _maps(fields.get(key)):
+            yield from _transform_keys(child)
+
+
+_SYMBOL = {"name", "expression", "value"}
+
+
+# Options
+
+
+def _options(accelerator: Accelerator) -> Iterator[Finding]:
+    for option in accelerator.own_options:
+        for text in _about(option):
+            yield Finding(accelerator.file, option.line or 1, f"option {option.name} {text}")
+
+
+def _about(option: Option) -> Iterator[str]:
+    if option.default is not None:
+        try:
+            check_answer(option, option.default, java_regex.search)
+        except InvalidAnswer as error:
+            yield f"refuses its own defaultValue: {error}"
+        if option.choices and not option.is_list and option.default not in option.values:
+            yield f"has the defaultValue {option.default!r}, which is none of its choices"
+    if option.choices and option.data_type == "string" and _takes_anything(option):
+        yield "has choices, which the engine does not enforce: a validationRegex would"
+    for choice in option.choices:
+        try:
+            check_answer(option, [choice.value] if option.is_list else choice.value, java_regex.search)
+        except InvalidAnswer:
+            yield f"refuses its own choice {choice.value!r}"
+
+
+def _takes_anything(option: Option) -> bool:
+    return not option.pattern or java_regex.search(option.pattern, "no choice of anyone's")
+
+
+# Names in expressions
+
+
+def _names(accelerator: Accelerator) -> Iterator[Finding]:
+    declared = {option.name for option in accelerator.options}
+    used: set[str] = {option.condition.name for option in accelerator.options if option.condition}
+    for name in used - declared - _IMPLICIT:
+        line = next(option.line for option in accelerator.options if option.condition and option.condition.name == name)
+        yield Finding(accelerator.file, line or 1, f"dependsOn names {name}, which is no option")
+    everything = False
+    for running in (accelerator, *_all_fragments(accelerator)):
+        own = declared | {option.name for option in running.options}
+        for transform, names, unknown in _references(running.engine, own | _IMPLICIT):
+            used |= names
+            everything = everything or isinstance(transform, YTT)
+            if running is accelerator:
+                for name in unknown:
+                    yield Finding(running.file, transform.line or 1, f"#{name} is no option and no symbol, so it is null")
+        if running is accelerator:
+            yield from _dead_comparisons(accelerator)
+    if not everything:
+        for option in accelerator.own_options:
+            if option.name not in used | {"projectName"}:
+                yield Finding(accelerator.file, option.line or 1, f"option {option.name} is asked, and nothing reads it")
+
+
+def _all_fragments(accelerator: Accelerator) -> Iterator[Accelerator]:
+    for fragment in accelerator.fragments.values():
+        yield fragment
+        yield from _all_fragments(fragment)
+
+
+def _references(transform: Transform | None, known: set[str]) -> Iterator[tuple[Transform, set[str], set[str]]]:
+    """Return each transform with the names that it uses, and those of them that nobody declares."""
+    if transform is None:
+        return
+    outer = set().union(*(expression.names for expression in transform.expressions()), set())
+    inner = known | _own_names(transform)
+    symbols = inner if isinstance(transform, Combo | Let | InvokeFragment | RewritePath) else known
+    yield transform, set(outer), set(outer) - symbols
+    for child in transform.children():
+        yield from _references(child, inner)
+
+
+def _own_names(transform: Transform) -> set[str]:
+    """Return the variables that a transform adds for its own expressions or its children."""
+    if isinstance(transform, Combo | InvokeFragment):
+        return {symbol.name for symbol in transform.let}
+    if isinstance(transform, Let):
+        return {symbol.name for symbol in transform.symbols}
+    if isinstance(transform, Loop):
+        return {transform.var, transform.index}
+    if isinstance(transform, RewritePath):
+        compiled = java_regex.compile(transform.regex)
+        return {*compiled.groupindex, *(f"g{number}" for number in range(compiled.groups + 1))}
+    return set()
+
+
+def _dead_comparisons(accelerator: Accelerator) -> Iterator[Finding]:
+    """Find comparisons of a question with a value that is none of its choices."""
+    choices = {option.name: option.values for option in accelerator.options if option.choices and not option.is_list}
+    for transform in _all(accelerator.engine):
+        for expression in transform.expressions():
+            for name, value in _comparisons(expression):
+                if name in choices and value not in choices[name]:
+                    text = f"#{name} is compared with {value!r}, which is none of its choices"
+                    yield Finding(accelerator.file, transform.line or 1, text)
+
+
+def _all(transform: Transform | None) -> Iterator[Transform]:
+    if transform is not None:
+        yield transform
+        for child in transform.children():
+            yield from _all(child)
+
+
+def _comparisons(expression: Expression) -> Iterator[tuple[str, str]]:
+    """Return each variable and the literal text that it is compared with."""
+    for node in expression.tree.find_data("binary"):
+        left, operator, right = node.children
+        if str(operator).lower() not in ("==", "!=", "eq", "ne"):
+            continue
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, lark.Tree) and isinstance(other, lark.Tree) and (one.data, other.data) == ("variable", "string"):
+                yield str(one.children[0]), str(other.children[0])[1:-1]
+
+
+# What happens when it runs
+
+
+def _runs(accelerator: Accelerator) -> Iterator[Finding]:
+    projects: list[Project] = []
+    reasons: list[str] = []
+    for answers in _tries(accelerator.options):
+        try:
+            projects.append(generate(accelerator, answers))
+        except (InvalidAnswer, GenerationFailed) as error:
+            reasons.append(str(error))
+    if not projects:
+        yield Finding(accelerator.file, 1, f"patterns were not checked, because it does not run: {reasons[0]}")
+        return
+    matched: dict[tuple[str, int | None, str], bool] = {}
+    for project in projects:
+        for key, hit in project.matched.items():
+            matched[key] = matched.get(key, False) or hit
+    for (file, line, pattern), hit in matched.items():
+        # Without a line it is the engine's own.
+        if not hit and line is not None:
+            yield Finding(file, line, f"the pattern {pattern!r} matches no file")
+    yield from _leaks(accelerator, projects)
+
+
+def _tries(options: Sequence[Option]) -> Iterator[dict[str, Any]]:
+    """Return answers: defaults (or something else that will do), and each listed value once."""
+    usual: dict[str, Any] = {"projectName": "example"}
+    for option in options:
+        if option.default is None and option.required:
+            usual[option.name] = _some_answer(option)
+    yield usual
+    for option in options:
+        values: Sequence[Any] = (True, False) if option.data_type == "boolean" and not option.is_list else option.values
+        for value in values:
+            yield {**usual, option.name: [value] if option.is_list else value}
+
+
+def _some_answer(option: Option) -> Any:  # noqa: ANN401
+    if option.is_list:
+        return []
+    first = {"boolean": True, "number": 1, "string": "example"}.get(option.data_type, {})
+    return option.values[0] if option.choices else first
+
+
+def _leaks(accelerator: Accelerator, projects: Iterable[Project]) -> Iterator[Finding]:
+    """Find a fragment's own files that reach the project although nothing selects them."""
+    lines = {step.reference: step.line for step in _all(accelerator.engine) if isinstance(step, InvokeFragment)}
+    results = [{file.path: file.content for file in project.files} for project in projects]
+    own = {file.path for file in accelerator.own_files()}
+    for name, fragment in accelerator.fragments.items():
+        if name not in lines:
+            yield Finding(accelerator.file, 1, f"the fragment {name} is imported, and never invoked")
+            continue
+        for file in fragment.own_files():
+            arrives = any(result.get(file.path) == file.content for result in results)
+            if arrives and not _selected(fragment, file.path):
+                over = " over the accelerator's own" if file.path in own else ""
+                text = f"{file.path} of the fragment {name} leaks into the project{over}: nothing in it selects the file"
+                yield Finding(accelerator.file, lines[name] or 1, text)
+
+
+def _selected(fragment: Accelerator, path: str) -> bool:
+    """Whether a pattern of the fragment means the file; `**` means the caller's files as well."""
+    for transform in _all(fragment.engine):
+        patterns: tuple[str, ...] = ()
+        if isinstance(transform, Combo):
+            patterns = (*(transform.include or ()), *(transform.apply_to or ()))
+        elif isinstance(transform, Include):
+            patterns = transform.patterns
+        elif isinstance(transform, Chain):
+            patterns = transform.apply_to or ()
+        if any(pattern not in _CATCH_ALL and matches(pattern, path) for pattern in patterns):
+            return True
+    # A fragment without an engine has nothing but files to give; its own page is not one of them.
+    return fragment.engine is None and not path.upper().startswith(("README", "LICENSE"))

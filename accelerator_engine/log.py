@@ -1,0 +1,74 @@
+"""The trace of a run, which goes into each result as `accelerator-log.md`.
+
+The trace is a tree: one node for each transform that ran, drawn with a bracket along its lines.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+FILE_NAME = "accelerator-log.md"
+
+
+@dataclass
+class _Node:
+    rows: "list[str | _Node]" = field(default_factory=list)
+
+    def drawn(self) -> list[str]:
+        """Return the node's lines behind its bracket; a node of a single line has none."""
+        lines: list[str] = []
+        for row in self.rows:
+            lines += row.drawn() if isinstance(row, _Node) else [row]
+        if len(lines) < 2:
+            return [f"╺ {line}" for line in lines]
+        return [f"┏ {lines[0]}", *(f"┃ {line}" for line in lines[1:-1]), f"┗ {lines[-1]}"]
+
+
+class Log:
+    """What happened in a run so far."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._open = [_Node()]
+
+    @contextmanager
+    def node(self, title: str = "") -> Iterator[None]:
+        """Draw what is said within as one node; without a title it begins with its first child."""
+        node = _Node()
+        self._open[-1].rows.append(node)
+        self._open.append(node)
+        if title:
+            node.rows.append(title)
+        try:
+            yield
+        finally:
+            self._open.pop()
+
+    def title(self, text: str) -> None:
+        """Name what follows in the same node: what a transform runs as."""
+        self._open[-1].rows.append(text)
+
+    def info(self, text: str) -> None:
+        """Say what a transform is going to do."""
+        self._say(" Info", text)
+
+    def debug(self, text: str) -> None:
+        """Say what it did with one file or value."""
+        self._say("Debug", text)
+
+    def _say(self, level: str, text: str) -> None:
+        self._open[-1].rows += [f"{level} {line}" for line in text.split("\n")]
+
+    def markdown(self, options: Mapping[str, Any]) -> str:
+        """Return the whole page."""
+        shown = json.dumps(options, indent=2, separators=(",", " : "), ensure_ascii=False, default=str)
+        drawn = [line for row in self._open[0].rows if isinstance(row, _Node) for line in row.drawn()]
+        trace = "\n".join(drawn)
+        return f"# Accelerator Log\n\n## Options\n```json\n{shown}\n```\n## Log\n```\n{trace}\n```\n"
+
+
+def shortened(text: str, longest: int = 20) -> str:
+    """Return a text for the trace, cut after so many characters."""
+    return text if len(text) <= longest else f"{text[:longest]}...(truncated)"

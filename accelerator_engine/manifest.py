@@ -1,0 +1,147 @@
+"""Reading accelerator.yaml: plain data that remembers the line each part stands on.
+
+This module belongs to the ring that a plain `cookiecutter` run loads: standard library and PyYAML.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILE_NAME = "accelerator.yaml"
+
+# Aliases let a few lines stand for billions of values; nobody writes a manifest of this size.
+_MOST_VALUES = 100_000
+
+
+class InvalidManifest(ValueError):
+    """The manifest cannot be used; the text is one sentence that begins with file and line."""
+
+    def __init__(self, reason: str, line: int | None = None, file: str = "") -> None:
+        """Keep the reason and its place; a file that is not known yet is filled in by who knows it."""
+        super().__init__(reason)
+        self.reason = " ".join(reason.split())
+        self.line = line
+        self.file = file
+
+    def __str__(self) -> str:
+        """Return place and reason."""
+        file = self.file or FILE_NAME
+        return f"{file}: {self.reason}" if self.line is None else f"{file}:{self.line}: {self.reason}"
+
+
+class Map(dict[str, Any]):
+    """A YAML mapping: `line` is where it begins, `lines` where each of its keys stands (from 1)."""
+
+    line: int
+    lines: dict[str, int]
+    repeated: dict[str, int]
+
+
+class Items(list[Any]):
+    """A YAML sequence: `line` is where it begins, `lines` where each of its items stands (from 1)."""
+
+    line: int
+    lines: list[int]
+
+
+def line_of(value: object) -> int | None:
+    """Return the line on which a mapping or sequence begins, None for anything else."""
+    return value.line if isinstance(value, Map | Items) else None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as the engine of Application Accelerator reads it: `yes` and `2024-01-01` are text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def load(text: str) -> Any:  # noqa: ANN401, YAML can hold anything
+    """Return what the first YAML document holds, with Map and Items for mappings and sequences.
+
+    Raises InvalidManifest when it is not YAML, refers to itself, or is larger than any manifest.
+    """
+    loader = _Loader(text.removeprefix("\ufeff"))
+    try:
+        node = loader.get_node() if loader.check_node() else None
+        return _Reader(loader).value(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        raise InvalidManifest(f"not valid YAML: {error.problem or error.context}", line) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InvalidManifest):
+            raise
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InvalidManifest(f"not valid YAML: {reason}") from error
+    finally:
+        loader.dispose()
+
+
+def read(path: Path) -> Any:  # noqa: ANN401
+    """Return what a manifest holds; raises InvalidManifest, and OSError when it cannot be opened."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidManifest(f"not UTF-8 at byte {error.start}") from error
+    return load(text)
+
+
+class _Reader:
+    """Turns YAML's nodes into data, one value after the other, and counts them."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self._loader = loader
+        self._open: set[int] = set()
+        self._values = 0
+
+    def value(self, node: yaml.Node) -> Any:  # noqa: ANN401
+        """Return a node's data."""
+        line = node.start_mark.line + 1
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise InvalidManifest(f"more than {_MOST_VALUES} values, aliases counted", line)
+        if isinstance(node, yaml.ScalarNode):
+            return self._loader.construct_object(node)
+        if id(node) in self._open:
+            raise InvalidManifest("an alias that refers to what it stands in", line)
+        self._open.add(id(node))
+        data = self._map(node) if isinstance(node, yaml.MappingNode) else self._items(node)
+        self._open.remove(id(node))
+        return data
+
+    def _items(self, node: yaml.Node) -> Items:
+        data = Items(self.value(item) for item in node.value)
+        data.line = node.start_mark.line + 1
+        data.lines = [item.start_mark.line + 1 for item in node.value]
+        return data
+
+    def _map(self, node: yaml.MappingNode) -> Map:
+        self._loader.flatten_mapping(node)
+        data = Map()
+        data.line = node.start_mark.line + 1
+        data.lines = {}
+        data.repeated = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise InvalidManifest("a key that is a list or a mapping", line)
+            # By its spelling: `on:` and `1:` are text here.
+            name = key_node.value
+            if name in data:
+                data.repeated[name] = line
+            data.lines[name] = line
+            data[name] = self.value(value_node)
+        return data

@@ -1,0 +1,1 @@
+"""Backstage's real scaffolder, driven from Python."""

