@@ -26,7 +26,7 @@ class _Fragments(click.ParamType[tuple[str, Path]]):
 
     name = "name=folder"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:  # noqa: ANN401
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
         """Return name and folder."""
         if isinstance(value, tuple):
             return value
@@ -62,7 +62,9 @@ def main() -> None:
 @_fragment_paths
 @click.option("--options", "inline", metavar="JSON", help="The answers as a JSON object.")
 @click.option("--options-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file with them.")
-@click.option("-o", "--output-dir", "output", type=click.Path(path_type=Path), default=".", help="Where the project goes.")
+@click.option(
+    "-o", "--output-dir", "output", type=click.Path(path_type=Path), default=".", help="Where the project goes."
+)
 @click.option("-f", "--force", is_flag=True, help="Write into the project's folder even if it is not empty.")
 def generate_command(
     folder: Path,
@@ -70,7 +72,7 @@ def generate_command(
     inline: str | None,
     options_file: Path | None,
     output: Path,
-    force: bool,  # noqa: FBT001, a flag of the command line
+    force: bool,
 ) -> None:
     """Generate a project into OUTPUT/<projectName>/."""
     with _sentences():
@@ -127,7 +129,7 @@ def lint_command(folder: Path, fragments: tuple[tuple[str, Path], ...]) -> None:
 @main.command("derive")
 @click.argument("folder", type=_Folder, default=".")
 @click.option("--check", is_flag=True, help="Write nothing; fail when a file is not what accelerator.yaml says.")
-def derive_command(folder: Path, check: bool) -> None:  # noqa: FBT001
+def derive_command(folder: Path, check: bool) -> None:
     """Write cookiecutter.json, template.yaml and docs/options.md from FOLDER/accelerator.yaml."""
     with _sentences():
         files = derived(folder)
@@ -141,7 +143,9 @@ def derive_command(folder: Path, check: bool) -> None:  # noqa: FBT001
 
 
 @main.command("serve")
-@click.option("--accelerator-path", "accelerators", type=_Fragments(), multiple=True, help="An accelerator; repeatable.")
+@click.option(
+    "--accelerator-path", "accelerators", type=_Fragments(), multiple=True, help="An accelerator; repeatable."
+)
 @_fragment_paths
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8888, show_default=True, type=click.IntRange(0, 65535))

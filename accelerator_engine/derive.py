@@ -3,6 +3,7 @@
 The engine section is turned into a table first: which files are there for which answers, which go
 by another name, and in which files placeholders are filled in. It has to keep to this shape:
 
+* let with the default of each conditional question that was not asked,
 * include of the body's folder, then a chain of
 * RewritePath without a condition (the folder's name goes; files get other names),
 * a condition on options with a finite number of values, and an exclude,
@@ -104,6 +105,7 @@ class _Reading:
         engine = self._accelerator.engine
         if not isinstance(engine, Combo) or engine.include is None or engine.condition or engine.merge:
             raise InvalidManifest(f"{_SHAPE}: engine has to be an include and a chain", engine.line if engine else None)
+        self._check_symbols(engine)
         outside = [name for name, path in self._paths.items() if not matches_any(engine.include, path)]
         if outside:
             raise InvalidManifest(f"{_SHAPE}: the include leaves out {outside[0]}", engine.line)
@@ -112,6 +114,24 @@ class _Reading:
         for name, path in self._paths.items():
             if path != name:
                 self.rules.setdefault(name, Rule()).rename = path
+
+    def _check_symbols(self, engine: Combo) -> None:
+        """Refuse a conditional question that could be answered although it was not asked."""
+        symbols = {symbol.name: symbol.expression for symbol in engine.let}
+        conditional = {option.name: option for option in self._accelerator.options if option.condition}
+        if symbols.keys() != conditional.keys():
+            differing = ", ".join(sorted(symbols.keys() ^ conditional.keys()))
+            raise InvalidManifest(f"{_SHAPE}: let has to define just what has a dependsOn: {differing}", engine.line)
+        for name, option in conditional.items():
+            condition = option.condition
+            assert condition is not None  # noqa: S101, just chosen by it
+            for value in self._domain(condition.name, engine):
+                # Any text will do for an answer: it has to come through unless the condition is not met.
+                for answer in (False, True) if option.data_type == "boolean" else ("any", "text"):
+                    expected = answer if value == condition.value else option.default
+                    if symbols[name].value({condition.name: value, name: answer}) != expected:
+                        reason = f"the symbol {name} has to be the answer, or the default when it was not asked"
+                        raise InvalidManifest(f"{_SHAPE}: {reason}", engine.line)
 
     def _step(self, transform: Transform) -> None:
         if isinstance(transform, RewritePath) and transform.condition is None:
@@ -152,7 +172,10 @@ class _Reading:
         domains = {name: self._domain(name, transform) for name in sorted(condition.names)}
         combinations = [dict(zip(domains, values, strict=True)) for values in itertools.product(*domains.values())]
         kept = [answers for answers in combinations if not condition.condition(answers)]
-        when = {name: [value for value in domain if any(answers[name] == value for answers in kept)] for name, domain in domains.items()}
+        when = {
+            name: [value for value in domain if any(answers[name] == value for answers in kept)]
+            for name, domain in domains.items()
+        }
         if not kept or len(kept) == len(combinations) or math.prod(map(len, when.values())) != len(kept):
             raise InvalidManifest(f"{_SHAPE}: {condition.source} is no table of answers", transform.line)
         return {name: values for name, values in when.items() if values != domains[name]}
@@ -198,11 +221,11 @@ def _check_placeholders(accelerator: Accelerator, body: Mapping[str, Resource], 
         differing = ", ".join(sorted(reading.substitutions ^ expected))
         raise InvalidManifest(f"the substitutions and the options differ: {differing}")
     for name in sorted(reading.rendered):
-        rest = _PLACEHOLDER.sub(
-            lambda found: "" if found[1] in expected else found[0], body[name].content.decode()
-        )
+        rest = _PLACEHOLDER.sub(lambda found: "" if found[1] in expected else found[0], body[name].content.decode())
         if any(braces.decode() in rest for braces in _BRACES):
-            raise InvalidManifest("something else than a placeholder of an option stands in braces", file=f"{BODY}/{name}")
+            raise InvalidManifest(
+                "something else than a placeholder of an option stands in braces", file=f"{BODY}/{name}"
+            )
 
 
 # cookiecutter.json
@@ -222,7 +245,7 @@ def cookiecutter_json(tables: Plan) -> str:
     return json.dumps(context, indent=4, ensure_ascii=False) + "\n"
 
 
-def _cookiecutter_default(option: Option) -> Any:  # noqa: ANN401
+def _cookiecutter_default(option: Option) -> Any:
     if option.choices:
         # The first of a list is cookiecutter's default.
         return [option.default, *(value for value in option.values if value != option.default)]
@@ -265,7 +288,7 @@ def template_yaml(tables: Plan) -> str:
 class _Dumper(yaml.SafeDumper):
     """Lists are indented, and nothing is written as a reference to something above."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
     def ignore_aliases(self, data: object) -> bool:
@@ -296,7 +319,9 @@ def _page(title: str, options: Sequence[Option]) -> dict[str, Any]:
     conditional = [option for option in options if option.condition is not None]
     if conditional:
         page["allOf"] = [_conditional(option) for option in conditional]
-    messages = {option.name: f"Allowed is: {_allowed(option)}." for option in free if option.pattern and not option.choices}
+    messages = {
+        option.name: f"Allowed is: {_allowed(option)}." for option in free if option.pattern and not option.choices
+    }
     if messages:
         page["errorMessage"] = {"properties": messages}
     return page

@@ -164,7 +164,9 @@ class _Library:
             try:
                 files = self._find(name)
             except KeyError:
-                raise InvalidManifest(f"the fragment {name!r} is imported, and nobody said where it is", item.line) from None
+                raise InvalidManifest(
+                    f"the fragment {name!r} is imported, and nobody said where it is", item.line
+                ) from None
             self._known[name] = self.load(files, name, f"{name}/{FILE_NAME}", (*importing, name))
         return self._known[name]
 

@@ -1,35 +1,28 @@
 """Regular expressions and replacement strings of `java.util.regex`, run by the `regex` package.
 
-Both speak nearly the same language. What differs is rewritten here: where a line ends, which
-characters the short classes hold, quoting, escapes and the spelling of a few constructs.
+Both speak nearly the same language. A pattern is read as Java reads it, and written anew in the words
+of the package: where a line ends, which characters a class holds, what case-insensitive means, quoting
+and escapes differ. What Java does not know is refused, although the package may know it.
 """
 
 import functools
+import time
+import unicodedata
 from collections.abc import Callable
-from typing import TypeVar
 
 import regex
 
 # A pattern that backtracks without end is the manifest's mistake, and must not hang a server.
 SECONDS = 5.0
+# Texts that a replacement makes are no longer than this.
+_LONGEST_RESULT = 10_000_000
 
-_T = TypeVar("_T")
-
-_LINE_END = r"[\n\r\x85\u2028\u2029]"
-_ESCAPES = {
-    "h": r"[\x20\t\xA0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]",
-    "H": r"[^\x20\t\xA0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000]",
-    "v": r"[\n\x0B\f\r\x85\u2028\u2029]",
-    "V": r"[^\n\x0B\f\r\x85\u2028\u2029]",
-    "R": r"(?:\r\n|[\n\x0B\f\r\x85\u2028\u2029])",
-    "Z": rf"(?:(?=\r\n\Z)|(?<!\r)(?=\n\Z)|(?=[\r\x85\u2028\u2029]\Z)|\Z)",
-    "z": r"\Z",
-    "e": r"\x1b",
-    "a": r"\x07",
-}
-_DOLLAR = _ESCAPES["Z"]
-_DOLLAR_MULTILINE = rf"(?:(?=\r\n)|(?<!\r)(?=\n)|(?=[\r\x85\u2028\u2029])|\Z)"
-_CARET_MULTILINE = rf"(?:\A|(?:(?<=[\n\x85\u2028\u2029])|(?<=\r)(?!\n))(?!\Z))"
+_SPACES = r"\x20\t\xA0\u1680\u180e\u2000-\u200a\u202f\u205f\u3000"
+_LINE_ENDS = r"\n\x0B\f\r\x85\u2028\u2029"
+_WORD_UNICODE = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d"
+# The members of the classes with a letter of their own; those after the dash hold with the flag U.
+_CLASSES = {"d": "0-9", "w": "a-zA-Z0-9_", "s": r"\x20\t\n\x0B\f\r", "h": _SPACES, "v": _LINE_ENDS}
+_CLASSES_UNICODE = {**_CLASSES, "d": r"\p{Nd}", "w": _WORD_UNICODE, "s": r"\p{White_Space}"}
 _POSIX = {
     "Lower": "a-z",
     "Upper": "A-Z",
@@ -45,11 +38,83 @@ _POSIX = {
     "XDigit": "0-9a-fA-F",
     "Space": r"\x20\t\n\x0B\f\r",
 }
-_JAVA_CLASSES = {"javaLowerCase": "Ll", "javaUpperCase": "Lu", "javaLetter": "L", "javaDigit": "Nd"}
+_POSIX_UNICODE = {
+    **_POSIX,
+    "Lower": r"\p{Lowercase}",
+    "Upper": r"\p{Uppercase}",
+    "Alpha": r"\p{Alphabetic}",
+    "Digit": r"\p{Nd}",
+    "Alnum": r"\p{Alphabetic}\p{Nd}",
+    "Punct": r"\p{P}",
+    "Space": r"\p{White_Space}",
+}
+_JAVA_CLASSES = {
+    "L1": r"\x00-\xFF",
+    "LC": r"\p{Lu}\p{Ll}\p{Lt}",
+    "LD": r"\p{L}\p{Nd}",
+    "all": r"\x00-\U0010FFFF",
+    "javaLowerCase": r"\p{Lowercase}",
+    "javaUpperCase": r"\p{Uppercase}",
+    "javaLetter": r"\p{L}",
+    "javaDigit": r"\p{Nd}",
+    "javaLetterOrDigit": r"\p{L}\p{Nd}",
+    "javaAlphabetic": r"\p{Alphabetic}",
+    "javaWhitespace": r"\t-\r\x1C-\x20\u1680\u2000-\u2006\u2008-\u200a\u2028\u2029\u205f\u3000",
+}
+_CATEGORIES = frozenset(
+    "L Lu Ll Lt Lm Lo M Mn Me Mc N Nd Nl No Z Zs Zl Zp C Cc Cf Co Cs Cn P Pd Ps Pe Pc Po Pi Pf S Sm Sc Sk So".split()
+)
+_PROPERTIES = {
+    name.upper(): name
+    for name in ("Alphabetic", "Ideographic", "Lowercase", "Uppercase", "White_Space", "Hex_Digit", "Join_Control",
+                 "Noncharacter_Code_Point")
+} | {"LETTER": "L", "TITLECASE": "Lt", "CONTROL": "Cc", "PUNCTUATION": "P", "DIGIT": "Nd"}  # fmt: skip
+# With the flag i a class of capitals holds the small letters too.
+_CASED = {"Lu", "Ll", "Lt", "IsLu", "IsLl", "IsLt", "javaLowerCase", "javaUpperCase", "IsLowercase", "IsUppercase"}
+
+_WORD = r"[\p{L}\p{Nd}\p{Mn}_]"
+_END = r"(?:(?=\r\n\Z)|(?<!\r)(?=\n\Z)|(?=[\r\x85\u2028\u2029]\Z)|\Z)"
+_END_UNIX = r"(?:(?=\n\Z)|\Z)"
+_BOUNDARIES = {
+    "A": r"(?:\A)",
+    "b": rf"(?:(?<={_WORD})(?!{_WORD})|(?<!{_WORD})(?={_WORD}))",
+    "B": rf"(?:(?<={_WORD})(?={_WORD})|(?<!{_WORD})(?!{_WORD}))",
+    "G": r"(?:\G)",
+    "R": rf"(?:\r\n|[{_LINE_ENDS}])",
+    "X": r"(?:\X)",
+    "z": r"(?:\Z)",
+}
+_CONTROLS = {"a": "\a", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_GROUPS = ("?:", "?=", "?!", "?<=", "?<!", "?>")
+_FLAGS = regex.compile(r"\?([idmsuxU]*)(?:-([idmsuxU]*))?([:)])")
+_GROUP_NAME = regex.compile(r"\?<([A-Za-z][A-Za-z0-9]*)>")
+_REPEAT = regex.compile(r"([0-9]+)(,?)([0-9]*)\}")
+_CODES = {
+    "0": regex.compile(r"([0-3]?[0-7]{1,2})"),
+    "c": regex.compile(r"(.)", regex.DOTALL),
+    "x": regex.compile(r"\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{2})"),
+    "u": regex.compile(r"([dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|([0-9a-fA-F]{4})"),
+    "N": regex.compile(r"\{([^}]+)\}"),
+}
+_LARGEST_INT = 2**31 - 1
 
 
 class InvalidRegex(ValueError):
     """A pattern or replacement that Java would refuse as well; the text is one sentence."""
+
+
+def _escaped(character: str) -> str:
+    return f"\\x{ord(character):02x}" if character.isascii() and not character.isalnum() else character
+
+
+def _swapped(first: str, last: str) -> str:
+    """Return the other case of the ASCII letters in a range, as members of a class."""
+    found = ""
+    for low, high, distance in (("a", "z", -32), ("A", "Z", 32)):
+        begin, end = max(first, low), min(last, high)
+        if begin <= end:
+            found += f"{chr(ord(begin) + distance)}-{chr(ord(end) + distance)}"
+    return found
 
 
 class _Translator:
@@ -60,12 +125,30 @@ class _Translator:
         self._at = 0
         # Flags hold until their group ends.
         self._flags: list[frozenset[str]] = [frozenset()]
+        self._names: set[str] = set()
+        self._groups = 0
+        # Whether what was read last can be repeated.
+        self._repeatable = False
+        self._handlers: dict[str, Callable[[], str]] = {
+            "\\": self._escape,
+            "[": lambda: self._caseless(self._class()),
+            "(": self._group,
+            ")": self._end_of_group,
+            ".": self._dot,
+            "^": self._caret,
+            "$": lambda: self._end(multiline=self._has("m")),
+        }
 
     def translate(self) -> str:
-        out = ""
+        out = []
         while self._at < len(self._pattern):
-            out += self._next()
-        return out
+            out.append(self._next())
+        if len(self._flags) > 1:
+            raise InvalidRegex("a group is not closed")
+        return "".join(out)
+
+    def _has(self, flag: str) -> bool:
+        return flag in self._flags[-1]
 
     def _take(self, length: int = 1) -> str:
         taken = self._pattern[self._at : self._at + length]
@@ -76,58 +159,128 @@ class _Translator:
         return self._pattern.startswith(text, self._at)
 
     def _next(self) -> str:
+        if self._ignored():
+            return ""
         character = self._take()
-        simple: dict[str, Callable[[], str]] = {
-            "\\": self._escape,
-            "[": self._class,
-            "(": self._group,
-            ")": self._end_of_group,
-            ".": self._dot,
-            "^": lambda: _CARET_MULTILINE if "m" in self._flags[-1] else r"\A",
-            "$": lambda: _DOLLAR_MULTILINE if "m" in self._flags[-1] else _DOLLAR,
-        }
-        return simple[character]() if character in simple else character
+        if character in "*+?{":
+            return self._quantifier(character)
+        if character == "|":
+            self._repeatable = False
+            return "|"
+        self._repeatable = True
+        return self._handlers[character]() if character in self._handlers else self._literal(character)
+
+    def _ignored(self) -> bool:
+        """Skip white space and a comment where the flag x allows them."""
+        if not self._has("x"):
+            return False
+        skipped = regex.compile(r"(?:[\x20\t\n\x0B\f\r]|#[^\n\r\x85\u2028\u2029]*)+").match(self._pattern, self._at)
+        self._at = skipped.end() if skipped else self._at
+        return skipped is not None
+
+    def _literal(self, text: str) -> str:
+        return "".join(self._caseless(self._member(character), character) for character in text)
+
+    def _caseless(self, source: str, plain: str = "") -> str:
+        """Return the source of a class, or of the plain character, under the flags i and u."""
+        if self._unicode_caseless():
+            return f"(?i-f:{source})"
+        return f"[{source}]" if plain and len(source) > len(_escaped(plain)) else source
+
+    def _unicode_caseless(self) -> bool:
+        return self._has("i") and (self._has("u") or self._has("U"))
+
+    def _member(self, first: str, last: str = "") -> str:
+        """Return a character, or those from the first to the last, as members of a class."""
+        shown = f"{_escaped(first)}-{_escaped(last)}" if last else _escaped(first)
+        only_ascii = self._has("i") and not self._unicode_caseless()
+        return shown + _swapped(first, last or first) if only_ascii else shown
 
     def _dot(self) -> str:
-        return r"[\s\S]" if "s" in self._flags[-1] else rf"[^{_LINE_END[1:]}"
+        if self._has("s"):
+            return r"[\s\S]"
+        return r"[^\n]" if self._has("d") else r"[^\n\r\x85\u2028\u2029]"
 
-    def _end_of_group(self) -> str:
-        if len(self._flags) > 1:
-            self._flags.pop()
-        return ")"
+    def _caret(self) -> str:
+        if not self._has("m"):
+            return r"(?:\A)"
+        after = r"(?<=\n)" if self._has("d") else r"(?<=[\n\x85\u2028\u2029])|(?<=\r)(?!\n)"
+        return rf"(?:(?:\A|{after})(?!\Z))"
+
+    def _end(self, *, multiline: bool) -> str:
+        if not multiline:
+            return _END_UNIX if self._has("d") else _END
+        return r"(?:(?=\n)|\Z)" if self._has("d") else r"(?:(?=\r\n)|(?<!\r)(?=\n)|(?=[\r\x85\u2028\u2029])|\Z)"
+
+    def _quantifier(self, character: str) -> str:
+        if not self._repeatable:
+            raise InvalidRegex(f"there is nothing before {character!r} to repeat, at position {self._at}")
+        self._repeatable = False
+        repeat = self._counted() if character == "{" else character
+        return repeat + (self._take() if self._peek("?") or self._peek("+") else "")
+
+    def _counted(self) -> str:
+        found = _REPEAT.match(self._pattern, self._at)
+        if found is None or (found[3] and not found[2]):
+            raise InvalidRegex(f"a repetition {{n}}, {{n,}} or {{n,m}} is not complete at position {self._at}")
+        self._take(len(found[0]))
+        least, most = int(found[1]), int(found[3] or found[1])
+        if not least <= most <= _LARGEST_INT:
+            raise InvalidRegex(f"{{{found[0]} is not a range of repetitions")
+        return f"{{{least}}}" if not found[2] else f"{{{least},{found[3]}}}"
+
+    # Groups
 
     def _group(self) -> str:
-        flags = regex.compile(r"\?([idmsuxU]*)(?:-([idmsuxU]*))?([:)])").match(self._pattern, self._at)
-        if flags is None:
-            self._flags.append(self._flags[-1])
+        self._repeatable = False
+        flags = _FLAGS.match(self._pattern, self._at)
+        if flags is not None and flags[0] != "?:":
+            return self._new_flags(flags)
+        self._flags.append(self._flags[-1])
+        for kind in _GROUPS:
+            if self._peek(kind):
+                return "(" + self._take(len(kind))
+        self._groups += 1
+        if not self._peek("?"):
             return "("
-        self._take(len(flags[0]))
-        now = (self._flags[-1] | set(flags[1])) - set(flags[2] or "")
-        if flags[3] == ":":
+        name = _GROUP_NAME.match(self._pattern, self._at)
+        if name is None or name[1] in self._names:
+            raise InvalidRegex(f"a group cannot begin as it does at position {self._at}")
+        self._names.add(name[1])
+        self._take(len(name[0]))
+        return f"(?P<{name[1]}>"
+
+    def _new_flags(self, found: "regex.Match[str]") -> str:
+        self._take(len(found[0]))
+        now = (self._flags[-1] | set(found[1])) - set(found[2] or "")
+        if found[3] == ":":
             self._flags.append(now)
-        else:
-            self._flags[-1] = now
-        # Line ends and dots are rewritten here; only these two are left to the package.
-        on = "".join(flag for flag in flags[1] if flag in "ix")
-        off = "".join(flag for flag in flags[2] or "" if flag in "ix")
-        if not on and not off:
-            return "(?:" if flags[3] == ":" else ""
-        return f"(?{on}{f'-{off}' if off else ''}{flags[3]}"
+            return "(?:"
+        self._flags[-1] = now
+        return ""
+
+    def _end_of_group(self) -> str:
+        if len(self._flags) == 1:
+            raise InvalidRegex("a group is closed that was not opened")
+        self._flags.pop()
+        return ")"
+
+    # Escapes
 
     def _escape(self) -> str:
         character = self._take()
         if character == "Q":
-            return regex.escape(self._quoted())
-        if character == "k" and self._peek("<"):
-            self._take()
-            return f"(?P={self._until('>')})"
-        if character in "pP":
-            return f"[{self._property(character)}]"
-        if character in "0cxu":
-            return self._code(character)
-        if not character:
-            raise InvalidRegex("a pattern ends with a backslash")
-        return _ESCAPES.get(character, "\\" + character)
+            return self._literal(self._quoted())
+        if character == "k":
+            return self._named_reference()
+        if character in "123456789" and character:
+            return self._reference(character)
+        if character == "Z":
+            return self._end(multiline=False)
+        if character in _BOUNDARIES and not self._peek("{"):
+            return _BOUNDARIES[character]
+        members = self._set(character)
+        return self._caseless(members) if members else self._literal(self._character(character))
 
     def _quoted(self) -> str:
         end = self._pattern.find("\\E", self._at)
@@ -135,83 +288,194 @@ class _Translator:
             return self._take(len(self._pattern))
         text = self._take(end - self._at)
         self._take(2)
+        self._repeatable = bool(text) or self._repeatable
         return text
 
-    def _until(self, end: str) -> str:
-        at = self._pattern.find(end, self._at)
-        if at < 0:
-            raise InvalidRegex(f"{end!r} is missing after position {self._at}")
-        text = self._take(at - self._at)
-        self._take()
-        return text
+    def _named_reference(self) -> str:
+        name = regex.compile(r"<([A-Za-z][A-Za-z0-9]*)>").match(self._pattern, self._at)
+        if name is None or name[1] not in self._names:
+            raise InvalidRegex(f"\\k names no group at position {self._at}")
+        self._take(len(name[0]))
+        return self._again(f"(?P={name[1]})")
 
-    def _property(self, letter: str) -> str:
+    def _reference(self, digits: str) -> str:
+        # As many digits as name a group that has begun: \11 is group 1 and a 1 where there are fewer.
+        while self._pattern[self._at : self._at + 1].isdecimal() and int(digits + self._pattern[self._at]) <= self._groups:
+            digits += self._take()
+        return self._again(f"\\{digits}") if int(digits) <= self._groups else "(?!)"
+
+    def _again(self, reference: str) -> str:
+        # A scope of its own also keeps digits that follow out of the number.
+        return f"(?i-f:{reference})" if self._has("i") else f"(?:{reference})"
+
+    def _set(self, letter: str) -> str:
+        """Return the class that an escape with this letter stands for, empty when it is none."""
+        if letter in ("p", "P"):
+            members = self._property()
+        else:
+            known = _CLASSES_UNICODE if self._has("U") else _CLASSES
+            members = known.get(letter.lower(), "")
+        return f"[{'^' if letter.isupper() else ''}{members}]" if members else ""
+
+    def _property(self) -> str:
         name = self._take()
         if name == "{":
-            name = self._until("}")
-        if name in _POSIX:
-            members = _POSIX[name]
-            return members if letter == "p" else f"[^{members}]"
-        name = _JAVA_CLASSES.get(name, name.removeprefix("Is"))
-        return f"\\{letter}{{{name}}}"
+            end = self._pattern.find("}", self._at)
+            name = self._take(max(end - self._at, 0))
+            self._take()
+        posix = _POSIX_UNICODE if self._has("U") else _POSIX
+        if self._has("i") and name in _CASED:
+            return _JAVA_CLASSES["LC"]
+        if self._has("i") and name in ("Lower", "Upper"):
+            return posix["Lower"] + posix["Upper"]
+        return posix.get(name) or _JAVA_CLASSES.get(name) or self._unicode_property(name)
+
+    def _unicode_property(self, name: str) -> str:
+        key, equals, value = name.partition("=")
+        if equals and key.lower() in ("sc", "script", "blk", "block", "gc", "general_category"):
+            return f"\\p{{{key}={value}}}"
+        if name.removeprefix("Is") in _CATEGORIES:
+            return f"\\p{{{name.removeprefix('Is')}}}"
+        if name.startswith("In"):
+            return f"\\p{{Block={name[2:]}}}"
+        if name.startswith("Is"):
+            return f"\\p{{{_PROPERTIES.get(name[2:].upper(), f'Script={name[2:]}')}}}"
+        raise InvalidRegex(f"there is no property {name!r}")
+
+    def _character(self, letter: str) -> str:
+        """Return the character that an escape stands for."""
+        if letter in _CODES:
+            return self._code(letter)
+        if letter in _CONTROLS:
+            return _CONTROLS[letter]
+        if not letter or (letter.isascii() and letter.isalnum()):
+            raise InvalidRegex(f"there is no escape \\{letter}")
+        return letter
 
     def _code(self, kind: str) -> str:
-        forms = {"0": r"([0-3]?[0-7]{1,2})", "c": r"(.)", "x": r"\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{2})", "u": r"([0-9a-fA-F]{4})"}
-        found = regex.compile(forms[kind]).match(self._pattern, self._at)
+        found = _CODES[kind].match(self._pattern, self._at)
         if found is None:
             raise InvalidRegex(f"an escape \\{kind} is not complete at position {self._at}")
         self._take(len(found[0]))
         digits = found[1] if found[1] is not None else found[2]
-        number = ord(digits) ^ 64 if kind == "c" else int(digits, 8 if kind == "0" else 16)
-        if number > 0x10FFFF:
-            raise InvalidRegex(f"\\x{{{digits}}} is no character")
-        return regex.escape(chr(number))
+        if kind == "c":
+            return chr(ord(digits) ^ 64)
+        try:
+            if kind == "N":
+                return unicodedata.lookup(digits)
+            if kind == "u" and len(digits) > 4:
+                return bytes.fromhex(digits.replace("\\u", "")).decode("utf-16-be")
+            return chr(int(digits, 8 if kind == "0" else 16))
+        except (KeyError, ValueError, OverflowError) as error:
+            raise InvalidRegex(f"\\{kind}{{{digits}}} is no character") from error
+
+    # Classes
 
     def _class(self) -> str:
         """Rewrite a class, which may hold others: `[a-z&&[^b]]`."""
-        out = "["
-        if self._peek("^"):
-            out += self._take()
-        if self._peek("]"):
-            out += "\\" + self._take()
+        negated = self._take() if self._peek("^") else ""
+        sets: list[str] = []
+        members: list[str] = []
         while self._at < len(self._pattern):
+            if self._ignored():
+                continue
             character = self._take()
-            if character == "]":
-                return out + "]"
-            out += self._member(character)
+            if character == "]" and (members or sets):
+                # A set that `&&` leaves empty does not count.
+                sets += [f"[{''.join(members)}]"] if members else []
+                return f"[{negated}{'&&'.join(sets)}]"
+            if character == "&" and self._peek("&"):
+                self._take()
+                sets += [f"[{''.join(members)}]"] if members else []
+                members = []
+            else:
+                members.append(self._members(character))
         raise InvalidRegex("a character class is not closed")
 
-    def _member(self, character: str) -> str:
+    def _members(self, character: str) -> str:
+        """Return one character, range or class within a class."""
         if character == "[":
             return self._class()
         if character == "\\":
-            if self._peek("p") or self._peek("P"):
-                return self._property(self._take())
-            escaped = self._escape()
-            return escaped
-        # These are operators between sets to the package, and plain characters to Java.
-        if character in "-~|" and self._peek(character):
-            return "\\" + character
-        return character
+            if self._peek("Q"):
+                self._take()
+                return "".join(map(self._member, self._quoted()))
+            letter = self._take()
+            members = self._set(letter)
+            if members:
+                return members
+            character = self._character(letter)
+        return self._range(character)
+
+    def _range(self, first: str) -> str:
+        following = self._pattern[self._at : self._at + 2]
+        if following[:1] != "-" or following in ("-]", "-["):
+            return self._member(first)
+        self._take()
+        last = self._take()
+        if last == "\\":
+            last = self._character(self._take())
+        if not first <= last:
+            raise InvalidRegex(f"{first}-{last} is not a range of characters")
+        return self._member(first, last)
 
 
 @functools.lru_cache(maxsize=1024)
 def compile(pattern: str) -> "regex.Pattern[str]":  # noqa: A001, as in every regex library
     """Return the compiled pattern. Raises InvalidRegex."""
     try:
-        return regex.compile(_Translator(pattern).translate(), regex.V1 | regex.ASCII)
-    except (regex.error, OverflowError, RecursionError) as error:
+        return regex.compile(_Translator(pattern).translate(), regex.V1)
+    except (InvalidRegex, regex.error, OverflowError, RecursionError, MemoryError) as error:
         raise InvalidRegex(f"{_short(pattern)} is not a regular expression: {error}") from error
+
+
+def quote(text: str) -> str:
+    """Return a pattern that finds this very text."""
+    return "\\Q" + text.replace("\\E", "\\E\\\\E\\Q") + "\\E" if text else ""
 
 
 def search(pattern: str, text: str) -> bool:
     """Return whether the pattern is found anywhere in the text. Raises InvalidRegex."""
-    return _limited(pattern, lambda: compile(pattern).search(text, timeout=SECONDS)) is not None
+    return _Search(pattern, text).next() is not None
 
 
 def full_match(pattern: str, text: str) -> "regex.Match[str] | None":
     """Return the match of the whole text, None when there is none. Raises InvalidRegex."""
-    return _limited(pattern, lambda: compile(pattern).fullmatch(text, timeout=SECONDS))
+    try:
+        return compile(pattern).fullmatch(text, timeout=SECONDS)
+    except (TimeoutError, MemoryError) as error:
+        raise _too_slow(pattern) from error
+
+
+class _Search:
+    """Finds one match after the other, as Java's `Matcher.find` does."""
+
+    def __init__(self, pattern: str, text: str) -> None:
+        self._pattern = pattern
+        self._compiled = compile(pattern)
+        self._text = text
+        self._at = 0
+        self._deadline = time.monotonic() + SECONDS
+
+    def next(self) -> "regex.Match[str] | None":
+        """Return the next match. Raises InvalidRegex when all of them took too long."""
+        left = self._deadline - time.monotonic()
+        if self._at > len(self._text):
+            return None
+        try:
+            if left <= 0:
+                raise TimeoutError
+            found = self._compiled.search(self._text, self._at, timeout=left)
+        except (TimeoutError, MemoryError) as error:
+            raise _too_slow(self._pattern) from error
+        if found is not None:
+            # After an empty match Java goes on with the next character, the package would stay.
+            self._at = found.end() + (found.start() == found.end())
+        return found
+
+
+def _too_slow(pattern: str) -> InvalidRegex:
+    return InvalidRegex(f"{_short(pattern)} took longer than {SECONDS:g} seconds")
 
 
 def replace_all(pattern: str, replacement: str, text: str, *, only_first: bool = False) -> str:
@@ -220,22 +484,42 @@ def replace_all(pattern: str, replacement: str, text: str, *, only_first: bool =
     In the replacement `$1` and `${name}` stand for groups, and a backslash takes the next character
     literally. Raises InvalidRegex.
     """
-    compiled = compile(pattern)
-    parts = _parts(replacement, compiled)
+    search_ = _Search(pattern, text)
+    parts: list[str | tuple[int | str]] | None = None
+    out: list[str] = []
+    length = at = 0
+    while (found := search_.next()) is not None:
+        # A replacement is judged only when something is replaced.
+        parts = _parts(replacement, found.re) if parts is None else parts
+        new = "".join(part if isinstance(part, str) else found[part[0]] or "" for part in parts)
+        out += [text[at : found.start()], new]
+        at = found.end()
+        length += len(new)
+        if length > _LONGEST_RESULT:
+            raise InvalidRegex(f"replacing {_short(pattern)} makes more than {_LONGEST_RESULT} characters")
+        if only_first:
+            break
+    return "".join(out) + text[at:]
 
-    def replaced(found: "regex.Match[str]") -> str:
-        return "".join(part if isinstance(part, str) else found[part[0]] or "" for part in parts)
 
-    count = 1 if only_first else 0
-    # A replacement is judged only when something is replaced.
-    return _limited(pattern, lambda: compiled.sub(replaced, text, count=count, timeout=SECONDS))
+def split(pattern: str, text: str, limit: int = 0) -> list[str]:
+    """Split as Java does: no empty text before an empty match, none at the end unless asked for.
 
-
-def _limited(pattern: str, work: Callable[[], _T]) -> _T:
-    try:
-        return work()
-    except TimeoutError as error:
-        raise InvalidRegex(f"{_short(pattern)} took longer than {SECONDS:g} seconds") from error
+    Raises InvalidRegex.
+    """
+    search_ = _Search(pattern, text)
+    parts: list[str] = []
+    at = 0
+    while (limit <= 0 or len(parts) < limit - 1) and (found := search_.next()) is not None:
+        if found.end() == 0 or found.start() == found.end() == len(text):
+            continue
+        parts.append(text[at : found.start()])
+        at = found.end()
+    # Without any match even an empty text is a part.
+    parts.append(text[at:])
+    while limit == 0 and at and parts and not parts[-1]:
+        parts.pop()
+    return parts
 
 
 def _parts(replacement: str, compiled: "regex.Pattern[str]") -> list[str | tuple[int | str]]:

@@ -17,6 +17,7 @@ from accelerator_engine.engine import Accelerator, Project, generate, load_folde
 from accelerator_engine.expressions import Expression
 from accelerator_engine.manifest import Items, Map
 from accelerator_engine.options import InvalidAnswer, Option, check_answer
+from accelerator_engine.patterns import matches
 from accelerator_engine.transforms import (
     YTT,
     Chain,
@@ -30,7 +31,6 @@ from accelerator_engine.transforms import (
     Transform,
     keys_of,
 )
-from accelerator_engine.patterns import matches
 
 _OPTION = {
     "name", "dataType", "defaultValue", "validationRegex", "label", "description", "inputType", "choices", "required",
@@ -122,7 +122,12 @@ def _unknown_below(parent: Map, key: str, known: set[str], where: str) -> Iterat
 def _transform_keys(fields: Map) -> Iterator[tuple[int, str]]:
     kind = fields.get("type", "Combo")
     yield from _unknown(fields, {*keys_of(kind), *_EVERY_TRANSFORM}, kind)
-    for key, known in (("substitutions", {"text", "with"}), ("regex", {"pattern", "with"}), ("let", _SYMBOL), ("symbols", _SYMBOL)):
+    for key, known in (
+        ("substitutions", {"text", "with"}),
+        ("regex", {"pattern", "with"}),
+        ("let", _SYMBOL),
+        ("symbols", _SYMBOL),
+    ):
         yield from _unknown_below(fields, key, known, key)
     for key in ("merge", "sources", "chain", "transformations", "in", "doAsMerge", "doAsChain"):
         for child in _maps(fields.get(key)):
@@ -179,13 +184,17 @@ def _names(accelerator: Accelerator) -> Iterator[Finding]:
             everything = everything or isinstance(transform, YTT)
             if running is accelerator:
                 for name in unknown:
-                    yield Finding(running.file, transform.line or 1, f"#{name} is no option and no symbol, so it is null")
+                    yield Finding(
+                        running.file, transform.line or 1, f"#{name} is no option and no symbol, so it is null"
+                    )
         if running is accelerator:
             yield from _dead_comparisons(accelerator)
     if not everything:
         for option in accelerator.own_options:
             if option.name not in used | {"projectName"}:
-                yield Finding(accelerator.file, option.line or 1, f"option {option.name} is asked, and nothing reads it")
+                yield Finding(
+                    accelerator.file, option.line or 1, f"option {option.name} is asked, and nothing reads it"
+                )
 
 
 def _all_fragments(accelerator: Accelerator) -> Iterator[Accelerator]:
@@ -245,7 +254,11 @@ def _comparisons(expression: Expression) -> Iterator[tuple[str, str]]:
         if str(operator).lower() not in ("==", "!=", "eq", "ne"):
             continue
         for one, other in ((left, right), (right, left)):
-            if isinstance(one, lark.Tree) and isinstance(other, lark.Tree) and (one.data, other.data) == ("variable", "string"):
+            if (
+                isinstance(one, lark.Tree)
+                and isinstance(other, lark.Tree)
+                and (one.data, other.data) == ("variable", "string")
+            ):
                 yield str(one.children[0]), str(other.children[0])[1:-1]
 
 
@@ -287,7 +300,7 @@ def _tries(options: Sequence[Option]) -> Iterator[dict[str, Any]]:
             yield {**usual, option.name: [value] if option.is_list else value}
 
 
-def _some_answer(option: Option) -> Any:  # noqa: ANN401
+def _some_answer(option: Option) -> Any:
     if option.is_list:
         return []
     first = {"boolean": True, "number": 1, "string": "example"}.get(option.data_type, {})
@@ -307,7 +320,9 @@ def _leaks(accelerator: Accelerator, projects: Iterable[Project]) -> Iterator[Fi
             arrives = any(result.get(file.path) == file.content for result in results)
             if arrives and not _selected(fragment, file.path):
                 over = " over the accelerator's own" if file.path in own else ""
-                text = f"{file.path} of the fragment {name} leaks into the project{over}: nothing in it selects the file"
+                text = (
+                    f"{file.path} of the fragment {name} leaks into the project{over}: nothing in it selects the file"
+                )
                 yield Finding(accelerator.file, lines[name] or 1, text)
 
 

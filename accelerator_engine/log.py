@@ -32,6 +32,8 @@ class Log:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._open = [_Node()]
+        # How many characters were said so far.
+        self.length = 0
 
     @contextmanager
     def node(self, title: str = "") -> Iterator[None]:
@@ -40,7 +42,7 @@ class Log:
         self._open[-1].rows.append(node)
         self._open.append(node)
         if title:
-            node.rows.append(title)
+            self.title(title)
         try:
             yield
         finally:
@@ -48,7 +50,8 @@ class Log:
 
     def title(self, text: str) -> None:
         """Name what follows in the same node: what a transform runs as."""
-        self._open[-1].rows.append(text)
+        self._open[-1].rows.append(" ".join(text.splitlines()))
+        self.length += len(text)
 
     def info(self, text: str) -> None:
         """Say what a transform is going to do."""
@@ -60,6 +63,7 @@ class Log:
 
     def _say(self, level: str, text: str) -> None:
         self._open[-1].rows += [f"{level} {line}" for line in text.split("\n")]
+        self.length += len(text)
 
     def markdown(self, options: Mapping[str, Any]) -> str:
         """Return the whole page."""

@@ -68,7 +68,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load(text: str) -> Any:  # noqa: ANN401, YAML can hold anything
+def load(text: str) -> Any:
     """Return what the first YAML document holds, with Map and Items for mappings and sequences.
 
     Raises InvalidManifest when it is not YAML, refers to itself, or is larger than any manifest.
@@ -90,7 +90,7 @@ def load(text: str) -> Any:  # noqa: ANN401, YAML can hold anything
         loader.dispose()
 
 
-def read(path: Path) -> Any:  # noqa: ANN401
+def read(path: Path) -> Any:
     """Return what a manifest holds; raises InvalidManifest, and OSError when it cannot be opened."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -107,7 +107,7 @@ class _Reader:
         self._open: set[int] = set()
         self._values = 0
 
-    def value(self, node: yaml.Node) -> Any:  # noqa: ANN401
+    def value(self, node: yaml.Node) -> Any:
         """Return a node's data."""
         line = node.start_mark.line + 1
         self._values += 1

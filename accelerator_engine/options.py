@@ -145,7 +145,9 @@ def _with_fields(option: Option, types: Mapping[str, tuple[Option, ...]]) -> Opt
         return option
     if option.data_type not in types:
         known = ", ".join([*_SCALARS, *types])
-        raise InvalidManifest(f"option {option.name} has the dataType {option.data_type!r}; known are {known}", option.line)
+        raise InvalidManifest(
+            f"option {option.name} has the dataType {option.data_type!r}; known are {known}", option.line
+        )
     return replace(option, fields=types[option.data_type])
 
 
@@ -161,7 +163,9 @@ def _option(fields: Map) -> Option:
     input_type = optional_text(fields, "inputType", where) or "text"
     if input_type not in INPUT_TYPES:
         allowed = ", ".join(INPUT_TYPES)
-        raise InvalidManifest(f"inputType of {where} is {input_type!r}; allowed are {allowed}", fields.lines["inputType"])
+        raise InvalidManifest(
+            f"inputType of {where} is {input_type!r}; allowed are {allowed}", fields.lines["inputType"]
+        )
     return Option(
         name=name,
         label=optional_text(fields, "label", where),

@@ -29,7 +29,7 @@ from accelerator_engine.java_types import Helper, text_of
 from accelerator_engine.log import Log, shortened
 from accelerator_engine.manifest import InvalidManifest, Items, Map, line_of
 from accelerator_engine.patterns import InvalidPattern, matches
-from accelerator_engine.tree import InvalidTree, Resource, read_folder, write_folder
+from accelerator_engine.tree import MOST_BYTES, InvalidTree, Resource, read_folder, write_folder
 
 Files = list[Resource]
 Variables = Mapping[str, Any]
@@ -37,6 +37,10 @@ Variables = Mapping[str, Any]
 PROVENANCE = "accelerator-info.yaml"
 YTT_SECONDS = 120
 _DEEPEST_INVOCATION = 30
+# A manifest of a few lines can ask for billions of files: no accelerator that is meant comes near these.
+_MOST_HANDLED = 2_000_000
+_MOST_BYTES = 2 * MOST_BYTES
+_MOST_VALUES = 100_000
 
 
 class GenerationFailed(Exception):
@@ -82,6 +86,17 @@ class Run:
     invocations: int = 0
     # The names of all fragments that the accelerator imports, whether or not they are invoked.
     imported: frozenset[str] = frozenset()
+    # How many files all transforms so far returned, and one for each transform.
+    handled: int = 0
+
+    def counted(self, files: Files) -> Files:
+        """Return what a transform made. Raises EvaluationFailed when the run gets out of hand."""
+        self.handled += 1 + len(files)
+        if self.handled > _MOST_HANDLED:
+            raise EvaluationFailed(f"the transforms handle more than {_MOST_HANDLED} files, each time counted")
+        if sum(len(resource.content) for resource in files) > _MOST_BYTES or self.log.length > _MOST_BYTES:
+            raise EvaluationFailed(f"the files or the trace come to more than {_MOST_BYTES} bytes")
+        return files
     # Whether a pattern matched anything so far, by file, line and pattern.
     matched: dict[tuple[str, int | None, str], bool] = field(default_factory=dict)
 
@@ -102,7 +117,7 @@ class Scope:
         """The trace of this run."""
         return self.run.log
 
-    def including(self, **variables: Any) -> "Scope":  # noqa: ANN401
+    def including(self, /, **variables: Any) -> "Scope":  # noqa: ANN401
         """Return the scope with more variables."""
         return replace(self, variables={**self.variables, **variables})
 
@@ -149,11 +164,11 @@ class Transform:
             if not self._active(scope):
                 scope.log.title("null ()")
                 return [] if merging else files
-            return self.work(files, scope, title, merging=merging)
+            return scope.run.counted(self.work(files, scope, title, merging=merging))
         except (EvaluationFailed, InvalidPattern, InvalidTree, java_regex.InvalidRegex, InvalidManifest) as error:
             place = scope.file if self.line is None else f"{scope.file}:{self.line}"
             reason = str(error) if not isinstance(error, InvalidManifest) else error.reason
-            raise GenerationFailed(f"{place}: {reason}") from error
+            raise GenerationFailed(" ".join(f"{place}: {reason}".split())) from error
 
     def _active(self, scope: Scope) -> bool:
         if self.condition is None:
@@ -310,10 +325,23 @@ class Let(Transform):
 
 def _with_symbols(symbols: Iterable[Symbol], scope: Scope) -> Scope:
     for symbol in symbols:
-        value = symbol.expression.required(scope.variables)
+        value = _limited(symbol.expression.required(scope.variables))
         scope.log.debug(f"Adding symbol {symbol.name} with value '{text_of(value)}'")
         scope = scope.including(**{symbol.name: value})
     return scope
+
+
+def _limited(value: Any) -> Any:
+    """Return a value. Raises EvaluationFailed for one that holds too many, lists within lists counted."""
+    waiting, count = [value], 0
+    while waiting:
+        item = waiting.pop()
+        count += 1
+        if isinstance(item, list | Mapping):
+            waiting += item.values() if isinstance(item, Mapping) else item
+        if count + len(waiting) > _MOST_VALUES:
+            raise EvaluationFailed(f"a variable would hold more than {_MOST_VALUES} values")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,12 +371,15 @@ class Combo(Transform):
         if self.merge:
             # Without a merge there is nothing to resolve: onConflict alone does nothing.
             parts += [Merge(sources=self.merge, line=self.line), UniquePath(strategy=self.on_conflict, line=self.line)]
-        if self.chain and self.apply_to is not None:
+        if self.chain and self.apply_to is not None and parts:
+            # It concerns the chain alone: what was merged before goes by it.
             parts.append(Chain(transformations=self.chain, apply_to=self.apply_to, line=self.line))
+            apply_to = None
         else:
             parts += self.chain
+            apply_to = self.apply_to if self.chain else None
         alone = len(parts) == 1 and not self.chain and not self.let
-        body = parts[0] if alone else Chain(transformations=tuple(parts), line=self.line)
+        body = parts[0] if alone else Chain(transformations=tuple(parts), apply_to=apply_to, line=self.line)
         return Let(symbols=self.let, body=body, line=self.line) if self.let else body
 
     def work(self, files: Files, scope: Scope, title: str, *, merging: bool) -> Files:
@@ -533,15 +564,26 @@ class ReplaceText(_Decoding):
         scope.log.info(f"Will replace [{shown}]")
         # One pass, the longest text first: what was put in is not looked at again.
         found = regex.compile("|".join(map(regex.escape, sorted(new, key=len, reverse=True))))
-        return [
-            self.changed(resource, scope, lambda text: found.sub(lambda match: new[match[0]], text))
-            for resource in files
-        ]
+        return [self.changed(resource, scope, lambda text: _replaced(text, found, new)) for resource in files]
 
     def expressions(self) -> Sequence[Expression]:
         """Return the condition and all replacements."""
         new = [item.replacement for item in self.substitutions]
         return (*super().expressions(), *new, *([self.replacement] if self.replacement else []))
+
+
+def _replaced(text: str, found: "regex.Pattern[str]", new: Mapping[str, str]) -> str:
+    """Return the text with another for each that is found. Raises EvaluationFailed when it gets too long."""
+    size = 0
+
+    def replacement(match: "regex.Match[str]") -> str:
+        nonlocal size
+        size += len(new[match[0]])
+        if size > _MOST_BYTES:
+            raise EvaluationFailed(f"a file would grow to more than {_MOST_BYTES} characters")
+        return new[match[0]]
+
+    return found.sub(replacement, text)
 
 
 DEFAULT_PATH_REGEX = r"^(?<folder>.*/)?(?<filename>([^/]+?|)(?=(?<ext>\.[^/.]*)?)$)"
@@ -643,7 +685,10 @@ class YTT(Transform):
             raise EvaluationFailed("the transform YTT needs the program ytt (carvel.dev/ytt), which is not on PATH")
         extra = [_harmless(expression.text(scope.variables)) for expression in self.extra_args]
         with tempfile.TemporaryDirectory(prefix="accelerator-ytt-") as place:
-            return self._run(program, extra, files, scope, Path(place))
+            try:
+                return self._run(program, extra, files, scope, Path(place))
+            except (OSError, UnicodeError, TypeError) as error:
+                raise EvaluationFailed(f"ytt cannot be given these files and values: {error}") from error
 
     def _run(self, program: str, extra: list[str], files: Files, scope: Scope, place: Path) -> Files:
         (place / "in").mkdir()
@@ -653,8 +698,8 @@ class YTT(Transform):
         arguments = ["-f", "in", "--data-values-file", "values.json", "--output-files", "out", *extra]
         scope.log.debug(f"Wrote values file with json content:   {json.dumps(values, separators=(',', ':'))}")
         scope.log.info(f"Shelling out to YTT with args: [{', '.join(['ytt', *arguments])}]")
-        # ytt takes settings from the environment as well.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("YTT")}
+        # ytt takes settings and values from the environment as well, where a server's secrets may be.
+        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "TMPDIR")}
         try:
             done = subprocess.run(
                 [program, *arguments], cwd=place, env=environment, capture_output=True, text=True,
@@ -681,9 +726,10 @@ class YTT(Transform):
 
 def _harmless(argument: str) -> str:
     """Refuse an argument that could make ytt read or write outside its folder, or run programs."""
-    value = argument.rpartition("=")[2]
-    outside = value.startswith(("/", "~")) or "://" in value or ".." in value.split("/")
-    if outside or argument.startswith("--dangerous"):
+    # A path may stand behind a short flag, a key or the name of a library: -f/x, a=/x, @library:/x.
+    parts = re.split(r"[=:,]", re.sub(r"^-[A-Za-z]", "", argument))
+    outside = any(part.startswith(("/", "~")) or ".." in part.split("/") for part in parts)
+    if outside or argument.startswith("--dangerous") or "\0" in argument:
         raise EvaluationFailed(f"ytt may not be given the argument {argument!r}, which leads outside the project")
     return argument
 
@@ -961,7 +1007,7 @@ def _read_use_encoding(reader: _Reader) -> Transform:
     name = reader.text("encoding")
     try:
         "".encode(name)
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         raise reader.wrong("encoding", f"the name of a charset, and {name!r} is none") from None
     return UseEncoding(encoding=codecs.lookup(name).name, **reader.common())
 

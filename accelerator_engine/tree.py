@@ -6,6 +6,7 @@ extracted to a path that an archive names.
 
 import io
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,8 @@ EXECUTABLE = 0o755
 # What one archive may hold: an accelerator is a few hundred small files.
 MOST_FILES = 20_000
 MOST_BYTES = 200_000_000
+
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 # The zip format knows no earlier time; the same answers give the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -48,7 +51,8 @@ class Resource:
 def normal_path(path: str) -> str:
     """Return the path with single slashes. Raises InvalidTree when it leaves the tree or is empty."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+    # Half a character (a lone surrogate) can stand in JSON, and in no archive.
+    if not parts or path.startswith("/") or ".." in parts or _UNWRITABLE.search(path):
         raise InvalidTree(f"{path[:200]!r} is not a path within the project")
     return "/".join(parts)
 

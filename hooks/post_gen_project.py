@@ -21,11 +21,19 @@ def inside(path: str) -> Path:
 
 
 def drop(path: Path) -> None:
-    """Remove a file or a folder."""
+    """Remove a file or a folder, unless it went with its own folder; leave no empty folder."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)
+    tidy(path.parent)
+
+
+def tidy(folder: Path) -> None:
+    """Remove a folder that is empty now, and those around it."""
+    while folder != PROJECT and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 kept = {}
@@ -38,6 +46,9 @@ for name, rule in ANSWERS["_layout"].items():
 
 # Renamed last: a new name may be the name of a file that was dropped.
 for source, target in kept.items():
-    source.replace(target)
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+        tidy(source.parent)
 
 print(f"cd {PROJECT.name} && make demo")

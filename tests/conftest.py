@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from backstage.scaffolder import Scaffolder
 
 from accelerator_engine.options import Option, read_options
 
@@ -65,6 +67,13 @@ class Sandbox:
     def untouched(self) -> bool:
         """Whether nothing was written, and the neighbour is as it was."""
         return not self.written() and (self.output.parent / "victim.txt").read_text() == "precious"
+
+
+@pytest.fixture(scope="session")
+def scaffolder() -> Iterator[Scaffolder]:
+    """Backstage's scaffolder, started once."""
+    with Scaffolder() as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,0 +1,288 @@
+"""The same answers give the same project, byte for byte and mode for mode, through every front door.
+
+The cases come from accelerator.yaml: a new option is covered without a change here. What is added to
+a copy of the template below are kinds of options and rules that the template does not have itself.
+"""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import doors
+import pytest
+import yaml
+from backstage.scaffolder import Scaffolder
+from conftest import FOLDER, ROOT
+from doors import Answers, Result
+
+from accelerator_engine.derive import Plan, derived, plan
+from accelerator_engine.options import completed, read_options
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the doors made of the same cases."""
+
+    template: Path
+    cases: list[dict[str, Any]]
+    results: dict[str, list[Result]]
+
+    def folders(self) -> Iterator[tuple[Answers, Path]]:
+        """What was asked and one project, for each case: they are all the same."""
+        options = read_options(self.template / "accelerator.yaml")
+        for case, result in zip(self.cases, self.results["accelerator"], strict=True):
+            assert result.folder is not None, result.refusal
+            yield completed(options, case), result.folder
+
+
+def generate(scaffolder: Scaffolder, template: Path, place: Path) -> Generated:
+    cases = doors.cases(read_options(template / "accelerator.yaml"))
+    results = {
+        "accelerator": [doors.accelerator(template, case, place / f"a{n}") for n, case in enumerate(cases)],
+        "cookiecutter": doors.cookiecutter_all(template, cases, place / "c"),
+        "backstage": doors.backstage(scaffolder, template, cases, place / "b"),
+    }
+    return Generated(template, cases, results)
+
+
+def differences(generated: Generated) -> list[str]:
+    """Say what differs from the first door's project, for which answers."""
+    found = []
+    for number, case in enumerate(generated.cases):
+        trees = {}
+        for door, results in generated.results.items():
+            folder = results[number].folder
+            assert folder is not None, (door, case, results[number].refusal)
+            trees[door] = doors.tree(folder)
+        first = trees["accelerator"]
+        for door, other in trees.items():
+            names = [name for name in sorted(first.keys() | other.keys()) if first.get(name) != other.get(name)]
+            found += [f"{door} differs in {name} for {case}" for name in names]
+    return found
+
+
+@pytest.fixture(scope="module")
+def generated(scaffolder: Scaffolder, tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    """Half a minute: three doors for some forty sets of answers."""
+    place = tmp_path_factory.mktemp("parity")
+    return generate(scaffolder, doors.clone(ROOT, place / "template"), place)
+
+
+def test_every_pair_of_values_is_among_the_cases(generated: Generated) -> None:
+    options = read_options(ROOT / "accelerator.yaml")
+    assert len(generated.cases) >= len(options) + 1
+    assert list(doors.pairs_covered(options, generated.cases)) == []
+
+
+def test_three_doors_generate_the_same(generated: Generated) -> None:
+    assert differences(generated) == []
+
+
+def test_cookiecutter_leaves_no_empty_folder(generated: Generated) -> None:
+    """Backstage's fs:delete does, and git drops them; TAP's archive has none."""
+    for result in generated.results["cookiecutter"]:
+        assert result.folder is not None
+        assert not [path for path in result.folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
+def test_the_project_is_named_after_the_answer(generated: Generated) -> None:
+    for door in ("accelerator", "cookiecutter"):
+        names = [result.folder.name for result in generated.results[door] if result.folder]
+        assert names == [case["projectName"] for case in generated.cases]
+
+
+def test_each_project_says_how_to_generate_it_again(generated: Generated, tmp_path: Path) -> None:
+    """The provenance file alone gives the same bytes, whichever door made it."""
+    options = read_options(generated.template / "accelerator.yaml")
+    for number in range(0, len(generated.cases), 7):
+        for door, results in generated.results.items():
+            folder = results[number].folder
+            assert folder is not None
+            told = yaml.safe_load((folder / ".provenance.yaml").read_text(encoding="utf-8"))
+            assert told["frontDoor"] == door
+            assert told["answers"] == completed(options, generated.cases[number])
+            again = doors.accelerator(generated.template, told["answers"], tmp_path / f"{door}{number}")
+            assert again.folder is not None
+            assert doors.tree(again.folder) == doors.tree(folder)
+
+
+PARSERS = {
+    ".json": json.loads,
+    ".toml": tomllib.loads,
+    ".yaml": lambda text: list(yaml.safe_load_all(text)),
+    ".yml": lambda text: list(yaml.safe_load_all(text)),
+    ".py": ast.parse,
+}
+
+
+def test_each_file_parses_and_holds_no_placeholder(generated: Generated) -> None:
+    tables = plan(generated.template)
+    for _, folder in generated.folders():
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in doors.OWN):
+            text = path.read_text(encoding="utf-8")
+            if path.suffix in PARSERS or path.name == "MLproject":
+                PARSERS.get(path.suffix, yaml.safe_load)(text)
+            if str(path.relative_to(folder)) not in tables.verbatim:
+                assert not re.search(r"\{[{%#]|\bcookiecutter\.", text), path
+
+
+def test_sql_is_the_same_in_every_project(generated: Generated) -> None:
+    """So the linting of the template's own SQL holds for all of them."""
+    own = {str(path.relative_to(ROOT / FOLDER)): path.read_bytes() for path in (ROOT / FOLDER).rglob("*.sql")}
+    assert own
+    for _, folder in generated.folders():
+        assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.sql")} == own
+
+
+def test_ruff_has_nothing_to_say(generated: Generated) -> None:
+    ruff = Path(sys.executable).parent / "ruff"
+    folders = [folder for _, folder in generated.folders()]
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run([ruff, *command, *folders], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def holds(rule: dict[str, list[Any]], case: Answers) -> bool:
+    return all(case[option] in values for option, values in rule.items())
+
+
+def test_a_file_is_there_for_its_answers_and_for_no_others(generated: Generated) -> None:
+    rules = plan(generated.template).rules
+    for case, folder in generated.folders():
+        wanted = {rule.rename or name for name, rule in rules.items() if holds(rule.when, case)}
+        unwanted = {name for name, rule in rules.items() if rule.rename or not holds(rule.when, case)} - wanted
+        assert all((folder / name).exists() for name in wanted)
+        assert not any((folder / name).exists() for name in unwanted)
+
+
+def dead_branches(tables: Plan) -> list[str]:
+    """Find values of a deciding question that no rule asks for, and files that no answers keep."""
+    deciding: dict[str, set[Any]] = {}
+    for rule in tables.rules.values():
+        for option, values in rule.when.items():
+            deciding.setdefault(option, set()).update(values)
+    choices = {option.name: set(option.values) or {True} for option in tables.options}
+    dead = [f"{name}={value}" for name, values in deciding.items() for value in choices[name] ^ values if value]
+    return dead + [name for name, rule in tables.rules.items() if not all(rule.when.values())]
+
+
+def test_no_branch_is_dead() -> None:
+    assert dead_branches(plan(ROOT)) == []
+
+
+# Kinds of options and rules that this template does not have yet
+
+MORE_OPTIONS = """\
+    - name: includeExtra
+      x-group: More
+      label: Extra
+      description: Whether the extra folder is there
+      dataType: boolean
+      defaultValue: false
+
+    - name: flavour
+      x-group: More
+      label: Flavour
+      description: The flavour, one of three
+      dataType: string
+      inputType: select
+      choices:
+        - {text: Vanilla, value: vanilla}
+        - {text: Lemon, value: lemon}
+        - {text: Plain, value: plain}
+      defaultValue: lemon
+      required: true
+      validationRegex: '^(vanilla|lemon|plain)(?![\\s\\S])'
+
+    - name: tableName
+      x-group: More
+      label: Table
+      description: A table of 1 to 20 lower-case letters
+      dataType: string
+      defaultValue: rows
+      required: true
+      dependsOn: {name: flavour, value: plain}
+      validationRegex: '^[a-z]{1,20}(?![\\s\\S])'
+
+    - name: cold
+      x-group: More
+      label: Cold
+      description: Whether it is cold
+      dataType: boolean
+      defaultValue: true
+      dependsOn: {name: includeExtra}
+
+"""
+MORE_SYMBOLS = """\
+engine:
+  let:
+    - name: tableName
+      expression: "#flavour == 'plain' ? #tableName : 'rows'"
+    - {name: cold, expression: '!#includeExtra || #cold'}
+"""
+MORE_RULES = """\
+    - condition: '!#includeExtra'
+      exclude: ['extra/**']
+    - condition: "#flavour == 'plain' || #includeExtra == false"
+      exclude: ['extra/sweet.txt']
+    - condition: '!#cold'
+      exclude: [cold.txt]
+    - type: RewritePath
+      regex: 'cold(?<rest>[.]txt)'
+      rewriteTo: "'deep/down/ice' + #rest"
+
+"""
+
+
+def test_kinds_of_options_that_are_still_to_come(
+    scaffolder: Scaffolder, copied_template: Path, tmp_path: Path
+) -> None:
+    """Toggles, conditional questions, three choices, whole folders, nested rules, braces, executables."""
+    template = doors.clone(copied_template, tmp_path / "template")
+    manifest = (template / "accelerator.yaml").read_text(encoding="utf-8")
+    names = ["includeExtra", "flavour", "tableName", "cold"]
+    placeholders = "".join(f"            - {{text: '{{{{ cookiecutter.{name} }}}}', with: '#{name}'}}\n" for name in names)
+    manifest = manifest.replace("# `make derive` turns this into", MORE_OPTIONS + "# `make derive` turns this into")
+    manifest = manifest.replace("engine:\n", MORE_SYMBOLS)
+    manifest = manifest.replace("    # Every other file is copied", MORE_RULES + "    # Every other file is copied")
+    manifest = manifest.replace("- applyTo: [", "- applyTo: ['extra/deeper/answers.yaml', answers.yaml, ")
+    manifest = manifest.rstrip("\n") + "\n" + placeholders
+    (template / "accelerator.yaml").write_text(manifest, encoding="utf-8")
+    body = template / FOLDER
+    (body / "extra" / "deeper").mkdir(parents=True)
+    answers = "".join(f"  {name}: '{{{{ cookiecutter.{name} }}}}'\n" for name in names)
+    with (body / ".provenance.yaml").open("a", encoding="utf-8") as file:
+        file.write(answers.replace("'", ""))
+    for path in ("answers.yaml", "extra/deeper/answers.yaml"):
+        (body / path).write_text(f"answers:\n{answers}", encoding="utf-8")
+    for path in ("extra/sweet.txt", "extra/.hidden", "cold.txt"):
+        (body / path).write_text(path)
+    (body / "extra" / "argo.yaml").write_text("name: '{{inputs.parameters.x}}' # {% raw %} {#\n\n\n")
+    (body / "extra" / "run").write_text("#!/bin/sh\necho ${#a[@]}")
+    (body / "extra" / "run").chmod(0o755)
+    for path, text in derived(template).items():
+        path.write_text(text, encoding="utf-8")
+
+    assert scaffolder.validate(template / "template.yaml") == []
+    generated = generate(scaffolder, template, tmp_path)
+    assert differences(generated) == []
+    shown = {tuple(yaml.safe_load((folder / "answers.yaml").read_text())["answers"].values()) for _, folder in generated.folders()}
+    assert {row[0] for row in shown} == {"true", "false"}
+    assert {row[2] for row in shown if row[1] != "plain"} == {"rows"}
+    assert len({row[2] for row in shown if row[1] == "plain"}) > 1
+    assert {row[3] for row in shown if row[0] == "false"} == {"true"}
+    test_cookiecutter_leaves_no_empty_folder(generated)
+    kept = [folder for case, folder in generated.folders() if case["includeExtra"]]
+    assert kept
+    assert all((folder / "extra" / "argo.yaml").read_text().startswith("name: '{{inputs") for folder in kept)
+    assert all((folder / "extra" / "run").stat().st_mode & 0o777 == 0o755 for folder in kept)
+    assert any((folder / "deep" / "down" / "ice.txt").exists() for folder in kept)
