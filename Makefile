@@ -58,9 +58,15 @@ lint: .venv ## style, types, YAML, shell and SQL
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .yamllint *.yaml
+	$(BIN)/python -m accelerator_engine lint
+	$(BIN)/python -m accelerator_engine derive --check
 	@$(call need,command -v shellcheck,shellcheck)
 	shellcheck .ci/run
 	@if [ -d $(BODY)/database ]; then cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint database; fi
+
+.PHONY: derive
+derive: .venv ## write cookiecutter.json, template.yaml and docs/options.md from accelerator.yaml
+	$(BIN)/python -m accelerator_engine derive
 
 .PHONY: demo
 demo: .venv ## generate the default project into build/ and run its demo

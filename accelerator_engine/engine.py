@@ -23,7 +23,9 @@ from accelerator_engine.options import (
     defaults,
     is_asked,
     maps,
+    optional_text,
     parse_options,
+    parse_types,
     section,
     text,
 )
@@ -52,6 +54,8 @@ class Import:
 
     fragment: "Accelerator"
     options: tuple[Option, ...]
+    line: int
+    types: Mapping[str, tuple[Option, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Accelerator:
     files: tuple[Resource, ...]
     content: Map | None
     own_options: tuple[Option, ...] = ()
+    # Its own types and those that its imports expose.
+    types: Mapping[str, tuple[Option, ...]] = field(default_factory=dict)
     imports: tuple[Import, ...] = ()
     engine: Transform | None = None
     # As a fragment: its own options' names, and the names under which the importer asks them.
@@ -145,14 +151,18 @@ class _Library:
         except UnicodeDecodeError as error:
             raise InvalidManifest(f"not UTF-8 at byte {error.start}") from error
         accelerator = section(content, "accelerator")
-        imported = maps(accelerator, "imports", "accelerator")
+        imports = tuple(
+            _import(item, self._fragment(item, importing)) for item in maps(accelerator, "imports", "accelerator")
+        )
+        imported = {name: fields for item in imports for name, fields in item.types.items()}
         engine = content.get("engine")
         if engine is None and any(resource.path == AXL for resource in files):
             raise InvalidManifest(f"the engine is written in {AXL}, a language that this program does not know")
         return Accelerator(
             name, file, tuple(files), content,
-            own_options=parse_options(content),
-            imports=tuple(_import(item, self._fragment(item, importing)) for item in imported),
+            own_options=_usable(parse_options(content, imported)),
+            types={**imported, **parse_types(content)},
+            imports=imports,
             engine=None if engine is None else read_transform(engine),
         )  # fmt: skip
 
@@ -171,32 +181,61 @@ class _Library:
         return self._known[name]
 
 
+def _usable(options: tuple[Option, ...]) -> tuple[Option, ...]:
+    """Return the options. Raises InvalidManifest for a validationRegex that is none."""
+    parts = (part for option in options for part in option.fields)
+    for option in (*options, *parts):
+        try:
+            java_regex.compile(option.pattern)
+        except java_regex.InvalidRegex as error:
+            reason = f"the validationRegex of option {option.name} is not a pattern: {error}"
+            raise InvalidManifest(reason, option.line) from error
+    return options
+
+
 def _import(item: Map, fragment: Accelerator) -> Import:
-    """Return an import with the options that it exposes, under the names that it gives them."""
-    entries = maps(item, "expose", "an import") if "expose" in item else None
-    if entries is None:
-        return Import(fragment, fragment.options)
-    named = {text(entry, "name", "expose"): entry for entry in entries}
-    renamed: dict[str, str] = {}
-    exposed: list[Option] = []
-    known = {option.name for option in fragment.options}
+    """Return an import with the options and types that it exposes, under the names that it gives them."""
+    types = _exposed(item, "exposeTypes", "type", fragment.name, fragment.types)
+    shown_types = {name: _shown_name(name, entry) for name, entry in types.items()}
+    chosen = _exposed(item, "expose", "option", fragment.name, [option.name for option in fragment.options])
+    renamed = {name: _shown_name(name, entry) for name, entry in chosen.items() if entry is not None}
+    exposed = tuple(
+        replace(
+            option,
+            name=renamed.get(option.name, option.name),
+            data_type=shown_types.get(option.data_type, option.data_type),
+            condition=_exposed_condition(chosen[option.name]) or option.condition,
+        )
+        for option in fragment.options
+        if option.name in chosen
+    )
+    return Import(
+        replace(fragment, renamed=renamed),
+        exposed,
+        item.line,
+        {shown_types[name]: fragment.types[name] for name in types},
+    )
+
+
+def _exposed(item: Map, key: str, kind: str, fragment: str, known: Iterable[str]) -> dict[str, Map | None]:
+    """Return the names that an import exposes, with the entry that names each unless it is `*`."""
+    known = list(known)
+    if key not in item:
+        return dict.fromkeys(known)
+    named = {text(entry, "name", key): entry for entry in maps(item, key, "an import")}
     for name, entry in named.items():
         if name != "*" and name not in known:
-            raise InvalidManifest(f"the fragment {fragment.name!r} has no option {name!r}", entry.line)
-    for option in fragment.options:
-        chosen = named.get(option.name)
-        if chosen is None:
-            exposed += [option] if "*" in named else []
-            continue
-        shown = chosen.get("as") or option.name
-        renamed[option.name] = str(shown)
-        exposed.append(replace(option, name=str(shown), condition=_exposed_condition(chosen) or option.condition))
-    return Import(replace(fragment, renamed=renamed), tuple(exposed))
+            raise InvalidManifest(f"the fragment {fragment!r} has no {kind} {name!r}", entry.line)
+    return {name: named.get(name) for name in known if name in named or "*" in named}
 
 
-def _exposed_condition(entry: Map) -> Condition | None:
-    depends_on = entry.get("dependsOn")
-    if depends_on is None:
+def _shown_name(name: str, entry: Map | None) -> str:
+    return name if entry is None else optional_text(entry, "as", f"{name} in expose") or name
+
+
+def _exposed_condition(entry: Map | None) -> Condition | None:
+    depends_on = None if entry is None else entry.get("dependsOn")
+    if entry is None or depends_on is None:
         return None
     if not isinstance(depends_on, Map):
         raise InvalidManifest("dependsOn has to be a mapping with the keys name and value", entry.line)

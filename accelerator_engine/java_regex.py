@@ -14,6 +14,8 @@ import regex
 
 # A pattern that backtracks without end is the manifest's mistake, and must not hang a server.
 SECONDS = 5.0
+# Longer patterns are refused: only a hostile expression makes them.
+_LONGEST_PATTERN = 20_000
 # Texts that a replacement makes are no longer than this.
 _LONGEST_RESULT = 10_000_000
 
@@ -61,9 +63,7 @@ _JAVA_CLASSES = {
     "javaAlphabetic": r"\p{Alphabetic}",
     "javaWhitespace": r"\t-\r\x1C-\x20\u1680\u2000-\u2006\u2008-\u200a\u2028\u2029\u205f\u3000",
 }
-_CATEGORIES = frozenset(
-    "L Lu Ll Lt Lm Lo M Mn Me Mc N Nd Nl No Z Zs Zl Zp C Cc Cf Co Cs Cn P Pd Ps Pe Pc Po Pi Pf S Sm Sc Sk So".split()
-)
+_CATEGORY = regex.compile("C[cfosn]?|L[ulmto]?|M[nec]?|N[dlo]?|P[dsecoif]?|S[mcko]?|Z[slp]?")
 _PROPERTIES = {
     name.upper(): name
     for name in ("Alphabetic", "Ideographic", "Lowercase", "Uppercase", "White_Space", "Hex_Digit", "Join_Control",
@@ -300,7 +300,9 @@ class _Translator:
 
     def _reference(self, digits: str) -> str:
         # As many digits as name a group that has begun: \11 is group 1 and a 1 where there are fewer.
-        while self._pattern[self._at : self._at + 1].isdecimal() and int(digits + self._pattern[self._at]) <= self._groups:
+        while (
+            self._pattern[self._at : self._at + 1].isdecimal() and int(digits + self._pattern[self._at]) <= self._groups
+        ):
             digits += self._take()
         return self._again(f"\\{digits}") if int(digits) <= self._groups else "(?!)"
 
@@ -334,7 +336,7 @@ class _Translator:
         key, equals, value = name.partition("=")
         if equals and key.lower() in ("sc", "script", "blk", "block", "gc", "general_category"):
             return f"\\p{{{key}={value}}}"
-        if name.removeprefix("Is") in _CATEGORIES:
+        if _CATEGORY.fullmatch(name.removeprefix("Is")):
             return f"\\p{{{name.removeprefix('Is')}}}"
         if name.startswith("In"):
             return f"\\p{{Block={name[2:]}}}"
@@ -420,9 +422,11 @@ class _Translator:
         return self._member(first, last)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def compile(pattern: str) -> "regex.Pattern[str]":  # noqa: A001, as in every regex library
     """Return the compiled pattern. Raises InvalidRegex."""
+    if len(pattern) > _LONGEST_PATTERN:
+        raise InvalidRegex(f"{_short(pattern)} is longer than {_LONGEST_PATTERN} characters")
     try:
         return regex.compile(_Translator(pattern).translate(), regex.V1)
     except (InvalidRegex, regex.error, OverflowError, RecursionError, MemoryError) as error:

@@ -164,7 +164,8 @@ def _about(option: Option) -> Iterator[str]:
 
 
 def _takes_anything(option: Option) -> bool:
-    return not option.pattern or java_regex.search(option.pattern, "no choice of anyone's")
+    others = ("no choice of anyone's", "x", f"{option.default}x")
+    return not option.pattern or any(java_regex.search(option.pattern, other) for other in others)
 
 
 # Names in expressions
@@ -249,7 +250,7 @@ def _all(transform: Transform | None) -> Iterator[Transform]:
 
 def _comparisons(expression: Expression) -> Iterator[tuple[str, str]]:
     """Return each variable and the literal text that it is compared with."""
-    for node in expression.tree.find_data("binary"):
+    for node in expression.tree.find_data("relation"):
         left, operator, right = node.children
         if str(operator).lower() not in ("==", "!=", "eq", "ne"):
             continue
@@ -281,8 +282,8 @@ def _runs(accelerator: Accelerator) -> Iterator[Finding]:
         for key, hit in project.matched.items():
             matched[key] = matched.get(key, False) or hit
     for (file, line, pattern), hit in matched.items():
-        # Without a line it is the engine's own.
-        if not hit and line is not None:
+        # Without a line it is the engine's own; a fragment's patterns are meant for other callers too.
+        if not hit and line is not None and file == accelerator.file:
             yield Finding(file, line, f"the pattern {pattern!r} matches no file")
     yield from _leaks(accelerator, projects)
 
@@ -312,9 +313,10 @@ def _leaks(accelerator: Accelerator, projects: Iterable[Project]) -> Iterator[Fi
     lines = {step.reference: step.line for step in _all(accelerator.engine) if isinstance(step, InvokeFragment)}
     results = [{file.path: file.content for file in project.files} for project in projects]
     own = {file.path for file in accelerator.own_files()}
+    imported = {item.fragment.name: item.line for item in accelerator.imports}
     for name, fragment in accelerator.fragments.items():
         if name not in lines:
-            yield Finding(accelerator.file, 1, f"the fragment {name} is imported, and never invoked")
+            yield Finding(accelerator.file, imported[name], f"the fragment {name} is imported, and never invoked")
             continue
         for file in fragment.own_files():
             arrives = any(result.get(file.path) == file.content for result in results)

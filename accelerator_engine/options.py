@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from accelerator_engine.manifest import InvalidManifest, Map, line_of, read
@@ -98,13 +99,21 @@ def read_options(manifest: Path) -> tuple[Option, ...]:
     return options
 
 
-def parse_options(content: object) -> tuple[Option, ...]:
-    """Return the options in what `manifest.read` returned. Raises InvalidManifest."""
-    accelerator = section(content, "accelerator")
-    types = {
-        text(item, "name", "a type"): options_in(item, "struct") for item in maps(accelerator, "types", "accelerator")
-    }
-    return tuple(_with_fields(option, types) for option in options_in(accelerator, "options"))
+def parse_types(content: object) -> dict[str, tuple[Option, ...]]:
+    """Return the fields of each custom type in what `manifest.read` returned. Raises InvalidManifest."""
+    types = maps(section(content, "accelerator"), "types", "accelerator")
+    return {text(item, "name", "a type"): tuple(map(_field, options_in(item, "struct"))) for item in types}
+
+
+def parse_options(
+    content: object, imported: Mapping[str, tuple[Option, ...]] = MappingProxyType({})
+) -> tuple[Option, ...]:
+    """Return the options in what `manifest.read` returned.
+
+    They may be of the manifest's own types and of imported ones. Raises InvalidManifest.
+    """
+    types = {**imported, **parse_types(content)}
+    return tuple(_with_fields(option, types) for option in options_in(section(content, "accelerator"), "options"))
 
 
 def section(content: object, key: str) -> Map:
@@ -138,6 +147,13 @@ def maps(parent: Map, key: str, where: str) -> list[Map]:
 def options_in(parent: Map, key: str) -> tuple[Option, ...]:
     """Return a list of options. Raises InvalidManifest."""
     return tuple(_option(fields) for fields in maps(parent, key, "accelerator"))
+
+
+def _field(option: Option) -> Option:
+    if option.data_type not in _SCALARS:
+        reason = f"field {option.name} has the dataType {option.data_type!r}; a type's fields are {', '.join(_SCALARS)}"
+        raise InvalidManifest(reason, option.line)
+    return option
 
 
 def _with_fields(option: Option, types: Mapping[str, tuple[Option, ...]]) -> Option:
@@ -233,8 +249,16 @@ def is_asked(option: Option, answers: Mapping[str, object]) -> bool:
     """Whether the answers so far meet the option's condition; `true` is not 1 here."""
     if option.condition is None:
         return True
-    given = answers.get(option.condition.name)
-    return type(given) is type(option.condition.value) and given == option.condition.value
+    return _same(answers.get(option.condition.name), option.condition.value)
+
+
+def _same(left: object, right: object) -> bool:
+    """Whether two values of JSON are equal, also within lists and mappings, where `true` is not 1 either."""
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(_same(value, right[key]) for key, value in left.items())
+    return isinstance(left, bool) == isinstance(right, bool) and left == right
 
 
 def completed(options: Iterable[Option], answers: Mapping[str, object]) -> dict[str, object]:
@@ -279,7 +303,7 @@ def check_answer(option: Option, answer: object, search: Search = re.search) -> 
 
 
 def _check_value(option: Option, answer: object, search: Search) -> None:
-    if option.fields:
+    if option.data_type not in _SCALARS:
         if not isinstance(answer, Mapping):
             raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} (not a mapping); {_allowed(option)}.")
         for part in option.fields:
@@ -319,7 +343,7 @@ def _shown(answer: object) -> str:
 
 def _allowed(option: Option) -> str:
     if option.description and option.default not in (None, ""):
-        description = option.description.rstrip(". ")
+        description = " ".join(option.description.split()).rstrip(". ")
         return f"allowed is {description[:1].lower()}{description[1:]}, for example {option.default}"
     allowed = _WORDS.get(option.data_type, f"a mapping of type {option.data_type}")
     if option.is_list:

@@ -29,7 +29,7 @@ from accelerator_engine.java_types import Helper, text_of
 from accelerator_engine.log import Log, shortened
 from accelerator_engine.manifest import InvalidManifest, Items, Map, line_of
 from accelerator_engine.patterns import InvalidPattern, matches
-from accelerator_engine.tree import MOST_BYTES, InvalidTree, Resource, read_folder, write_folder
+from accelerator_engine.tree import MOST_BYTES, InvalidTree, Resource, placed, read_folder, write_folder
 
 Files = list[Resource]
 Variables = Mapping[str, Any]
@@ -86,12 +86,12 @@ class Run:
     invocations: int = 0
     # The names of all fragments that the accelerator imports, whether or not they are invoked.
     imported: frozenset[str] = frozenset()
-    # How many files all transforms so far returned, and one for each transform.
+    # How many files all transforms so far returned, and ten for each transform.
     handled: int = 0
 
     def counted(self, files: Files) -> Files:
         """Return what a transform made. Raises EvaluationFailed when the run gets out of hand."""
-        self.handled += 1 + len(files)
+        self.handled += 10 + len(files)
         if self.handled > _MOST_HANDLED:
             raise EvaluationFailed(f"the transforms handle more than {_MOST_HANDLED} files, each time counted")
         if sum(len(resource.content) for resource in files) > _MOST_BYTES or self.log.length > _MOST_BYTES:
@@ -714,7 +714,7 @@ class YTT(Transform):
     @staticmethod
     def _result(folder: Path, files: Files, scope: Scope) -> Files:
         """Return what ytt wrote; a file that was there before keeps its permission bits."""
-        before = {resource.path: resource for resource in files}
+        before = placed(files)
         written = [] if not folder.is_dir() else read_folder(folder)
         made = Resource("", b"", origin=scope.origin)
         return [replace(before.get(new.path, made), path=new.path, content=new.content) for new in written]

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from benchmarks.figures import Figure, interleave, seconds
 
@@ -32,19 +32,72 @@ def generate(source: pathlib.Path, folder: pathlib.Path, **answers: str) -> None
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return the median seconds of the command `cookiecutter`, start of Python included."""
-    with template() as source:
-        taken = interleave(rounds, {"cookiecutter": lambda: _one(source)})["cookiecutter"]
-    return [
-        Figure(
-            "Generation with the default answers",
-            f"{statistics.median(taken):.2f} s",
-            rounds=rounds,
-            detail=f"the whole command `cookiecutter`; {min(taken):.2f} to {max(taken):.2f} s",
+    """Return the median seconds of both commands, start of Python included, and of a large tree."""
+    with template() as source, large_accelerator() as large:
+        taken = interleave(
+            rounds,
+            {
+                "cookiecutter": lambda: _timed(lambda folder: generate(source, folder)),
+                "engine": lambda: _timed(lambda folder: run_engine(source, folder)),
+                "large": lambda: _timed(lambda folder: run_engine(large, folder)),
+            },
         )
+    return [
+        _figure(
+            "Generation with the default answers", "the whole command `cookiecutter`", taken["cookiecutter"], rounds
+        ),
+        _figure("The same by the engine of accelerator.yaml", "the whole command", taken["engine"], rounds, "0.5 s"),
+        _figure(
+            f"The engine over a tree of {LARGE} files",
+            "four transforms that read every file",
+            taken["large"],
+            rounds,
+            "3 s",
+        ),
     ]
 
 
-def _one(source: pathlib.Path) -> float:
+def _figure(name: str, detail: str, taken: list[float], rounds: int, goal: str = "") -> Figure:
+    spread = f"{min(taken):.2f} to {max(taken):.2f} s"
+    return Figure(name, f"{statistics.median(taken):.2f} s", goal=goal, rounds=rounds, detail=f"{detail}; {spread}")
+
+
+def _timed(work: Callable[[pathlib.Path], None]) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        return seconds(lambda: generate(source, pathlib.Path(folder)))
+        return seconds(lambda: work(pathlib.Path(folder)))
+
+
+def run_engine(source: pathlib.Path, folder: pathlib.Path) -> None:
+    """Make a project with the command of this repository's engine."""
+    command = [sys.executable, "-m", "accelerator_engine", "generate", "--accelerator-path", source, "-o", folder]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+LARGE = 1000
+_LARGE_MANIFEST = """\
+accelerator: {}
+engine:
+  merge:
+    - include: ['**']
+      exclude: ['**/none.txt']
+    - include: ['**/*7.txt']
+      chain:
+        - type: ReplaceText
+          substitutions: [{text: line, with: "'row'"}, {text: seven, with: "'7'"}]
+        - type: ReplaceText
+          regex: {pattern: '(?<word>row)s?', with: "'${word}'"}
+        - {type: RewritePath}
+"""
+
+
+@contextlib.contextmanager
+def large_accelerator() -> Iterator[pathlib.Path]:
+    """Give an accelerator with many files of 4 kB."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = pathlib.Path(place, "large")
+        for number in range(LARGE):
+            file = folder / f"part{number % 10}" / f"{number}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("a line of a file\n" * 240)
+        (folder / "accelerator.yaml").write_text(_LARGE_MANIFEST)
+        yield folder

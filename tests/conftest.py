@@ -39,13 +39,19 @@ class Sandbox:
         """Where the tools keep their files."""
         return self.path / "home"
 
-    def run(self, *command: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def engine(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run `python -m accelerator_engine` in the output folder; nobody may ever see a traceback."""
+        done = self.run("python", "-m", "accelerator_engine", *arguments, PYTHONPATH=str(ROOT))
+        assert "Traceback" not in done.stderr
+        return done
+
+    def run(self, *command: str | Path, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command of this environment in the output folder."""
         program, *arguments = map(str, command)
         return subprocess.run(
             [Path(sys.executable).parent / program, *arguments],
             cwd=self.output,
-            env=self._environment(),
+            env={**self._environment(), **variables},
             input=stdin,
             capture_output=True,
             text=True,

@@ -15,7 +15,14 @@ from tests.conftest import FOLDER, ROOT, Sandbox
 
 BODY = ROOT / FOLDER
 # What may hold placeholders; everything else is the same file in every project.
-WITH_PLACEHOLDERS = {".provenance.yaml", "MLproject", "README.md", "catalog-info.yaml", "project.yaml", "pyproject.toml"}
+WITH_PLACEHOLDERS = {
+    ".provenance.yaml",
+    "MLproject",
+    "README.md",
+    "catalog-info.yaml",
+    "project.yaml",
+    "pyproject.toml",
+}
 
 
 def body_files() -> list[Path]:

@@ -19,6 +19,7 @@ from cookiecutter.generate import generate_files
 from jinja2 import Environment
 from pytest_cookies.plugin import Cookies
 
+from accelerator_engine.derive import derived
 from accelerator_engine.options import Option
 
 HOSTILE_NAMES = [
@@ -338,25 +339,55 @@ def cruft_create(sandbox: Sandbox, repository: Path, answers: dict[str, object])
 
 
 def test_cruft_creates_and_updates(sandbox: Sandbox, repository: Path) -> None:
+    """An update reaches a project whose owner has been at work in it."""
     done = cruft_create(sandbox, repository, {"projectName": "abc", "dataset": "cifar10"})
     assert done.returncode == 0, done.stdout + done.stderr
     project = sandbox.output / "abc"
     assert (project / "dataset.py").read_text() == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
-
     commit(project, "init", "--quiet")
+    own = (project / "model.py").read_text() + "\n\nLAYERS = 3\n"
+    (project / "model.py").write_text(own)
+    commit(project)
+
     change_template(repository)
     done = sandbox.run("cruft", "update", "--project-dir", project, "--skip-apply-ask")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (project / "added.txt").read_text() == "for abc\n"
+    assert (project / "model.py").read_text() == own
+    assert (project / "added.txt").read_text() == "for abc, plain\n"
+    assert "# A new line of the template." in (project / "Makefile").read_text()
     assert not (project / "extra.txt").exists()
+    assert not list(project.rglob("*.rej"))
+    assert json.loads((project / ".cruft.json").read_text())["context"]["cookiecutter"]["flavour"] == "plain"
+
+
+FLAVOUR = """\
+    - name: flavour
+      label: Flavour
+      description: The flavour, plain or sweet
+      dataType: string
+      inputType: select
+      choices: [{text: Plain, value: plain}, {text: Sweet, value: sweet}]
+      defaultValue: plain
+      required: true
+      validationRegex: '^(plain|sweet)(?![\\s\\S])'
+
+"""
 
 
 def change_template(repository: Path) -> None:
-    """A new version: another file, another row of the layout, another hook."""
-    (repository / FOLDER / "extra.txt").write_text("for {{ cookiecutter.projectName }}\n")
-    settings = json.loads((repository / "cookiecutter.json").read_text())
-    settings["_layout"]["extra.txt"] = {"when": {"dataset": ["cifar10"]}, "rename": "added.txt"}
-    (repository / "cookiecutter.json").write_text(json.dumps(settings))
+    """A new version: another question, another file under another name, a changed file, another hook."""
+    (repository / FOLDER / "extra.txt").write_text("for {{ cookiecutter.projectName }}, {{ cookiecutter.flavour }}\n")
+    with (repository / FOLDER / "Makefile").open("a") as file:
+        file.write("# A new line of the template.\n")
+    manifest = (repository / "accelerator.yaml").read_text(encoding="utf-8")
+    manifest = manifest.replace("# `make derive` turns", f"{FLAVOUR}# `make derive` turns")
+    rename = "    - {type: RewritePath, regex: extra.txt, rewriteTo: \"'added.txt'\"}\n"
+    manifest = manifest.replace("    # Every other file", f"{rename}    # Every other file")
+    manifest = manifest.replace("applyTo: [", "applyTo: [added.txt, ").rstrip("\n")
+    manifest += "\n            - {text: '{{ cookiecutter.flavour }}', with: '#flavour'}\n"
+    (repository / "accelerator.yaml").write_text(manifest, encoding="utf-8")
+    for path, text in derived(repository).items():
+        path.write_text(text, encoding="utf-8")
     hook = repository / "hooks" / "post_gen_project.py"
     hook.write_text(hook.read_text() + "# another version\n")
     commit(repository)

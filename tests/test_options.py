@@ -193,14 +193,29 @@ BROKEN = {
     "not YAML": ("accelerator: [", "accelerator.yaml:1: not valid YAML: "),
     "not a mapping": ("- a", "accelerator.yaml:1: a manifest is a mapping with the keys accelerator and engine"),
     "empty": ("", "accelerator.yaml:1: a manifest is a mapping with the keys accelerator and engine"),
-    "options that are none": ("accelerator: {options: 1}", "accelerator.yaml:1: options of accelerator has to be a list"),
+    "options that are none": (
+        "accelerator: {options: 1}",
+        "accelerator.yaml:1: options of accelerator has to be a l",
+    ),
     "no name": ("{}", "accelerator.yaml:4: an option has no name"),
     "no default": ("{name: a}", "accelerator.yaml:4: option a has no defaultValue"),
-    "number as default": ("{**, defaultValue: 10}", "accelerator.yaml:4: the defaultValue is refused: size cannot be 10"),
-    "number as label": ("{**, label: 10}", "accelerator.yaml:4: label of option size has to be text, and is 10 (quotes"),
+    "number as default": (
+        "{**, defaultValue: 10}",
+        "accelerator.yaml:4: the defaultValue is refused: size cannot be",
+    ),
+    "number as label": (
+        "{**, label: 10}",
+        "accelerator.yaml:4: label of option size has to be text, and is 10 (",
+    ),
     "other type": ("{**, dataType: Task}", "accelerator.yaml:4: option size has the dataType 'Task'; known are string"),
-    "bad pattern": ("{**, validationRegex: '('}", "accelerator.yaml:4: the validationRegex of option size is not a pat"),
-    "default refused": ("{**, defaultValue: xl}", "accelerator.yaml:4: the defaultValue is refused: size cannot be 'xl'"),
+    "bad pattern": (
+        "{**, validationRegex: '('}",
+        "accelerator.yaml:4: the validationRegex of option size is not a",
+    ),
+    "default refused": (
+        "{**, defaultValue: xl}",
+        "accelerator.yaml:4: the defaultValue is refused: size cannot",
+    ),
     "bad input": ("{**, inputType: tag}", "accelerator.yaml:4: inputType of option size is 'tag'; allowed are text"),
     "refers to itself": ("{**, choices: &a [*a]}", "accelerator.yaml:4: an alias that refers to what it stands in"),
 }

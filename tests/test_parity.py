@@ -243,14 +243,14 @@ MORE_RULES = """\
 """
 
 
-def test_kinds_of_options_that_are_still_to_come(
-    scaffolder: Scaffolder, copied_template: Path, tmp_path: Path
-) -> None:
+def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, copied_template: Path, tmp_path: Path) -> None:
     """Toggles, conditional questions, three choices, whole folders, nested rules, braces, executables."""
     template = doors.clone(copied_template, tmp_path / "template")
     manifest = (template / "accelerator.yaml").read_text(encoding="utf-8")
     names = ["includeExtra", "flavour", "tableName", "cold"]
-    placeholders = "".join(f"            - {{text: '{{{{ cookiecutter.{name} }}}}', with: '#{name}'}}\n" for name in names)
+    placeholders = "".join(
+        f"            - {{text: '{{{{ cookiecutter.{name} }}}}', with: '#{name}'}}\n" for name in names
+    )
     manifest = manifest.replace("# `make derive` turns this into", MORE_OPTIONS + "# `make derive` turns this into")
     manifest = manifest.replace("engine:\n", MORE_SYMBOLS)
     manifest = manifest.replace("    # Every other file is copied", MORE_RULES + "    # Every other file is copied")
@@ -275,7 +275,10 @@ def test_kinds_of_options_that_are_still_to_come(
     assert scaffolder.validate(template / "template.yaml") == []
     generated = generate(scaffolder, template, tmp_path)
     assert differences(generated) == []
-    shown = {tuple(yaml.safe_load((folder / "answers.yaml").read_text())["answers"].values()) for _, folder in generated.folders()}
+    shown = {
+        tuple(yaml.safe_load((folder / "answers.yaml").read_text())["answers"].values())
+        for _, folder in generated.folders()
+    }
     assert {row[0] for row in shown} == {"true", "false"}
     assert {row[2] for row in shown if row[1] != "plain"} == {"rows"}
     assert len({row[2] for row in shown if row[1] == "plain"}) > 1

@@ -122,7 +122,9 @@ def hostile_cases() -> list[dict[str, Any]]:
     """Return answers with one to three hostile ones among them; the same in every run."""
     found: list[dict[str, Any]] = []
     some = st.lists(st.sampled_from(OPTIONS), min_size=1, max_size=3, unique_by=lambda option: option.name)
-    answers = some.flatmap(lambda chosen: st.fixed_dictionaries({option.name: hostile_texts(option) for option in chosen}))
+    answers = some.flatmap(
+        lambda chosen: st.fixed_dictionaries({option.name: hostile_texts(option) for option in chosen})
+    )
 
     @settings(
         max_examples=HOSTILE, derandomize=True, database=None, deadline=None,
@@ -176,5 +178,8 @@ def parses_and_says(project: Path, case: Mapping[str, Any]) -> None:
     assert told["answers"] == case
     entry = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))
     assert entry["entry_points"]["train_model"]["parameters"]["epochs"]["default"] == int(case["epochs"])
-    assert tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["description"] == case["description"]
+    assert (
+        tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["description"]
+        == case["description"]
+    )
     assert yaml.safe_load((project / "catalog-info.yaml").read_text(encoding="utf-8"))["spec"]["owner"] == case["owner"]

@@ -9,8 +9,6 @@ installed once a machine, into the cache folder that the generated projects use 
 """
 
 import contextlib
-import fcntl
-import hashlib
 import importlib.util
 import json
 import os
@@ -22,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from installed import CannotInstall, installed
 
 HERE = Path(__file__).resolve().parent
 INSTALLED_FROM = ("package.json", "package-lock.json", ".npmrc")
@@ -176,58 +176,18 @@ def _texts(value: object) -> Iterator[str]:
 # Installation
 
 
-def cache() -> Path:
-    """Return the cache folder: $IN_DATABASE_ML_CACHE, root's in /var/cache, or the person's own."""
-    chosen = os.environ.get("IN_DATABASE_ML_CACHE")
-    if chosen:
-        return Path(chosen).absolute()
-    if not os.geteuid():
-        return Path("/var/cache/in-database-ml")
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home).absolute() / "in-database-ml"
-
-
 def install() -> Path:
     """Return the folder with Backstage's packages, installed if they are not there. Raises ScaffolderError."""
-    digest = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:12]
-    folder = cache() / f"backstage-{digest}"
-    # It gets its name when it is complete.
-    if not folder.exists():
-        with _lock(folder.with_name(f".{folder.name}.lock")):
-            if not folder.exists():
-                _install(folder)
-    return folder
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Let one process at a time install; the others wait."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise ScaffolderError(
-            f"the cache folder {path.parent} cannot be written ({error.strerror}): set IN_DATABASE_ML_CACHE"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        return installed("backstage", [HERE / name for name in INSTALLED_FROM], _install)
+    except CannotInstall as error:
+        raise ScaffolderError(str(error)) from error
 
 
 def _install(folder: Path) -> None:
-    work = folder.with_name(f"{folder.name}.npm")
-    # Whoever left it was interrupted: the lock is ours.
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(mode=0o755)
-    try:
-        for name in INSTALLED_FROM:
-            shutil.copy(HERE / name, work)
-        _run_npm("ci", folder=work)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    for name in INSTALLED_FROM:
+        shutil.copy(HERE / name, folder)
+    _run_npm("ci", folder=folder)
 
 
 def _run_npm(*arguments: str, folder: Path) -> None:

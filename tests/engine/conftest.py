@@ -1,13 +1,15 @@
 """What the tests of the engine need beside it."""
 
-import shutil
+import os
+from pathlib import Path
 
 import pytest
+import ytt as pinned_ytt
 
 
-@pytest.fixture(scope="session")
-def ytt() -> str:
-    """The real ytt, which the transform YTT calls (a placeholder: it does not build one)."""
-    program = shutil.which("ytt")
-    assert program is not None, "these tests need the program ytt (carvel.dev/ytt) on PATH"
-    return program
+@pytest.fixture
+def ytt(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The real ytt, which the transform YTT calls, on PATH."""
+    folder = pinned_ytt.folder()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder / "ytt"

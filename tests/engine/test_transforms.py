@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accelerator_engine import java_regex
 from accelerator_engine.engine import Project, generate
 from accelerator_engine.tree import EXECUTABLE, Resource
 
@@ -579,7 +580,8 @@ def test_a_symbol_may_be_made_of_what_it_shadows() -> None:
 def test_a_symbol_is_gone_after_its_body() -> None:
     transform = """
         chain:
-          - {let: [{name: n, expression: "'inner'"}], chain: [{type: ReplaceText, substitutions: [{text: X, with: "#n"}]}]}
+          - let: [{name: n, expression: "'inner'"}]
+            chain: [{type: ReplaceText, substitutions: [{text: X, with: "#n"}]}]
           - {type: ReplaceText, substitutions: [{text: Y, with: "#n"}]}
         """
     assert run(engine(transform), {"x": "XY"}, {"n": "outer"}) == {"x": "innerouter"}
@@ -749,7 +751,8 @@ def test_a_pattern_that_is_none_is_refused_with_its_line() -> None:
     assert refused(engine(transform), ["a"]).startswith("accelerator.yaml:5: ")
 
 
-def test_a_pattern_without_end_is_given_up() -> None:
+def test_a_pattern_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(java_regex, "SECONDS", 0.2)
     assert "(a|aa)+$" in refused(engine(by_regex("(a|aa)+$", "1")), {"x": "a" * 60 + "c"})
 
 
@@ -1012,7 +1015,7 @@ class TestYtt:
         assert result == {"x.yaml": "name: demo\nsize: 3\n"}
 
     def test_sees_implied_options_and_symbols(self) -> None:
-        template = "#@ load('@ytt:data', 'data')\nall: #@ [data.values.artifactId, data.values.artifactVersion, data.values.n]\n"
+        template = "#@ load('@ytt:data', 'data')\n#@ v = data.values\nall: #@ [v.artifactId, v.artifactVersion, v.n]\n"
         transform = "let: [{name: n, expression: '{1, true}'}]\nchain: [{type: YTT}]"
         result = run(engine(transform), {"x.yml": template}, NO_SCHEMA)
         assert result == {"x.yml": "all:\n- demo\n- 0.0.1-beta\n- - 1\n  - true\n"}
@@ -1034,10 +1037,19 @@ class TestYtt:
         done = project(engine("type: YTT"), {"x.yaml": Resource("x.yaml", b"a: 1\n", EXECUTABLE)})
         assert found(done, "x.yaml").mode == EXECUTABLE
 
-    def test_what_it_writes_is_the_result_whatever_gitignore_says(self) -> None:
-        assert paths(engine("type: YTT"), {".gitignore.txt": "", "build/x.yaml": "a: 1\n", "x.txt": "x"}) == [
-            ".gitignore.txt", "build/x.yaml", "x.txt",
-        ]  # fmt: skip
+    def test_what_it_writes_is_the_whole_result(self) -> None:
+        files = {
+            ".gitignore": "*\n",
+            "build/x.yaml": "a: 1\n",
+            "x.txt": "x",
+            "values.yml": "#@data/values\n---\na: 1\n",
+        }
+        assert paths(engine("type: YTT"), files) == ["build/x.yaml", "x.txt"]
+
+    def test_normalizes_the_paths_that_it_reads(self) -> None:
+        files = {"x.yaml": Resource("x.yaml", b"a: 1\n", EXECUTABLE)}
+        done = project(engine("chain: [{type: RewritePath, rewriteTo: \"'d//' + #g0\"}, {type: YTT}]"), files)
+        assert found(done, "d/x.yaml").mode == EXECUTABLE
 
     def test_a_template_that_fails_is_an_error(self) -> None:
         sentence = refused(engine("type: YTT"), {"x.yaml": "a: #@ nonsense\n"})
@@ -1097,7 +1109,8 @@ EVERYTHING = {
     "Loop": "{type: Loop, on: '{1, 2}', doAsChain: {type: Chain}}",
     "ReplaceText": "{type: ReplaceText, substitutions: [{text: nothing here, with: \"'x'\"}]}",
     "regex": "{type: ReplaceText, regex: {pattern: nothing here, with: \"'x'\"}}",
-    "RewritePath": "{chain: [{type: RewritePath, rewriteTo: \"'x/' + #g0\"}, {type: RewritePath, regex: 'x/(.*)', rewriteTo: '#g1'}]}",
+    "RewritePath": "{chain: [{type: RewritePath, rewriteTo: \"'x/' + #g0\"}, "
+    "{type: RewritePath, regex: 'x/(.*)', rewriteTo: '#g1'}]}",
     "UseEncoding": "{type: UseEncoding, encoding: UTF-16}",
     "InvokeFragment": "{type: InvokeFragment, reference: f}",
     "Provenance": "{chain: [{type: Provenance}, {exclude: [accelerator-info.yaml]}]}",
@@ -1140,9 +1153,9 @@ def test_appending_that_doubles_a_file_is_stopped() -> None:
     assert refused(engine(f"chain: [{', '.join([doubling] * 60)}]"), {"a": "x" * 1000})
 
 
-def test_replacements_that_double_a_file_are_stopped() -> None:
-    doubling = "{type: ReplaceText, substitutions: [{text: x, with: \"'xxxxxxxx'\"}]}"
-    assert refused(engine(f"chain: [{', '.join([doubling] * 60)}]"), {"a": "x" * 1000})
+def test_replacements_that_let_a_file_grow_are_stopped() -> None:
+    growing = replacing(("x", "'x'.repeat(1000)"))
+    assert refused(engine({"chain": [growing] * 60}), {"a": "x" * 10})
 
 
 def test_loops_within_loops_are_stopped() -> None:

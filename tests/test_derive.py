@@ -1,0 +1,156 @@
+"""cookiecutter.json, template.yaml and docs/options.md are what accelerator.yaml says, and nothing else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import doors
+import pytest
+import yaml
+from conftest import FOLDER, ROOT, Sandbox
+
+from accelerator_engine.derive import derived, plan, stale
+from accelerator_engine.manifest import InvalidManifest
+from accelerator_engine.options import Option
+
+NAMES = ["cookiecutter.json", "template.yaml", "docs/options.md"]
+
+
+@pytest.fixture
+def template(copied_template: Path, tmp_path: Path) -> Path:
+    return doors.clone(copied_template, tmp_path / "template")
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def derive(sandbox: Sandbox, *arguments: str | Path) -> tuple[int, str]:
+    done = sandbox.engine("derive", *arguments)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_derived_files_are_not_stale() -> None:
+    assert list(stale(derived(ROOT))) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_edited_file_is_found_and_written_anew(sandbox: Sandbox, template: Path, name: str) -> None:
+    good = (template / name).read_text(encoding="utf-8")
+    (template / name).write_text(good + " ", encoding="utf-8")
+    code, said = derive(sandbox, "--check", template)
+    assert (code, said) == (1, f"{template / name} is not what accelerator.yaml says: run make derive\n")
+    assert derive(sandbox, template) == (0, f"{template / name} written\n")
+    assert (template / name).read_text(encoding="utf-8") == good
+    assert derive(sandbox, "--check", template) == (0, "")
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "a default": lambda root: change(root / "accelerator.yaml", "defaultValue: ml-team", "defaultValue: data-team"),
+    "a label": lambda root: change(root / "accelerator.yaml", "label: Owner", "label: Team"),
+    "a pattern": lambda root: change(root / "accelerator.yaml", "{1,38}", "{1,30}"),
+    "a choice": lambda root: change(root / "accelerator.yaml", "text: Staging", "text: Rehearsal"),
+    "a file with braces": lambda root: change(root / FOLDER / "Makefile", "\n", "\n# {{ x }}\n"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_of_the_source_makes_files_stale(template: Path, what: str) -> None:
+    CHANGES[what](template)
+    assert list(stale(derived(template))) != []
+
+
+def test_the_same_rule_in_other_words_derives_the_same(template: Path) -> None:
+    change(template / "accelerator.yaml", "\"#dataset != 'digits'\"", "\"#dataset.startsWith('cifar')\"")
+    assert list(stale(derived(template))) == []
+
+
+def test_cookiecutter_asks_what_accelerator_yaml_asks(options: dict[str, Option]) -> None:
+    context = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    asked = {name: value for name, value in context.items() if not name.startswith("_")}
+    assert list(asked) == list(options)
+    for option in options.values():
+        assert asked[option.name] == (list(option.values) or option.default)
+        prompt = context["__prompts__"][option.name]
+        texts = {choice.value: choice.text for choice in option.choices}
+        assert prompt == ({"__prompt__": option.label, **texts} if texts else option.label)
+
+
+def test_the_default_is_the_first_that_cookiecutter_offers(template: Path) -> None:
+    change(template / "accelerator.yaml", "defaultValue: staging", "defaultValue: production")
+    context = json.loads(derived(template)[template / "cookiecutter.json"])
+    assert context["promotionStage"] == ["production", "staging"]
+
+
+def test_backstage_has_a_page_for_each_group(options: dict[str, Option]) -> None:
+    pages = yaml.safe_load((ROOT / "template.yaml").read_text(encoding="utf-8"))["spec"]["parameters"]
+    assert [page["title"] for page in pages] == ["Project", "Model", "Databases", "Repository"]
+    shown = {name: fields for page in pages for name, fields in page["properties"].items()}
+    assert list(shown) == [*options, "repoUrl"]
+    for option in options.values():
+        assert shown[option.name]["type"] == "string"
+        assert shown[option.name]["default"] == option.default
+        assert shown[option.name].get("enum", []) == list(option.values)
+
+
+def test_a_question_with_a_condition_is_in_an_if(template: Path) -> None:
+    """Its own page asks for it, and the step falls back on the default."""
+    manifest = template / "accelerator.yaml"
+    change(manifest, "      x-group: Model\n      label: Epochs", "      dependsOn: {name: dataset, value: cifar10}\n"
+           "      x-group: Model\n      label: Epochs")  # fmt: skip
+    change(manifest, "engine:\n", "engine:\n  let:\n    - name: epochs\n"
+           "      expression: \"#dataset == 'cifar10' ? #epochs : '10'\"\n")  # fmt: skip
+    entity = yaml.safe_load(derived(template)[template / "template.yaml"])
+    page = entity["spec"]["parameters"][1]
+    assert "epochs" not in page["properties"]
+    (rule,) = page["allOf"]
+    assert rule["if"] == {"properties": {"dataset": {"const": "cifar10"}}, "required": ["dataset"]}
+    assert list(rule["then"]["properties"]) == rule["then"]["required"] == ["epochs"]
+    values = entity["spec"]["steps"][0]["input"]["values"]
+    assert values["epochs"] == "${{ parameters.epochs if parameters.dataset === 'cifar10' else '10' }}"
+
+
+STEP = "    - type: RewritePath\n      regex: '[^/]"
+OWNER = "            - text: '{{ cookiecutter.owner }}'\n              with: '#owner'\n"
+# What is changed into what, and what is said about it.
+UNSUITABLE: dict[str, tuple[str, str, str]] = {
+    "a merge": ("engine:\n", "engine:\n  merge: [{include: ['**']}]\n", "has to be an include and a chain"),
+    "another transform": (STEP, f"    - {{type: Provenance}}\n{STEP}", "allowed are RewritePath, "),
+    "free text decides": ("#dataset != 'digits'", "#owner != 'x'", "names owner, which has no list of choices"),
+    "no option decides": ("#dataset != 'digits'", "#data != 'x'", "the condition names data, which is no option"),
+    "always": ("#dataset != 'digits'", "#dataset != 'none'", "is no table of answers"),
+    "no file": ("[dataset_digits.py]", "[dataset_digit.py]", "'dataset_digit.py' matches no file"),
+    "no file to fill in": ("MLproject,", "MLprojekt,", "the applyTo pattern 'MLprojekt' matches no file"),
+    "another value": ("with: '#owner'", "with: '#projectName'", "is no placeholder and its option"),
+    "a placeholder left out": (OWNER, "", "the substitutions and the options differ: owner"),
+    "a let for nothing": ("engine:\n", "engine:\n  let: [{name: x, expression: '1'}]\n", "has a dependsOn: x"),
+}
+
+
+@pytest.mark.parametrize("what", UNSUITABLE)
+def test_what_is_no_table_is_refused_with_its_line(sandbox: Sandbox, template: Path, what: str) -> None:
+    old, new, expected = UNSUITABLE[what]
+    before = {name: (template / name).read_bytes() for name in NAMES}
+    change(template / "accelerator.yaml", old, new)
+    code, said = derive(sandbox, template)
+    assert code == 1
+    assert said.startswith("Error: accelerator.yaml:")
+    assert expected in said
+    assert said.count("\n") == 1
+    assert {name: (template / name).read_bytes() for name in NAMES} == before
+
+
+def test_a_placeholder_that_nothing_fills_in_is_refused(template: Path) -> None:
+    """Backstage would leave an empty place."""
+    change(template / FOLDER / "MLproject", "cookiecutter.epochs", "cookiecutter.epoch")
+    with pytest.raises(InvalidManifest, match="MLproject: something else than a placeholder"):
+        plan(template)
+
+
+def test_a_file_with_braces_is_copied_as_it_is(template: Path) -> None:
+    (template / FOLDER / "argo.yaml").write_text("x: '{{inputs.parameters.x}}'\n")
+    tables = plan(template)
+    assert tables.verbatim == ["argo.yaml"]
+    assert json.loads(derived(template)[template / "cookiecutter.json"])["_copy_without_render"] == ["argo.yaml"]
