@@ -49,7 +49,8 @@ def _sentences() -> Iterator[None]:
     except (InvalidManifest, InvalidAnswer, InvalidTree, GenerationFailed) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+        place = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{place}{error.strerror or error}") from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -144,20 +145,27 @@ def derive_command(folder: Path, check: bool) -> None:
 
 @main.command("serve")
 @click.option(
-    "--accelerator-path", "accelerators", type=_Fragments(), multiple=True, help="An accelerator; repeatable."
+    "--accelerator-path", "accelerators", metavar="[NAME=]DIR", multiple=True, help="An accelerator; repeatable."
 )
-@_fragment_paths
+@click.option("--fragment-path", "fragments", metavar="[NAME=]DIR", multiple=True, help="A fragment; repeatable.")
+@click.option(
+    "--local-files", envvar="ACC_LOCAL_FILES", type=_Folder, help="A folder with accelerators/ and fragments/ below it."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8888, show_default=True, type=click.IntRange(0, 65535))
 def serve_command(
-    accelerators: tuple[tuple[str, Path], ...], fragments: tuple[tuple[str, Path], ...], host: str, port: int
+    accelerators: tuple[str, ...], fragments: tuple[str, ...], local_files: Path | None, host: str, port: int
 ) -> None:
     """Serve accelerators as TAP's engine does, for `tanzu accelerator … --server-url`."""
     # The web server is loaded by whoever serves, and by nobody else.
-    from accelerator_engine.server import Library, serve
+    from accelerator_engine.server import InvalidLibrary, Library, named_folders, serve
 
     with _sentences():
-        serve(Library(dict(accelerators), dict(fragments)), port=port, host=host)
+        try:
+            library = Library(named_folders(accelerators), named_folders(fragments), local_files)
+        except InvalidLibrary as error:
+            raise click.ClickException(str(error)) from error
+        serve(library, port, host, started=lambda url: click.echo(f"serving {url}"))
 
 
 if __name__ == "__main__":

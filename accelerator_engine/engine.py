@@ -43,6 +43,8 @@ from accelerator_engine.tree import InvalidTree, Resource, normal_path, placed, 
 
 AXL = "accelerator.axl"
 _MANIFESTS = (FILE_NAME, AXL)
+_DEEPEST_ANSWER = 50
+_MOST_BITS = 1024
 
 # Finds a fragment's files by its name; raises KeyError when there is none.
 Fragments = Callable[[str], list[Resource]]
@@ -156,6 +158,8 @@ class _Library:
         )
         imported = {name: fields for item in imports for name, fields in item.types.items()}
         engine = content.get("engine")
+        if engine is not None and not isinstance(engine, Map):
+            raise InvalidManifest("engine has to be a transform, which is a mapping", content.lines["engine"])
         if engine is None and any(resource.path == AXL for resource in files):
             raise InvalidManifest(f"the engine is written in {AXL}, a language that this program does not know")
         return Accelerator(
@@ -268,15 +272,30 @@ def answers_for(accelerator: Accelerator, given: Mapping[str, Any]) -> dict[str,
 
     Raises InvalidAnswer for what is missing or not allowed.
     """
+    for option, value in given.items():
+        _check_size(option, value)
+    usual = defaults(accelerator.options)
     answers = dict(given)
-    name = answers.get("projectName", accelerator.name)
-    answers.setdefault("projectName", name)
+    # Where no front door asked for it, the project is called as the manifest or the accelerator says.
+    name = answers.setdefault("projectName", usual.get("projectName", accelerator.name))
     if not isinstance(name, str):
         raise InvalidAnswer(f"projectName cannot be {name!r} (not text)")
     # Before the defaults: an accelerator's own default for artifactId does not count.
     answers.setdefault("artifactId", name.replace(" ", "_") or "app")
     answers.setdefault("artifactVersion", "0.0.1-beta")
-    return _checked(accelerator.options, {**defaults(accelerator.options), **answers})
+    return _checked(accelerator.options, {**usual, **answers})
+
+
+def _check_size(option: str, value: object) -> None:
+    """Refuse a value that cannot be printed. Raises InvalidAnswer."""
+    waiting = [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if depth > _DEEPEST_ANSWER or (isinstance(item, int) and item.bit_length() > _MOST_BITS):
+            what = "is nested too deeply" if depth > _DEEPEST_ANSWER else "holds a number of too many digits"
+            raise InvalidAnswer(f"the value of {option[:60]!r} {what}")
+        if isinstance(item, list | Mapping):
+            waiting += [(part, depth + 1) for part in (item.values() if isinstance(item, Mapping) else item)]
 
 
 def _checked(options: Iterable[Option], answers: dict[str, Any]) -> dict[str, Any]:

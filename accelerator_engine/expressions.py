@@ -149,10 +149,11 @@ def _depth(tree: Tree) -> int:
 def _integer(literal: str) -> int:
     digits = literal.rstrip("lL")
     largest, code, kind = _INTEGERS["L" if digits != literal else ""]
-    number = int(digits, 16 if digits[:2] in ("0x", "0X") else 10)
+    # Python refuses to read numbers of thousands of digits.
+    number = int(digits, 16 if digits[:2] in ("0x", "0X") else 10) if len(digits.lstrip("0")) < 20 else math.inf
     if number > largest:
         raise InvalidExpression(f"{code}: The value {_short(literal)} cannot be parsed as an {kind}")
-    return number
+    return int(number)
 
 
 # Operators

@@ -88,7 +88,7 @@ _CONTROLS = {"a": "\a", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _GROUPS = ("?:", "?=", "?!", "?<=", "?<!", "?>")
 _FLAGS = regex.compile(r"\?([idmsuxU]*)(?:-([idmsuxU]*))?([:)])")
 _GROUP_NAME = regex.compile(r"\?<([A-Za-z][A-Za-z0-9]*)>")
-_REPEAT = regex.compile(r"([0-9]+)(,?)([0-9]*)\}")
+_REPEAT = regex.compile(r"([0-9]{1,10})(,?)([0-9]{0,10})\}")
 _CODES = {
     "0": regex.compile(r"([0-3]?[0-7]{1,2})"),
     "c": regex.compile(r"(.)", regex.DOTALL),
@@ -127,6 +127,9 @@ class _Translator:
         self._flags: list[frozenset[str]] = [frozenset()]
         self._names: set[str] = set()
         self._groups = 0
+        # How much each open group holds, its repetitions counted, and how much what was read last holds.
+        self._sizes = [0]
+        self._last = 0
         # Whether what was read last can be repeated.
         self._repeatable = False
         self._handlers: dict[str, Callable[[], str]] = {
@@ -168,7 +171,10 @@ class _Translator:
             self._repeatable = False
             return "|"
         self._repeatable = True
-        return self._handlers[character]() if character in self._handlers else self._literal(character)
+        self._last = 1
+        source = self._handlers[character]() if character in self._handlers else self._literal(character)
+        self._sizes[-1] += self._last
+        return source
 
     def _ignored(self) -> bool:
         """Skip white space and a comment where the flag x allows them."""
@@ -179,6 +185,8 @@ class _Translator:
         return skipped is not None
 
     def _literal(self, text: str) -> str:
+        # Only the last character is what a repetition repeats.
+        self._sizes[-1] += max(len(text) - 1, 0)
         return "".join(self._caseless(self._member(character), character) for character in text)
 
     def _caseless(self, source: str, plain: str = "") -> str:
@@ -227,16 +235,21 @@ class _Translator:
         least, most = int(found[1]), int(found[3] or found[1])
         if not least <= most <= _LARGEST_INT:
             raise InvalidRegex(f"{{{found[0]} is not a range of repetitions")
+        # The package writes out what must be there, as often as it must be there.
+        self._sizes[-1] += self._last * max(least - 1, 0)
+        if self._sizes[-1] > _LONGEST_PATTERN:
+            raise InvalidRegex(f"a pattern repeats more than {_LONGEST_PATTERN} times what must be there")
         return f"{{{least}}}" if not found[2] else f"{{{least},{found[3]}}}"
 
     # Groups
 
     def _group(self) -> str:
         self._repeatable = False
+        self._last = 0
         flags = _FLAGS.match(self._pattern, self._at)
         if flags is not None and flags[0] != "?:":
             return self._new_flags(flags)
-        self._flags.append(self._flags[-1])
+        self._open(self._flags[-1])
         for kind in _GROUPS:
             if self._peek(kind):
                 return "(" + self._take(len(kind))
@@ -254,7 +267,7 @@ class _Translator:
         self._take(len(found[0]))
         now = (self._flags[-1] | set(found[1])) - set(found[2] or "")
         if found[3] == ":":
-            self._flags.append(now)
+            self._open(now)
             return "(?:"
         self._flags[-1] = now
         return ""
@@ -263,7 +276,12 @@ class _Translator:
         if len(self._flags) == 1:
             raise InvalidRegex("a group is closed that was not opened")
         self._flags.pop()
+        self._last = max(self._sizes.pop(), 1)
         return ")"
+
+    def _open(self, flags: frozenset[str]) -> None:
+        self._flags.append(flags)
+        self._sizes.append(0)
 
     # Escapes
 

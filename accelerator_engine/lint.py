@@ -172,30 +172,33 @@ def _takes_anything(option: Option) -> bool:
 
 
 def _names(accelerator: Accelerator) -> Iterator[Finding]:
-    declared = {option.name for option in accelerator.options}
-    used: set[str] = {option.condition.name for option in accelerator.options if option.condition}
-    for name in used - declared - _IMPLICIT:
-        line = next(option.line for option in accelerator.options if option.condition and option.condition.name == name)
-        yield Finding(accelerator.file, line or 1, f"dependsOn names {name}, which is no option")
-    everything = False
-    for running in (accelerator, *_all_fragments(accelerator)):
-        own = declared | {option.name for option in running.options}
-        for transform, names, unknown in _references(running.engine, own | _IMPLICIT):
-            used |= names
-            everything = everything or isinstance(transform, YTT)
-            if running is accelerator:
-                for name in unknown:
-                    yield Finding(
-                        running.file, transform.line or 1, f"#{name} is no option and no symbol, so it is null"
-                    )
-        if running is accelerator:
-            yield from _dead_comparisons(accelerator)
-    if not everything:
-        for option in accelerator.own_options:
-            if option.name not in used | {"projectName"}:
-                yield Finding(
-                    accelerator.file, option.line or 1, f"option {option.name} is asked, and nothing reads it"
-                )
+    known = {option.name for option in accelerator.options} | _IMPLICIT
+    used = {"projectName"}
+    for option in accelerator.options:
+        if option.condition is not None:
+            used.add(option.condition.name)
+            if option.condition.name not in known:
+                text = f"dependsOn names {option.condition.name}, which is no option"
+                yield Finding(accelerator.file, option.line or 1, text)
+    for transform, names, unknown in _references(accelerator.engine, known):
+        used |= names
+        for name in unknown:
+            text = f"#{name} is no option and no symbol, so it is null"
+            yield Finding(accelerator.file, transform.line or 1, text)
+    yield from _dead_comparisons(accelerator)
+    yield from _unused(accelerator, used)
+
+
+def _unused(accelerator: Accelerator, used: set[str]) -> Iterator[Finding]:
+    """Find questions that nothing reads; fragments see their caller's variables, and ytt sees all of them."""
+    running = [accelerator, *_all_fragments(accelerator)]
+    transforms = [transform for item in running for transform in _all(item.engine)]
+    if any(isinstance(transform, YTT) for transform in transforms):
+        return
+    read = used.union(*(expression.names for transform in transforms for expression in transform.expressions()))
+    for option in accelerator.own_options:
+        if option.name not in read:
+            yield Finding(accelerator.file, option.line or 1, f"option {option.name} is asked, and nothing reads it")
 
 
 def _all_fragments(accelerator: Accelerator) -> Iterator[Accelerator]:

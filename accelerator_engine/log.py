@@ -67,10 +67,25 @@ class Log:
 
     def markdown(self, options: Mapping[str, Any]) -> str:
         """Return the whole page."""
-        shown = json.dumps(options, indent=2, separators=(",", " : "), ensure_ascii=False, default=str)
+        shown = _printed(options)
         drawn = [line for row in self._open[0].rows if isinstance(row, _Node) for line in row.drawn()]
         trace = "\n".join(drawn)
         return f"# Accelerator Log\n\n## Options\n```json\n{shown}\n```\n## Log\n```\n{trace}\n```\n"
+
+
+def _printed(value: object, indent: str = "") -> str:
+    """Return a value as JSON the way Jackson prints it: lists stay on their line."""
+    if isinstance(value, Mapping):
+        inner = f"{indent}  "
+        items = (f"{inner}{_scalar(str(name))} : {_printed(item, inner)}" for name, item in value.items())
+        return "{\n" + ",\n".join(items) + f"\n{indent}}}" if value else "{ }"
+    if isinstance(value, list):
+        return f"[ {', '.join(_printed(item, indent) for item in value)} ]" if value else "[ ]"
+    return _scalar(value)
+
+
+def _scalar(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def shortened(text: str, longest: int = 20) -> str:

@@ -13,6 +13,15 @@ FILE_NAME = "accelerator.yaml"
 
 # Aliases let a few lines stand for billions of values; nobody writes a manifest of this size.
 _MOST_VALUES = 100_000
+# A number of more bits is no number that anybody meant, and Python refuses to print it.
+_MOST_BITS = 1024
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+def one_line(text: str, longest: int = 1000) -> str:
+    """Return a text for a message: on one line, and cut where it is longer than anybody reads."""
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 class InvalidManifest(ValueError):
@@ -21,13 +30,13 @@ class InvalidManifest(ValueError):
     def __init__(self, reason: str, line: int | None = None, file: str = "") -> None:
         """Keep the reason and its place; a file that is not known yet is filled in by who knows it."""
         super().__init__(reason)
-        self.reason = " ".join(reason.split())
+        self.reason = one_line(reason)
         self.line = line
         self.file = file
 
     def __str__(self) -> str:
         """Return place and reason."""
-        file = self.file or FILE_NAME
+        file = one_line(self.file) or FILE_NAME
         return f"{file}: {self.reason}" if self.line is None else f"{file}:{self.line}: {self.reason}"
 
 
@@ -73,21 +82,19 @@ def load(text: str) -> Any:
 
     Raises InvalidManifest when it is not YAML, refers to itself, or is larger than any manifest.
     """
-    loader = _Loader(text.removeprefix("\ufeff"))
     try:
+        loader = _Loader(text.removeprefix("\ufeff"))
         node = loader.get_node() if loader.check_node() else None
         return _Reader(loader).value(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
         raise InvalidManifest(f"not valid YAML: {error.problem or error.context}", line) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
         if isinstance(error, InvalidManifest):
             raise
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidManifest(f"not valid YAML: {reason}") from error
-    finally:
-        loader.dispose()
 
 
 def read(path: Path) -> Any:
@@ -114,13 +121,25 @@ class _Reader:
         if self._values > _MOST_VALUES:
             raise InvalidManifest(f"more than {_MOST_VALUES} values, aliases counted", line)
         if isinstance(node, yaml.ScalarNode):
-            return self._loader.construct_object(node)
+            return self._scalar(node, line)
         if id(node) in self._open:
             raise InvalidManifest("an alias that refers to what it stands in", line)
         self._open.add(id(node))
         data = self._map(node) if isinstance(node, yaml.MappingNode) else self._items(node)
         self._open.remove(id(node))
         return data
+
+    def _scalar(self, node: yaml.ScalarNode, line: int) -> str | bool | int | float | None:
+        kind = node.tag.rpartition(":")[2]
+        try:
+            value = self._loader.construct_object(node)
+        except (ValueError, LookupError, AttributeError) as error:
+            raise InvalidManifest(f"{node.value[:60]!r} is no {kind}", line) from error
+        if not isinstance(value, str | bool | int | float | None):
+            raise InvalidManifest(f"{node.value[:60]!r} has the type {kind}, which no value of a manifest has", line)
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise InvalidManifest(f"a number of more than {_MOST_BITS} bits", line)
+        return value
 
     def _items(self, node: yaml.Node) -> Items:
         data = Items(self.value(item) for item in node.value)
@@ -129,13 +148,16 @@ class _Reader:
         return data
 
     def _map(self, node: yaml.MappingNode) -> Map:
-        self._loader.flatten_mapping(node)
         data = Map()
         data.line = node.start_mark.line + 1
         data.lines = {}
         data.repeated = {}
+        inherited: list[Map] = []
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
+            if key_node.tag == _MERGE:
+                inherited += self._inherited(value_node, line)
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise InvalidManifest("a key that is a list or a mapping", line)
             # By its spelling: `on:` and `1:` are text here.
@@ -144,4 +166,15 @@ class _Reader:
                 data.repeated[name] = line
             data.lines[name] = line
             data[name] = self.value(value_node)
+        for other in inherited:
+            for name in other.keys() - data.keys():
+                data.lines[name], data[name] = other.lines[name], other[name]
         return data
+
+    def _inherited(self, node: yaml.Node, line: int) -> list[Map]:
+        """Return the mappings behind a merge key: the first that has a key gives it."""
+        values = self.value(node)
+        found = values if isinstance(values, Items) else [values]
+        if not all(isinstance(value, Map) for value in found):
+            raise InvalidManifest("<< takes a mapping, or a list of mappings", line)
+        return found

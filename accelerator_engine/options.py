@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from accelerator_engine.manifest import InvalidManifest, Map, line_of, read
+from accelerator_engine.manifest import InvalidManifest, Map, line_of, one_line, read
 
 # Longer answers are cut in messages: the option and what is allowed have to stay readable.
 _SHOWN = 60
@@ -33,7 +33,7 @@ class MissingAnswers(InvalidAnswer):
     def __init__(self, names: list[str]) -> None:
         """Say it in the words of Application Accelerator."""
         self.names = names
-        super().__init__(f"Invalid options provided. Expected but not present: [{', '.join(names)}]")
+        super().__init__(f"Invalid options provided. Expected but not present: [{', '.join(map(one_line, names))}]")
 
 
 @dataclass(frozen=True)
@@ -343,9 +343,9 @@ def _shown(answer: object) -> str:
 
 def _allowed(option: Option) -> str:
     if option.description and option.default not in (None, ""):
-        description = " ".join(option.description.split()).rstrip(". ")
-        return f"allowed is {description[:1].lower()}{description[1:]}, for example {option.default}"
+        description = one_line(option.description).rstrip(". ")
+        return f"allowed is {description[:1].lower()}{description[1:]}, for example {one_line(str(option.default))}"
     allowed = _WORDS.get(option.data_type, f"a mapping of type {option.data_type}")
     if option.is_list:
         allowed = f"a list, each item {allowed}"
-    return f"allowed is {allowed}{f' that matches {option.pattern}' if option.pattern else ''}"
+    return f"allowed is {allowed}{f' that matches {one_line(option.pattern)}' if option.pattern else ''}"

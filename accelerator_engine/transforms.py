@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from accelerator_engine import java_regex
 from accelerator_engine.expressions import EvaluationFailed, Expression, InvalidExpression, parse
 from accelerator_engine.java_types import Helper, text_of
 from accelerator_engine.log import Log, shortened
-from accelerator_engine.manifest import InvalidManifest, Items, Map, line_of
+from accelerator_engine.manifest import InvalidManifest, Items, Map, line_of, one_line
 from accelerator_engine.patterns import InvalidPattern, matches
 from accelerator_engine.tree import MOST_BYTES, InvalidTree, Resource, placed, read_folder, write_folder
 
@@ -37,6 +38,8 @@ Variables = Mapping[str, Any]
 PROVENANCE = "accelerator-info.yaml"
 YTT_SECONDS = 120
 _DEEPEST_INVOCATION = 30
+# A run that takes longer is the manifest's mistake, and must not hold a server's thread.
+_SECONDS = 120
 # A manifest of a few lines can ask for billions of files: no accelerator that is meant comes near these.
 _MOST_HANDLED = 2_000_000
 _MOST_BYTES = 2 * MOST_BYTES
@@ -86,19 +89,26 @@ class Run:
     invocations: int = 0
     # The names of all fragments that the accelerator imports, whether or not they are invoked.
     imported: frozenset[str] = frozenset()
-    # How many files all transforms so far returned, and ten for each transform.
+    # How many files all transforms so far returned, and fifty for each transform.
     handled: int = 0
 
     def counted(self, files: Files) -> Files:
         """Return what a transform made. Raises EvaluationFailed when the run gets out of hand."""
-        self.handled += 10 + len(files)
+        self.handled += 50 + len(files)
         if self.handled > _MOST_HANDLED:
             raise EvaluationFailed(f"the transforms handle more than {_MOST_HANDLED} files, each time counted")
         if sum(len(resource.content) for resource in files) > _MOST_BYTES or self.log.length > _MOST_BYTES:
             raise EvaluationFailed(f"the files or the trace come to more than {_MOST_BYTES} bytes")
         return files
+
     # Whether a pattern matched anything so far, by file, line and pattern.
     matched: dict[tuple[str, int | None, str], bool] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def check_time(self) -> None:
+        """Raise EvaluationFailed when the run has taken too long."""
+        if time.monotonic() - self.began > _SECONDS:
+            raise EvaluationFailed(f"the run takes longer than {_SECONDS} seconds")
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ class Scope:
         """The trace of this run."""
         return self.run.log
 
-    def including(self, /, **variables: Any) -> "Scope":  # noqa: ANN401
+    def including(self, /, **variables: Any) -> "Scope":
         """Return the scope with more variables."""
         return replace(self, variables={**self.variables, **variables})
 
@@ -161,6 +171,7 @@ class Transform:
     def inside(self, files: Files, scope: Scope, title: str, *, merging: bool) -> Files:
         """Do the same in a node of the trace that is open already."""
         try:
+            scope.run.check_time()
             if not self._active(scope):
                 scope.log.title("null ()")
                 return [] if merging else files
@@ -168,7 +179,7 @@ class Transform:
         except (EvaluationFailed, InvalidPattern, InvalidTree, java_regex.InvalidRegex, InvalidManifest) as error:
             place = scope.file if self.line is None else f"{scope.file}:{self.line}"
             reason = str(error) if not isinstance(error, InvalidManifest) else error.reason
-            raise GenerationFailed(" ".join(f"{place}: {reason}".split())) from error
+            raise GenerationFailed(one_line(f"{place}: {reason}")) from error
 
     def _active(self, scope: Scope) -> bool:
         if self.condition is None:
@@ -502,7 +513,7 @@ def _merged(same: Files, _: Scope) -> Resource:
         changes = merge3.Merge3(base, merged, other.content.splitlines(keepends=True), is_cherrypick=False)
         parts = list(changes.merge_groups())
         if any(part[0] == "conflict" for part in parts):
-            raise EvaluationFailed(f"the changes to {first.path!r} contradict each other, so NWayDiff cannot merge them")
+            raise EvaluationFailed(f"NWayDiff cannot merge the changes to {first.path!r}: they contradict")
         merged = [line for part in parts for line in part[1]]
     return replace(first, content=b"".join(merged))
 
@@ -514,6 +525,7 @@ def _merged(same: Files, _: Scope) -> Resource:
 class _Decoding(Transform):
     def changed(self, resource: Resource, scope: Scope, change: Callable[[str], str]) -> Resource:
         """Return the resource with its text changed; one that is no text stays as it is."""
+        scope.run.check_time()
         charset = resource.charset or "utf-8"
         try:
             text = resource.content.decode(charset)
@@ -694,9 +706,11 @@ class YTT(Transform):
         (place / "in").mkdir()
         write_folder(files, place / "in")
         values = {name: value for name, value in scope.variables.items() if not isinstance(value, Helper)}
-        (place / "values.json").write_text(json.dumps(values), encoding="utf-8")
+        (place / "values.json").write_text(json.dumps(values, default=str), encoding="utf-8")
         arguments = ["-f", "in", "--data-values-file", "values.json", "--output-files", "out", *extra]
-        scope.log.debug(f"Wrote values file with json content:   {json.dumps(values, separators=(',', ':'))}")
+        scope.log.debug(
+            f"Wrote values file with json content:   {json.dumps(values, separators=(',', ':'), default=str)}"
+        )
         scope.log.info(f"Shelling out to YTT with args: [{', '.join(['ytt', *arguments])}]")
         # ytt takes settings and values from the environment as well, where a server's secrets may be.
         environment = {name: value for name, value in os.environ.items() if name in ("PATH", "TMPDIR")}
@@ -751,7 +765,9 @@ class InvokeFragment(Transform):
         """Run it with its own files behind the caller's."""
         fragment = scope.fragments.get(self.reference)
         if fragment is None:
-            raise EvaluationFailed(f"the fragment {self.reference!r} is not imported; imports lists what can be invoked")
+            raise EvaluationFailed(
+                f"the fragment {self.reference!r} is not imported; imports lists what can be invoked"
+            )
         if scope.depth >= _DEEPEST_INVOCATION:
             raise EvaluationFailed(f"fragments invoke one another more than {_DEEPEST_INVOCATION} deep")
         run = scope.run
@@ -806,7 +822,7 @@ class Provenance(Transform):
         return [made] if merging else [*files, made]
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     """Return a value without the line numbers that came with it."""
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items() if not isinstance(item, Helper)}

@@ -87,6 +87,21 @@ def test_three_doors_generate_the_same(generated: Generated) -> None:
     assert differences(generated) == []
 
 
+def test_unanswered_questions_have_the_same_answers(
+    generated: Generated, scaffolder: Scaffolder, tmp_path: Path
+) -> None:
+    """Each door has defaults of its own: those of Backstage's form stand in template.yaml."""
+    entity = yaml.safe_load((generated.template / "template.yaml").read_text(encoding="utf-8"))
+    fields = {name: field for page in entity["spec"]["parameters"] for name, field in page["properties"].items()}
+    form = {name: field["default"] for name, field in fields.items() if "default" in field}
+    results = {
+        "accelerator": [doors.accelerator(generated.template, {}, tmp_path / "a")],
+        "cookiecutter": [doors.cookiecutter(generated.template, {}, tmp_path / "c")],
+        "backstage": doors.backstage(scaffolder, generated.template, [form], tmp_path / "b"),
+    }
+    assert differences(Generated(generated.template, [{}], results)) == []
+
+
 def test_cookiecutter_leaves_no_empty_folder(generated: Generated) -> None:
     """Backstage's fs:delete does, and git drops them; TAP's archive has none."""
     for result in generated.results["cookiecutter"]:

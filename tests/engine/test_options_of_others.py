@@ -57,8 +57,9 @@ def test_a_given_artifact_beats_all() -> None:
     assert values(manifest, given) == given
 
 
-def test_the_accelerators_name_beats_the_declared_default_of_project_name() -> None:
-    assert values(options("name: projectName, defaultValue: other"))["projectName"] == "sample"
+def test_a_declared_default_names_the_project_where_nobody_was_asked() -> None:
+    told = values(options("name: projectName, defaultValue: other"))
+    assert (told["projectName"], told["artifactId"]) == ("other", "other")
 
 
 def test_defaults_complete_what_was_given() -> None:

@@ -401,6 +401,7 @@ def test_an_unknown_transform_is_refused_with_its_line() -> None:
 
 
 SELECTIONS = st.lists(st.sampled_from(["a", "b", "c", "*", "d/**", "**/a", "**", "x/*", "?"]), max_size=3)
+FEWER = settings(max_examples=40)
 PLACES = st.sets(st.sampled_from(["a", "b", "c", "d/a", "d/e/f", "x/a", "x/y"]))
 
 
@@ -408,12 +409,14 @@ def chosen(files: set[str], *transforms: str) -> list[str]:
     return paths(f"engine: {{type: Chain, transformations: [{', '.join(transforms)}]}}", files)
 
 
+@FEWER
 @given(PLACES, SELECTIONS, SELECTIONS)
 def test_include_after_include_is_the_intersection(files: set[str], first: list[str], second: list[str]) -> None:
     p, q = f"{{type: Include, patterns: {first}}}", f"{{type: Include, patterns: {second}}}"
     assert set(chosen(files, p, q)) == set(chosen(files, p)) & set(chosen(files, q))
 
 
+@FEWER
 @given(PLACES, SELECTIONS)
 def test_exclude_is_the_complement_of_include(files: set[str], patterns: list[str]) -> None:
     kept = chosen(files, f"{{type: Include, patterns: {patterns}}}")
@@ -421,6 +424,7 @@ def test_exclude_is_the_complement_of_include(files: set[str], patterns: list[st
     assert sorted([*kept, *dropped]) == sorted(files)
 
 
+@FEWER
 @given(PLACES, SELECTIONS, SELECTIONS)
 def test_merge_concatenates_what_its_children_return(files: set[str], first: list[str], second: list[str]) -> None:
     p, q = f"{{type: Include, patterns: {first}}}", f"{{type: Include, patterns: {second}}}"
@@ -446,6 +450,7 @@ STEPS = st.lists(
 )
 
 
+@FEWER
 @given(PLACES, STEPS, st.integers(0, 5), st.integers(0, 5))
 def test_chain_is_associative(files: set[str], steps: list[str], first: int, last: int) -> None:
     low, high = sorted((first, last))
@@ -914,7 +919,9 @@ def test_a_bare_name_is_a_variable() -> None:
 
 
 def test_a_loop_goes_over_mappings() -> None:
-    transform = "type: Loop\non: '#tasks'\nvar: t\ndoAsMerge: {type: RewritePath, rewriteTo: \"#t.name + #t['done']\"}"
+    transform = (
+        "type: Loop\non: '#tasks'\nvar: t\ndoAsMerge: {type: RewritePath, rewriteTo: \"#t['name'] + #t['done']\"}"
+    )
     tasks = [{"name": "x", "done": True}, {"name": "y", "done": False}]
     assert paths(engine(transform), ["a"], {"tasks": tasks}) == ["xtrue", "yfalse"]
 

@@ -1,0 +1,294 @@
+"""The trace of a run, which every result holds as accelerator-log.md."""
+
+import json
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .running import LOG, Fragment, engine, paths, project, trace
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def told(
+    transform: str, files: Any = ("a", "b"), given: dict[str, Any] | None = None, fragments: Any = None
+) -> list[str]:
+    """Return the lines of the trace between those of the frame around each engine."""
+    manifest = transform if transform.startswith("accelerator:") else engine(transform)
+    lines = trace(manifest, files, given, fragments).split("## Log\n```\n")[1].removesuffix("\n```\n").split("\n")
+    # The root's two lines, the manifest's exclusion with a line for each file, and at the end UniquePath.
+    return lines[5 + len(files) : -1]
+
+
+def shown(given: dict[str, Any]) -> str:
+    return trace(engine("include: ['**']"), [], given).split("## Options\n```json\n")[1].split("\n```\n## Log\n")[0]
+
+
+def drawn(text: str) -> list[str]:
+    return dedent(text).strip("\n").split("\n")
+
+
+def test_the_page_has_two_parts() -> None:
+    page = trace(engine("chain: []"), ["b", "d/a", "a"], {"projectName": "demo", "flag": True, "tags": []})
+    assert page == dedent(
+        """\
+        # Accelerator Log
+
+        ## Options
+        ```json
+        {
+          "projectName" : "demo",
+          "flag" : true,
+          "tags" : [ ]
+        }
+        ```
+        ## Log
+        ```
+        ┏ engine (Chain)
+        ┃  Info Running Chain(Exclude, GeneratorValidationTransform, UniquePath)
+        ┃ ┏ engine.transformations[0] (Exclude)
+        ┃ ┃  Info Will exclude [accelerator.yaml, accelerator.axl]
+        ┃ ┃ Debug a didn't match [accelerator.yaml, accelerator.axl] -> included
+        ┃ ┃ Debug accelerator.yaml matched [accelerator.yaml, accelerator.axl] -> excluded
+        ┃ ┃ Debug b didn't match [accelerator.yaml, accelerator.axl] -> included
+        ┃ ┗ Debug d/a didn't match [accelerator.yaml, accelerator.axl] -> included
+        ┃ ┏ ┏ engine.transformations[1].validated (Combo)
+        ┃ ┃ ┃  Info Combo running as Chain
+        ┃ ┃ ┃ engine.transformations[1].validated.delegate (Chain)
+        ┃ ┗ ┗  Info Running Chain()
+        ┗ ╺ engine.transformations[2] (UniquePath)
+        ```
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, "{ }"),
+        ({"a": {}}, '{\n  "a" : { }\n}'),
+        ({"a": ["x", 1, True, None]}, '{\n  "a" : [ "x", 1, true, null ]\n}'),
+        ({"a": 'é"\n'}, '{\n  "a" : "é\\"\\n"\n}'),
+        ({"a": [{"k": 1}, {"k": 2}]}, '{\n  "a" : [ {\n    "k" : 1\n  }, {\n    "k" : 2\n  } ]\n}'),
+        ({"z": 1.5, "a": {"k": {"l": []}}}, '{\n  "z" : 1.5,\n  "a" : {\n    "k" : {\n      "l" : [ ]\n    }\n  }\n}'),
+    ],
+)
+def test_options_are_printed_as_jackson_prints_them(given: dict[str, Any], wanted: str) -> None:
+    assert shown(given) == wanted
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=8).filter(lambda name: name not in ("projectName", "artifactId")), JSON, max_size=4
+    )
+)
+def test_options_are_json(given: dict[str, Any]) -> None:
+    assert json.loads(shown(given)) == json.loads(
+        json.dumps(given, ensure_ascii=False).encode(errors="backslashreplace")
+    )
+
+
+def test_options_are_those_that_were_given() -> None:
+    page = trace("accelerator: {options: [{name: a, defaultValue: x}]}", [], {"projectName": "p"})
+    assert '{\n  "projectName" : "p"\n}' in page
+    assert "artifactId" not in page
+
+
+def test_every_result_holds_the_trace_and_it_replaces_a_file_of_its_name() -> None:
+    for manifest in (None, "accelerator: {}", engine("include: []")):
+        done = project(manifest, {LOG: "mine", "d/" + LOG: "kept"})
+        pages = [file for file in done.files if file.path == LOG]
+        assert [page.content.startswith(b"# Accelerator Log\n\n## Options\n") for page in pages] == [True]
+        assert pages[0].mode == 0o644
+
+
+def test_include_and_exclude_tell_each_decision() -> None:
+    assert told("include: [a, 'x*']") == drawn("""
+        ┃ ┏ ┏ engine.transformations[1].validated (Combo)
+        ┃ ┃ ┃  Info Combo running as Include
+        ┃ ┃ ┃ engine.transformations[1].validated.delegate (Include)
+        ┃ ┃ ┃  Info Will include [a, x*]
+        ┃ ┃ ┃ Debug a matched [a, x*] -> included
+        ┃ ┗ ┗ Debug b didn't match [a, x*] -> excluded
+        """)
+    assert told("type: Exclude\npatterns: [a]") == drawn("""
+        ┃ ┏ ┏ engine.transformations[1].validated (Exclude)
+        ┃ ┃ ┃  Info Will exclude [a]
+        ┃ ┃ ┃ Debug a matched [a] -> excluded
+        ┃ ┗ ┗ Debug b didn't match [a] -> included
+        """)
+
+
+def test_a_deactivated_transform_says_why() -> None:
+    assert told("condition: \"#x == 'y'\"\ninclude: [a]") == drawn("""
+        ┃ ┏ ┏ engine.transformations[1].validated (Combo)
+        ┃ ┃ ┃  Info Condition (#x == 'y') evaluated to false
+        ┃ ┗ ┗ null ()
+        """)
+
+
+def test_an_active_transform_says_so() -> None:
+    assert told("condition: '#x'\nlet: [{name: n, expression: '#x'}]\ninclude: [a]", ["a"], {"x": True}) == drawn("""
+        ┃ ┏ ┏ engine.transformations[1].validated (Combo)
+        ┃ ┃ ┃  Info Condition (#x) evaluated to true
+        ┃ ┃ ┃  Info Combo running as Let
+        ┃ ┃ ┃ engine.transformations[1].validated.delegate (Let)
+        ┃ ┃ ┃ Debug Adding symbol n with value 'true'
+        ┃ ┃ ┃ ┏ engine.transformations[1].validated.delegate.in (Chain)
+        ┃ ┃ ┃ ┃  Info Running Chain(Include)
+        ┃ ┃ ┃ ┃ ┏ engine.transformations[1].validated.delegate.in.transformations[0] (Include)
+        ┃ ┃ ┃ ┃ ┃  Info Will include [a]
+        ┃ ┗ ┗ ┗ ┗ Debug a matched [a] -> included
+        """)
+
+
+def test_a_combo_numbers_its_parts_and_the_chain_follows_in_the_same_node() -> None:
+    transform = """
+        include: ["**"]
+        exclude: [b]
+        merge: [{type: ReplaceText}, {type: ReplaceText}]
+        chain: [{type: ReplaceText}, {type: Provenance}]
+        """
+    assert told(transform, ["a"]) == drawn(
+        """
+        ┃ ┏ ┏ engine.transformations[1].validated (Combo)
+        ┃ ┃ ┃  Info Combo running as Chain
+        ┃ ┃ ┃ engine.transformations[1].validated.delegate (Chain)
+        ┃ ┃ ┃  Info Running Chain(Include, Exclude, Merge, UniquePath, ReplaceText, Provenance)
+        ┃ ┃ ┃ ┏ engine.transformations[1].validated.delegate.transformations[0] (Include)
+        ┃ ┃ ┃ ┃  Info Will include [**]
+        ┃ ┃ ┃ ┗ Debug a matched [**] -> included
+        ┃ ┃ ┃ ┏ engine.transformations[1].validated.delegate.transformations[1] (Exclude)
+        ┃ ┃ ┃ ┃  Info Will exclude [b]
+        ┃ ┃ ┃ ┗ Debug a didn't match [b] -> included
+        ┃ ┃ ┃ ┏ engine.transformations[1].validated.delegate.transformations[2] (Merge)
+        ┃ ┃ ┃ ┃  Info Running Merge(ReplaceText, ReplaceText)
+        ┃ ┃ ┃ ┃ ╺ engine.transformations[1].validated.delegate.transformations[2].sources[0] (ReplaceText)
+        ┃ ┃ ┃ ┗ ╺ engine.transformations[1].validated.delegate.transformations[2].sources[1] (ReplaceText)
+        ┃ ┃ ┃ ┏ engine.transformations[1].validated.delegate.transformations[3] (UniquePath)
+        ┃ ┃ ┃ ┗ Debug Multiple representations for path 'a', will use the one appearing last_
+        ┃ ┃ ┃ ╺ engine.transformations[1].validated.delegate.transformations[4] (ReplaceText)
+        ┃ ┗ ┗ ╺ engine.transformations[1].validated.delegate.transformations[5] (Provenance)
+        """.replace("last_", "last ")
+    )
+
+
+def test_apply_to_is_not_seen_in_the_trace() -> None:
+    with_it = told("applyTo: ['**']\nchain: [{type: ReplaceText}]", ["a"])
+    assert with_it == told("chain: [{type: ReplaceText}]", ["a"])
+    assert any("Running Chain(ReplaceText)" in line for line in with_it)
+
+
+def test_the_title_of_a_named_transform_is_its_name() -> None:
+    lines = told("name: README\nchain: [{name: last one, type: ReplaceText}, {type: Provenance}]", [])
+    assert lines == drawn("""
+        ┃ ┏ ┏ README (Combo)
+        ┃ ┃ ┃  Info Combo running as Chain
+        ┃ ┃ ┃ README.delegate (Chain)
+        ┃ ┃ ┃  Info Running Chain(ReplaceText, Provenance)
+        ┃ ┃ ┃ ╺ last one (ReplaceText)
+        ┃ ┗ ┗ ╺ README.delegate.transformations[1] (Provenance)
+        """)
+
+
+def test_replace_text_tells_what_it_replaces() -> None:
+    transform = """
+        type: ReplaceText
+        substitutions: [{text: a, with: "'12345678901234567890'"}, {text: a long text is not cut, with: "#long"}]
+        """
+    assert told(transform, [], {"long": "x" * 21})[-1] == (
+        f"┃ ┗ ┗  Info Will replace [a->12345678901234567890, a long text is not cut->{'x' * 20}...(truncated)]"
+    )
+
+
+def test_a_replacement_of_several_lines_is_told_in_several_lines() -> None:
+    transform = 'type: ReplaceText\nsubstitutions: [{text: "a\\nb", with: "\'x\'"}]'
+    assert told(transform, [])[1:] == ["┃ ┃ ┃  Info Will replace [a", "┃ ┗ ┗  Info b->x]"]
+
+
+def test_a_regex_is_told_with_its_replacement() -> None:
+    transform = "type: ReplaceText\nregex: {pattern: '(a)\\\\.', with: \"'$1-and-some-more-text'\"}".replace(
+        "\\\\", "\\"
+    )
+    assert told(transform, [])[1:] == [
+        "┃ ┗ ┗  Info Will replace regex '(a)\\.' with '$1-and-some-more-tex...(truncated)'"
+    ]
+
+
+def test_rewrite_path_tells_the_groups_of_what_it_rewrites() -> None:
+    transform = "type: RewritePath\nregex: '(?<n>a)?(b)?'\nrewriteTo: \"#n + '.x'\""
+    assert told(transform, ["a", "c"])[1:] == [
+        "┃ ┗ ┗ Debug Path 'a' matched '(?<n>a)?(b)?' with groups {n=a, g0=a, g1=a, g2=null} and was rewritten to 'a.x'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        ("UseFirst", "use the one appearing first "),
+        ("UseLast", "use the one appearing last "),
+        ("Append", "concatenate them together"),
+    ],
+)
+def test_unique_path_tells_what_it_resolves(strategy: str, words: str) -> None:
+    lines = told(f"merge: [{{type: ReplaceText}}, {{include: [a]}}]\nonConflict: {strategy}")
+    assert [line.partition("Debug Multiple ")[2] for line in lines if "Multiple" in line] == [
+        f"representations for path 'a', will {words}"
+    ]
+
+
+def test_a_fragments_engine_is_a_node_below_the_call() -> None:
+    manifest = "accelerator: {imports: [{name: f}]}\nengine: {merge: [{type: InvokeFragment, reference: f}]}"
+    page = trace(manifest, ["b"], {}, {"f": Fragment("engine: {condition: 'false', include: [a]}", ["own"])})
+    place = "engine.transformations[1].validated.delegate.transformations[0].sources[0]"
+    assert (
+        "\n".join(
+            [
+                f"┃ ┃ ┃ ┃ ┏ {place} (InvokeFragment)",
+                f"┃ ┃ ┃ ┃ ┃ ┏ {place}.validated (Combo)",
+                "┃ ┃ ┃ ┃ ┃ ┃  Info Condition (false) evaluated to false",
+                "┃ ┃ ┃ ┗ ┗ ┗ null ()",
+            ]
+        )
+        in page
+    )
+
+
+def test_the_input_is_told_by_depth_and_then_by_name() -> None:
+    files = ["b/z", ".x", "a", "B", "b/a/c", "a-b", "Z/a"]
+    lines = told("include: ['**']", files)
+    assert [line.split()[4] for line in lines if "matched" in line] == [".x", "B", "a", "a-b", "Z/a", "b/z", "b/a/c"]
+
+
+MESSY = st.text(st.sampled_from("a\n\r\u2028┃┏`# \x00\t"), max_size=8)
+
+
+@given(MESSY, MESSY, MESSY)
+def test_every_line_of_the_tree_stands_behind_a_bracket(name: str, text: str, value: str) -> None:
+    transform = {
+        "name": name,
+        "condition": "true or\n false",
+        "let": [{"name": "n", "expression": "#v"}],
+        "merge": [{"type": "ReplaceText", "name": text, "substitutions": [{"text": f"t{text}", "with": "#v"}]}],
+    }
+    page = trace(engine(transform), ["a"], {"v": value})
+    lines = page.split("## Log\n```\n", 1)[1].removesuffix("\n```\n").split("\n")
+    assert {line[:2] for line in lines} <= {"┏ ", "┃ ", "┗ ", "╺ "}
+    assert (lines[0][0], lines[-1][0]) == ("┏", "┗")
+
+
+def test_a_trace_that_gets_out_of_hand_is_stopped() -> None:
+    transform = {
+        "type": "Loop",
+        "on": "#list",
+        "doAsChain": {"let": [{"name": "n", "expression": "'x'.repeat(9000000)"}], "chain": []},
+    }
+    with pytest.raises(Exception, match="trace"):
+        paths(engine(transform), [], {"list": list(range(100))})
