@@ -46,7 +46,7 @@ help: ## list what can be made
 
 .PHONY: test-fast
 test-fast: .venv ## the tests that take less than a minute together
-	$(ALONE) $(BIN)/python -m pytest -m 'not slow'
+	$(ALONE) $(BIN)/python -m pytest -m 'not slow' --numprocesses auto
 
 .PHONY: test
 test: lint ## every check and every test

@@ -201,15 +201,14 @@ def test_an_anchor_is_a_folder_of_the_project(anchor: str) -> None:
         ("FavorForeign", "own", None, "own"),
     ],
 )
-@pytest.mark.parametrize("order", ["include: [own], include: [a]", "reversed"])
-def test_a_fragment_favours_own_or_foreign(
-    strategy: str, own: str | None, callers: str | None, wanted: str, order: str
+@pytest.mark.parametrize("order", [["own", "callers"], ["callers", "own"]])
+def test_a_fragment_favours_own_or_foreign_in_any_order(
+    strategy: str, own: str | None, callers: str | None, wanted: str, order: list[str]
 ) -> None:
-    sources = ["{include: ['**']}", "{type: ReplaceText}"]
-    children = ", ".join(sources if order != "reversed" else sources[::-1])
-    fragment = f"engine: {{merge: [{children}], onConflict: {strategy}}}"
-    own_files = {} if own is None else {"x": own}
-    assert invoked(fragment, own_files, {} if callers is None else {"x": callers}) == {"x": wanted}
+    moves = (f"{{include: [{path}], chain: [{{type: RewritePath, rewriteTo: \"'x'\"}}]}}" for path in order)
+    fragment = f"engine: {{merge: [{', '.join(moves)}], onConflict: {strategy}}}"
+    own_files = {} if own is None else {"own": own}
+    assert invoked(fragment, own_files, {} if callers is None else {"callers": callers}) == {"x": wanted}
 
 
 def test_a_no_op_merge_is_enough_to_favour() -> None:

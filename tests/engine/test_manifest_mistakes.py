@@ -362,6 +362,12 @@ def test_a_billion_transforms_are_stopped() -> None:
     assert "accelerator.yaml:" in outcome(text.replace("engine: {include: [a]}", "engine: *a11"))
 
 
+def test_an_alias_to_itself_is_told_with_its_line() -> None:
+    told = outcome("engine: &x\n  chain:\n    - *x\n")
+    assert told.startswith("accelerator.yaml:1: ")
+    assert "alias" in told
+
+
 def test_an_alias_may_be_used_again() -> None:
     assert outcome("x: &x [a]\nengine: {include: *x, exclude: *x}\n") == "project"
 

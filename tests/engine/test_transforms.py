@@ -356,8 +356,9 @@ def test_the_last_version_wins_where_a_combo_says_nothing() -> None:
 TWICE = "{type: Merge, sources: [{include: [a]}, {type: ReplaceText, substitutions: [{text: a, with: \"'new'\"}]}]}"
 
 
-def test_on_conflict_without_merge_does_nothing() -> None:
-    assert "'a'" in refused(engine(f"chain: [{TWICE}, {{onConflict: UseLast, include: ['**']}}]"), ["a"])
+@pytest.mark.parametrize("strategy", ["UseFirst", "UseLast", "Append"])
+def test_on_conflict_without_merge_does_nothing(strategy: str) -> None:
+    assert "'a'" in refused(engine(f"chain: [{TWICE}, {{onConflict: {strategy}, include: ['**']}}]"), ["a"])
 
 
 def test_on_conflict_needs_a_merge_even_if_it_changes_nothing() -> None:
@@ -542,8 +543,8 @@ def test_nway_diff_keeps_line_ends_and_a_missing_one_at_the_end() -> None:
 
 
 def test_nway_diff_keeps_the_attributes_of_the_first() -> None:
-    done = project(changing(("line 1", "1"), ("line 5", "5")), {"x": Resource("x", LINES.encode(), EXECUTABLE)})
-    assert found(done, "x").mode == EXECUTABLE
+    files = {"a": Resource("a", LINES.encode(), EXECUTABLE), "b": Resource("b", LINES.encode(), 0o644)}
+    assert found(project(versions("NWayDiff"), files), "x").mode == EXECUTABLE
 
 
 @given(
