@@ -29,6 +29,7 @@ from accelerator_engine.options import (
     section,
     text,
 )
+from accelerator_engine.reading import read_transform
 from accelerator_engine.transforms import (
     Exclude,
     GenerationFailed,
@@ -37,7 +38,6 @@ from accelerator_engine.transforms import (
     Transform,
     UniquePath,
     helpers,
-    read_transform,
 )
 from accelerator_engine.tree import InvalidTree, Resource, normal_path, placed, read_folder, write_folder, zipped
 

@@ -18,6 +18,7 @@ from accelerator_engine.expressions import Expression
 from accelerator_engine.manifest import Items, Map
 from accelerator_engine.options import InvalidAnswer, Option, check_answer
 from accelerator_engine.patterns import matches
+from accelerator_engine.reading import keys_of
 from accelerator_engine.transforms import (
     YTT,
     Chain,
@@ -29,7 +30,6 @@ from accelerator_engine.transforms import (
     Loop,
     RewritePath,
     Transform,
-    keys_of,
 )
 
 _OPTION = {
