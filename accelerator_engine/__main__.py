@@ -1,5 +1,6 @@
 """The command line: `python -m accelerator_engine generate | lint | derive | serve`."""
 
+import difflib
 import json
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from accelerator_engine.derive import derived, stale
-from accelerator_engine.engine import Project, generate, load_folder
+from accelerator_engine.engine import IMPLICIT, Accelerator, Project, generate, load_folder
 from accelerator_engine.lint import findings
 from accelerator_engine.manifest import InvalidManifest
 from accelerator_engine.options import InvalidAnswer
@@ -59,12 +60,25 @@ def main() -> None:
 
 
 @main.command("generate")
-@click.option("--accelerator-path", "folder", type=_Folder, default=".", help="The folder with accelerator.yaml.")
+@click.option(
+    "--accelerator-path",
+    "folder",
+    type=_Folder,
+    default=".",
+    show_default=True,
+    help="The folder with accelerator.yaml.",
+)
 @_fragment_paths
 @click.option("--options", "inline", metavar="JSON", help="The answers as a JSON object.")
 @click.option("--options-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file with them.")
 @click.option(
-    "-o", "--output-dir", "output", type=click.Path(path_type=Path), default=".", help="Where the project goes."
+    "-o",
+    "--output-dir",
+    "output",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default=True,
+    help="Where the project goes.",
 )
 @click.option("-f", "--force", is_flag=True, help="Write into the project's folder even if it is not empty.")
 def generate_command(
@@ -78,7 +92,9 @@ def generate_command(
     """Generate a project into OUTPUT/<projectName>/."""
     with _sentences():
         answers = _answers(inline, options_file)
-        project = generate(load_folder(folder, fragments=dict(fragments)), answers)
+        accelerator = load_folder(folder, fragments=dict(fragments))
+        _warn(accelerator, answers)
+        project = generate(accelerator, answers)
         target = output / project.name
         _write(project, target, force=force)
     click.echo(f"generated project {target}")
@@ -91,11 +107,25 @@ def _answers(inline: str | None, options_file: Path | None) -> Mapping[str, Any]
     text = inline or "{}" if options_file is None else options_file.read_bytes()
     try:
         answers = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{place} is not JSON: it is no UTF-8 text.") from error
     except ValueError as error:
         raise click.ClickException(f"{place} is not JSON: {error}.") from error
     if not isinstance(answers, dict):
         raise click.ClickException(f"{place} is not a JSON object of option names and values.")
     return answers
+
+
+def _warn(accelerator: Accelerator, answers: Mapping[str, Any]) -> None:
+    """Say what the engine takes without a word and hardly anybody means."""
+    known = [option.name for option in accelerator.options]
+    for name in answers.keys() - {*known, *IMPLICIT}:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        click.echo(f"Warning: {name} is no option of this accelerator{hint}.", err=True)
+    if accelerator.content is None or accelerator.engine is None:
+        missing = "accelerator.yaml" if accelerator.content is None else "engine in accelerator.yaml"
+        click.echo(f"Warning: there is no {missing}, so that every file is copied as it is.", err=True)
 
 
 def _write(project: Project, target: Path, *, force: bool) -> None:

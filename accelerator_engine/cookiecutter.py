@@ -98,6 +98,11 @@ class AnswersExtension(Extension):
 
         Raises FailedHookException, cookiecutter's own, with one sentence.
         """
+        unasked = [option.name for option in self._options if option.name not in self._settings]
+        if unasked:
+            raise FailedHookException(
+                f"cookiecutter.json does not ask for {unasked[0]}: run make derive in the template."
+            )
         try:
             check(self._options, answers, partial=_COMPLETE not in answers)
         except InvalidAnswer as error:

@@ -22,7 +22,8 @@ from typing import Any
 import yaml
 
 from accelerator_engine.engine import Accelerator, load
-from accelerator_engine.manifest import InvalidManifest
+from accelerator_engine.java_types import text_of
+from accelerator_engine.manifest import InvalidManifest, Map
 from accelerator_engine.options import Option, section
 from accelerator_engine.patterns import matches, matches_any
 from accelerator_engine.transforms import Combo, ReplaceText, RewritePath, Transform, path_groups
@@ -54,6 +55,7 @@ class Plan:
     display_name: str
     description: str
     tags: list[str]
+    backstage: Mapping[str, Any]
     rules: dict[str, Rule]
     # Files in which placeholders are filled in, and files with braces in which nothing is.
     rendered: list[str]
@@ -67,6 +69,7 @@ def plan(root: Path) -> Plan:
     """Return the tables. Raises InvalidManifest when the engine section cannot be turned into them."""
     files = read_folder(root)
     accelerator = load(files)
+    _check_options(accelerator.options)
     body = {
         resource.path.removeprefix(f"{BODY}/"): resource for resource in files if resource.path.startswith(f"{BODY}/")
     }
@@ -84,10 +87,42 @@ def plan(root: Path) -> Plan:
         display_name=shown.get("displayName", ""),
         description=" ".join(str(shown.get("description", "")).split()),
         tags=list(shown.get("tags", [])),
+        backstage=_backstage(shown),
         rules=dict(sorted(reading.rules.items())),
         rendered=sorted(reading.rendered),
         verbatim=sorted(verbatim),
     )
+
+
+def _backstage(shown: Map) -> Map:
+    """Return what only Backstage is told: the template's name and owner, and where projects are published."""
+    told = section(shown, "x-backstage")
+    for key in ("name", "owner", "repoVisibility", "publish"):
+        if key not in told:
+            raise InvalidManifest(f"x-backstage of accelerator has no {key}", told.line)
+    return told
+
+
+def _check_options(options: Sequence[Option]) -> None:
+    """Refuse questions that not every front door can ask. Raises InvalidManifest."""
+    for option in options:
+        wanted = {
+            "a dataType of string or boolean, numbers as text": option.data_type in ("string", "boolean")
+            and not option.is_list,
+            "a defaultValue": option.default is not None,
+            "a label": option.label,
+            "a description": option.description,
+            "an x-group": option.group,
+            "a validationRegex": option.pattern or option.data_type == "boolean",
+        }
+        for what, given in wanted.items():
+            if not given:
+                raise InvalidManifest(f"option {option.name} needs {what}, for the other front doors", option.line)
+    groups = [group for group, _ in itertools.groupby(option.group for option in options)]
+    for option in options:
+        if groups.count(option.group) > 1:
+            reason = f"the options of the x-group {option.group} have to stand one after the other"
+            raise InvalidManifest(reason, option.line)
 
 
 class _Reading:
@@ -217,15 +252,24 @@ class _Reading:
 def _check_placeholders(accelerator: Accelerator, body: Mapping[str, Resource], reading: _Reading) -> None:
     """Refuse a placeholder that nothing fills in: Backstage would leave an empty place."""
     expected = {option.name for option in accelerator.options} | {FRONT_DOOR}
-    if reading.substitutions != expected:
-        differing = ", ".join(sorted(reading.substitutions ^ expected))
-        raise InvalidManifest(f"the substitutions and the options differ: {differing}")
-    for name in sorted(reading.rendered):
-        rest = _PLACEHOLDER.sub(lambda found: "" if found[1] in expected else found[0], body[name].content.decode())
-        if any(braces.decode() in rest for braces in _BRACES):
-            raise InvalidManifest(
-                "something else than a placeholder of an option stands in braces", file=f"{BODY}/{name}"
-            )
+    line = accelerator.engine.line if accelerator.engine else None
+    for name in sorted(reading.substitutions ^ expected):
+        reason = "no substitution of the engine section fills in" if name in expected else "there is no option for"
+        raise InvalidManifest(f"{reason} {{{{ cookiecutter.{name} }}}}", line)
+    for name, resource in sorted(body.items()):
+        for number, text in enumerate(resource.content.decode(errors="replace").split("\n"), start=1):
+            _check_line(text, number, name, expected, rendered=name in reading.rendered)
+
+
+def _check_line(text: str, number: int, name: str, expected: set[str], *, rendered: bool) -> None:
+    """Refuse what stands in braces where it is filled in, and an answer's place where nothing is."""
+    known = [found[0] for found in _PLACEHOLDER.finditer(text) if found[1] in expected]
+    file = f"{BODY}/{name}"
+    if known and not rendered:
+        raise InvalidManifest(f"{known[0]} is not filled in, because no applyTo names the file", number, file)
+    rest = _PLACEHOLDER.sub(lambda found: "" if found[1] in expected else found[0], text)
+    if rendered and any(braces.decode() in rest for braces in _BRACES):
+        raise InvalidManifest(f"{rest.strip()[:80]!r} is no placeholder of an option", number, file)
 
 
 # cookiecutter.json
@@ -269,17 +313,17 @@ def template_yaml(tables: Plan) -> str:
         "apiVersion": "scaffolder.backstage.io/v1beta3",
         "kind": "Template",
         "metadata": {
-            "name": "in-database-ml",
+            "name": tables.backstage["name"],
             "title": tables.display_name,
             "description": tables.description,
             "tags": tables.tags,
         },
         "spec": {
-            "owner": "platform-engineering",
+            "owner": tables.backstage["owner"],
             "type": "service",
-            "parameters": [*(_page(title, options) for title, options in _groups(tables)), _REPOSITORY],
-            "steps": [_fetch(tables), *_drops(tables), *_renames(tables), *_PUBLISH],
-            "output": {"links": _LINKS},
+            "parameters": [*(_page(title, options) for title, options in _groups(tables)), _repository(tables)],
+            "steps": [_fetch(tables), *_drops(tables), *_renames(tables), *_publish(tables)],
+            "output": {"links": _links(tables)},
         },
     }
     return _HEADER + _yaml(entity)
@@ -304,7 +348,7 @@ def _yaml(data: object) -> str:
 
 
 def _groups(tables: Plan) -> Iterator[tuple[str, list[Option]]]:
-    for title, options in itertools.groupby(tables.options, lambda option: option.group or tables.display_name):
+    for title, options in itertools.groupby(tables.options, lambda option: option.group):
         yield title, list(options)
 
 
@@ -432,53 +476,50 @@ def _any_of(expression: str, values: Sequence[object]) -> str:
     return equal[0] if len(equal) == 1 else f"({' or '.join(equal)})"
 
 
-_REPOSITORY: dict[str, Any] = {
-    "title": "Repository",
-    "required": ["repoUrl"],
-    "properties": {
-        "repoUrl": {
-            "title": "Repository",
-            "description": "Where the project is published",
-            "type": "string",
-            "ui:field": "RepoUrlPicker",
-            "ui:options": {"allowedHosts": ["github.com", "gitlab.com"]},
-        }
-    },
-}
-
-
-def _publish(host: str) -> dict[str, Any]:
-    return {
-        "id": f"publish-{host}",
-        "name": f"Publish to {host}.com",
-        "if": f"${{{{ (parameters.repoUrl | parseRepoUrl).host === '{host}.com' }}}}",
-        "action": f"publish:{host}",
-        "input": {
-            "repoUrl": "${{ parameters.repoUrl }}",
-            "defaultBranch": "main",
-            "repoVisibility": "private",
-        },
+def _repository(tables: Plan) -> dict[str, Any]:
+    field = {
+        "title": "Repository",
+        "description": "Where the project is published",
+        "type": "string",
+        "ui:field": "RepoUrlPicker",
+        "ui:options": {"allowedHosts": list(tables.backstage["publish"])},
     }
+    return {"title": "Repository", "required": ["repoUrl"], "properties": {"repoUrl": field}}
 
 
-_CONTENTS = "steps['publish-github'].output.repoContentsUrl or steps['publish-gitlab'].output.repoContentsUrl"
-_REMOTE = "steps['publish-github'].output.remoteUrl or steps['publish-gitlab'].output.remoteUrl"
-
-_PUBLISH: list[dict[str, Any]] = [
-    _publish("github"),
-    _publish("gitlab"),
-    {
+def _publish(tables: Plan) -> Iterator[dict[str, Any]]:
+    """Return a step for each host, of which one runs, and the registration."""
+    for number, (host, action) in enumerate(tables.backstage["publish"].items(), start=1):
+        yield {
+            "id": f"publish-{number}",
+            "name": f"Publish to {host}",
+            "if": f"${{{{ (parameters.repoUrl | parseRepoUrl).host === '{host}' }}}}",
+            "action": action,
+            "input": {
+                "repoUrl": "${{ parameters.repoUrl }}",
+                "defaultBranch": "main",
+                "repoVisibility": tables.backstage["repoVisibility"],
+            },
+        }
+    yield {
         "id": "register",
         "name": "Register in the catalog",
         "action": "catalog:register",
-        "input": {"repoContentsUrl": f"${{{{ {_CONTENTS} }}}}", "catalogInfoPath": "/catalog-info.yaml"},
-    },
-]
+        "input": {"repoContentsUrl": _published(tables, "repoContentsUrl"), "catalogInfoPath": "/catalog-info.yaml"},
+    }
 
-_LINKS = [
-    {"title": "Repository", "url": f"${{{{ {_REMOTE} }}}}"},
-    {"title": "Open in the catalog", "icon": "catalog", "entityRef": "${{ steps['register'].output.entityRef }}"},
-]
+
+def _published(tables: Plan, key: str) -> str:
+    """Return the expression for what the step that ran has put out."""
+    numbers = range(1, len(tables.backstage["publish"]) + 1)
+    return "${{ " + " or ".join(f"steps['publish-{number}'].output.{key}" for number in numbers) + " }}"
+
+
+def _links(tables: Plan) -> list[dict[str, str]]:
+    return [
+        {"title": "Repository", "url": _published(tables, "remoteUrl")},
+        {"title": "Open in the catalog", "icon": "catalog", "entityRef": "${{ steps['register'].output.entityRef }}"},
+    ]
 
 
 # docs/options.md
@@ -504,8 +545,8 @@ def _row(option: Option) -> str:
     if option.choices:
         allowed = " · ".join(f"`{choice.value}`: {choice.text}" for choice in option.choices)
     if option.condition is not None:
-        allowed += f" (asked when {option.condition.name} is {option.condition.value})"
-    cells = (f"`{option.name}`", option.label, f"`{option.default}`", allowed)
+        allowed += f" (asked when {option.condition.name} is {text_of(option.condition.value)})"
+    cells = (f"`{option.name}`", option.label, f"`{text_of(option.default)}`", allowed)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

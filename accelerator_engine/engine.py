@@ -43,6 +43,8 @@ from accelerator_engine.tree import InvalidTree, Resource, normal_path, placed, 
 
 AXL = "accelerator.axl"
 _MANIFESTS = (FILE_NAME, AXL)
+# What the front doors and the engine add to the answers.
+IMPLICIT = frozenset({"projectName", "artifactId", "artifactVersion", "bsGitRepository", "bsGitBranch"})
 _DEEPEST_ANSWER = 50
 _MOST_BITS = 1024
 
@@ -179,7 +181,8 @@ class _Library:
                 files = self._find(name)
             except KeyError:
                 raise InvalidManifest(
-                    f"the fragment {name!r} is imported, and nobody said where it is", item.line
+                    f"the fragment {name!r} is imported, and nobody said where it is (--fragment-path NAME=DIR)",
+                    item.line,
                 ) from None
             self._known[name] = self.load(files, name, f"{name}/{FILE_NAME}", (*importing, name))
         return self._known[name]
@@ -310,7 +313,16 @@ def _checked(options: Iterable[Option], answers: dict[str, Any]) -> dict[str, An
     for option in options:
         if answers.get(option.name) is not None:
             check_answer(option, answers[option.name], java_regex.search)
+            answers[option.name] = _filled(option, answers[option.name])
     return answers
+
+
+def _filled(option: Option, answer: Any) -> Any:
+    """Return an answer of a custom type with the defaults of the fields that it leaves out."""
+    if not option.fields:
+        return answer
+    usual = defaults(option.fields)
+    return [{**usual, **item} for item in answer] if option.is_list else {**usual, **answer}
 
 
 def generate(

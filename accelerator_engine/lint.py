@@ -13,7 +13,7 @@ from typing import Any
 import lark
 
 from accelerator_engine import java_regex
-from accelerator_engine.engine import Accelerator, Project, generate, load_folder
+from accelerator_engine.engine import IMPLICIT, Accelerator, Project, generate, load_folder
 from accelerator_engine.expressions import Expression
 from accelerator_engine.manifest import Items, Map
 from accelerator_engine.options import InvalidAnswer, Option, check_answer
@@ -38,8 +38,9 @@ _OPTION = {
 }  # fmt: skip
 _SECTION = {"displayName", "description", "iconUrl", "tags", "options", "types", "imports"}
 _EVERY_TRANSFORM = {"type", "condition", "name"}
-# What the front doors and the engine add to the answers.
-_IMPLICIT = {"projectName", "artifactId", "artifactVersion", "bsGitRepository", "bsGitBranch", "files"}
+# The engine's own helper stands among the variables.
+_IMPLICIT = IMPLICIT | {"files"}
+_NOT_CHECKED = "patterns were not checked, because it does not run"
 _CATCH_ALL = ("**", "**/*")
 
 
@@ -64,7 +65,10 @@ def findings(folder: Path, fragments: Mapping[str, Path] | None = None) -> list[
     accelerator = load_folder(folder, fragments=fragments)
     if accelerator.content is None:
         return [Finding(accelerator.file, 1, "there is no accelerator.yaml, so that every file is copied as it is")]
-    found = {*_keys(accelerator), *_options(accelerator), *_names(accelerator), *_runs(accelerator)}
+    names = set(_names(accelerator))
+    found = {*_keys(accelerator), *_options(accelerator), *names}
+    # With a name that nobody declares it may not run, and that has been said.
+    found |= {finding for finding in _runs(accelerator) if not names or _NOT_CHECKED not in finding.text}
     return sorted(found)
 
 
@@ -121,6 +125,8 @@ def _unknown_below(parent: Map, key: str, known: set[str], where: str) -> Iterat
 
 def _transform_keys(fields: Map) -> Iterator[tuple[int, str]]:
     kind = fields.get("type", "Combo")
+    if kind == "Combo" and "onConflict" in fields and not fields.keys() & {"merge", "sources"}:
+        yield fields.lines["onConflict"], "onConflict does nothing without merge"
     yield from _unknown(fields, {*keys_of(kind), *_EVERY_TRANSFORM}, kind)
     for key, known in (
         ("substitutions", {"text", "with"}),
@@ -141,8 +147,10 @@ _SYMBOL = {"name", "expression", "value"}
 
 
 def _options(accelerator: Accelerator) -> Iterator[Finding]:
-    for option in accelerator.own_options:
-        for text in _about(option):
+    asked = [(option.name, option.condition) for option in accelerator.own_options]
+    for number, option in enumerate(accelerator.own_options):
+        again = ["is asked twice"] if asked[number] in asked[:number] else []
+        for text in [*_about(option), *again]:
             yield Finding(accelerator.file, option.line or 1, f"option {option.name} {text}")
 
 
@@ -154,18 +162,13 @@ def _about(option: Option) -> Iterator[str]:
             yield f"refuses its own defaultValue: {error}"
         if option.choices and not option.is_list and option.default not in option.values:
             yield f"has the defaultValue {option.default!r}, which is none of its choices"
-    if option.choices and option.data_type == "string" and _takes_anything(option):
-        yield "has choices, which the engine does not enforce: a validationRegex would"
+    if option.input_type in ("select", "radio") and not option.choices:
+        yield f"is a {option.input_type} without choices"
     for choice in option.choices:
         try:
             check_answer(option, [choice.value] if option.is_list else choice.value, java_regex.search)
         except InvalidAnswer:
             yield f"refuses its own choice {choice.value!r}"
-
-
-def _takes_anything(option: Option) -> bool:
-    others = ("no choice of anyone's", "x", f"{option.default}x")
-    return not option.pattern or any(java_regex.search(option.pattern, other) for other in others)
 
 
 # Names in expressions
@@ -234,8 +237,9 @@ def _own_names(transform: Transform) -> set[str]:
 
 
 def _dead_comparisons(accelerator: Accelerator) -> Iterator[Finding]:
-    """Find comparisons of a question with a value that is none of its choices."""
+    """Find comparisons of a question with a text that it never is."""
     choices = {option.name: option.values for option in accelerator.options if option.choices and not option.is_list}
+    choices |= {option.name: (True, False) for option in accelerator.options if option.data_type == "boolean"}
     for transform in _all(accelerator.engine):
         for expression in transform.expressions():
             for name, value in _comparisons(expression):
@@ -278,7 +282,7 @@ def _runs(accelerator: Accelerator) -> Iterator[Finding]:
         except (InvalidAnswer, GenerationFailed) as error:
             reasons.append(str(error))
     if not projects:
-        yield Finding(accelerator.file, 1, f"patterns were not checked, because it does not run: {reasons[0]}")
+        yield Finding(accelerator.file, 1, f"{_NOT_CHECKED}: {reasons[0]}")
         return
     matched: dict[tuple[str, int | None, str], bool] = {}
     for project in projects:

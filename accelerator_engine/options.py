@@ -4,6 +4,7 @@ This module is part of the ring that a plain `cookiecutter` run loads: it import
 library and PyYAML, nothing else.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -308,13 +309,16 @@ def _check_value(option: Option, answer: object, search: Search) -> None:
             raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} (not a mapping); {_allowed(option)}.")
         for part in option.fields:
             if part.name in answer:
-                check_answer(part, answer[part.name], search)
+                check_answer(replace(part, name=f"{option.name}.{part.name}"), answer[part.name], search)
         return
-    kind = type(answer).__name__
-    if not isinstance(answer, _SCALARS[option.data_type]) or (option.data_type == "number" and kind == "bool"):
-        wanted = _WORDS[option.data_type]
-        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} ({kind}, not {wanted}); {_allowed(option)}.")
-    if not _fits(option, str(answer).lower() if isinstance(answer, bool) else str(answer), search):
+    if not isinstance(answer, _SCALARS[option.data_type]) or (
+        option.data_type == "number" and isinstance(answer, bool)
+    ):
+        difference = f"{_kind(answer)}, not {_WORDS[option.data_type]}"
+        if option.data_type == "string" and isinstance(answer, bool | int | float):
+            difference += f': write "{_text(answer)}"'
+        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} ({difference}); {_allowed(option)}.")
+    if not _fits(option, _text(answer), search):
         raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)}; {_allowed(option)}.")
 
 
@@ -325,26 +329,35 @@ def _fits(option: Option, answer: str, search: Search) -> bool:
         return True
     try:
         return bool(search(option.pattern, answer))
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         reason = f"the validationRegex of option {option.name} is not a pattern: {error}"
         raise InvalidManifest(reason, option.line) from error
-    except re.error as error:
-        reason = f"the validationRegex of option {option.name} is not a pattern: {error}"
-        raise InvalidManifest(reason, option.line) from error
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _kind(value: object) -> str:
+    """Return what a value is, in the words of JSON."""
+    if isinstance(value, bool):
+        return "true or false"
+    kinds = ((str, "text"), (int | float, "a number"), (list, "a list"), (Mapping, "a mapping"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "nothing" if value is None else "no JSON")
 
 
 def _shown(answer: object) -> str:
-    """Return the answer as Python would write it: what cannot be printed is escaped."""
-    if isinstance(answer, str) and len(answer) > _SHOWN:
-        return f"{answer[:_SHOWN]!r}… ({len(answer)} characters)"
-    shown = repr(answer)
-    return shown if isinstance(answer, str) or len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    """Return text as Python would write it, so that what cannot be printed is escaped, and the rest as JSON."""
+    if isinstance(answer, str):
+        return repr(answer) if len(answer) <= _SHOWN else f"{answer[:_SHOWN]!r}… ({len(answer)} characters)"
+    shown = json.dumps(answer, default=repr)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
 def _allowed(option: Option) -> str:
     if option.description and option.default not in (None, ""):
         description = one_line(option.description).rstrip(". ")
-        return f"allowed is {description[:1].lower()}{description[1:]}, for example {one_line(str(option.default))}"
+        return f"allowed is {description[:1].lower()}{description[1:]}, for example {one_line(_text(option.default))}"
     allowed = _WORDS.get(option.data_type, f"a mapping of type {option.data_type}")
     if option.is_list:
         allowed = f"a list, each item {allowed}"

@@ -124,7 +124,8 @@ def _read_combo(reader: _Reader) -> Transform:
     fields = reader.fields
     if not Combo.KEYS & fields.keys() and "condition" not in fields:
         allowed = ", ".join(sorted(Combo.KEYS))
-        raise InvalidManifest(f"a transform without a type needs at least one of {allowed}", fields.line)
+        given = f", and has {', '.join(fields)}" if fields else ""
+        raise InvalidManifest(f"a transform without a type needs at least one of {allowed}{given}", fields.line)
     return Combo(
         let=reader.symbols("let"),
         include=reader.patterns("include", "includes"),
@@ -142,7 +143,7 @@ def _strategy(reader: _Reader, key: str, default: str) -> str:
     if value is None:
         return default
     if value not in STRATEGIES:
-        raise reader.wrong(key, f"one of {', '.join(STRATEGIES)}")
+        raise reader.wrong(key, f"one of {', '.join(STRATEGIES)}, and is {str(value)[:60]!r}")
     return str(value)
 
 

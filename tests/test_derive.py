@@ -124,7 +124,7 @@ UNSUITABLE: dict[str, tuple[str, str, str]] = {
     "no file": ("[dataset_digits.py]", "[dataset_digit.py]", "'dataset_digit.py' matches no file"),
     "no file to fill in": ("MLproject,", "MLprojekt,", "the applyTo pattern 'MLprojekt' matches no file"),
     "another value": ("with: '#owner'", "with: '#projectName'", "is no placeholder and its option"),
-    "a placeholder left out": (OWNER, "", "the substitutions and the options differ: owner"),
+    "a placeholder left out": (OWNER, "", "no substitution of the engine section fills in {{ cookiecutter.owner }}"),
     "a let for nothing": ("engine:\n", "engine:\n  let: [{name: x, expression: '1'}]\n", "has a dependsOn: x"),
 }
 
@@ -142,10 +142,54 @@ def test_what_is_no_table_is_refused_with_its_line(sandbox: Sandbox, template: P
     assert {name: (template / name).read_bytes() for name in NAMES} == before
 
 
+OPTION = "    - name: trainingDatabase\n"
+# Keys of an option that is added, and what is said about it.
+UNASKABLE = {
+    "dataType: number, defaultValue: 3": "needs a dataType of string or boolean, numbers as text",
+    "dataType: '[string]', defaultValue: a": "has the dataType '[string]'; known are",
+    "dataType: [string], defaultValue: [a]": "needs a dataType of string or boolean, numbers as text",
+    "validationRegex: a": "needs a defaultValue",
+    "defaultValue: a": "needs a validationRegex",
+    "defaultValue: a, validationRegex: a, x-group: Project": "the options of the x-group Project have to stand one",
+    "defaultValue: a, validationRegex: a, x-group: ''": "needs an x-group",
+    "defaultValue: a, validationRegex: a, label: ''": "needs a label",
+    "defaultValue: a, validationRegex: a, description: ''": "needs a description",
+}
+
+
+@pytest.mark.parametrize("keys", UNASKABLE)
+def test_a_question_that_a_door_cannot_ask_is_refused(template: Path, keys: str) -> None:
+    option = f"    - {{name: extra, label: Extra, description: More, x-group: Model, {keys}}}\n"
+    change(template / "accelerator.yaml", OPTION, option + OPTION)
+    with pytest.raises(InvalidManifest) as raised:
+        plan(template)
+    assert UNASKABLE[keys] in str(raised.value)
+    assert str(raised.value).startswith("accelerator.yaml:")
+
+
+def test_an_answer_in_a_file_that_nothing_fills_in_is_refused(template: Path) -> None:
+    """It would reach the project as it is: only what applyTo names is filled in."""
+    (template / FOLDER / "notes.md").write_text("one\n# {{ cookiecutter.owner }}\n")
+    with pytest.raises(InvalidManifest, match=r"notes.md:2: .* is not filled in, because no applyTo names the file$"):
+        plan(template)
+
+
+def test_backstage_publishes_where_accelerator_yaml_says(template: Path) -> None:
+    change(template / "accelerator.yaml", "gitlab.com: publish:gitlab", "git.example.com: publish:github")
+    spec = yaml.safe_load(derived(template)[template / "template.yaml"])["spec"]
+    assert spec["parameters"][-1]["properties"]["repoUrl"]["ui:options"]["allowedHosts"] == [
+        "github.com",
+        "git.example.com",
+    ]
+    steps = [step for step in spec["steps"] if step["action"].startswith("publish:")]
+    assert [step["action"] for step in steps] == ["publish:github", "publish:github"]
+    assert "host === 'git.example.com'" in steps[1]["if"]
+
+
 def test_a_placeholder_that_nothing_fills_in_is_refused(template: Path) -> None:
     """Backstage would leave an empty place."""
     change(template / FOLDER / "MLproject", "cookiecutter.epochs", "cookiecutter.epoch")
-    with pytest.raises(InvalidManifest, match="MLproject: something else than a placeholder"):
+    with pytest.raises(InvalidManifest, match=r"MLproject:\d+: .*cookiecutter\.epoch .* is no placeholder"):
         plan(template)
 
 

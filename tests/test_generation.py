@@ -169,10 +169,20 @@ def test_an_answer_that_is_the_text_of_a_hook_is_refused(cookies: Cookies, hook:
     assert refused_bake(cookies, description=text).startswith("description cannot be ")
 
 
-@pytest.mark.parametrize("answer", [None, True, {"a": "b"}, {}])
-def test_an_answer_that_is_not_text_is_refused(cookies: Cookies, answer: object) -> None:
-    kind = type(answer).__name__.replace("dict", "(dict|OrderedDict)")
-    assert re.match(rf"projectName cannot be .* \({kind}, not text\); ", refused_bake(cookies, projectName=answer))
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(None, "nothing"), (True, "true or false"), ({"a": "b"}, "a mapping"), ({}, "a mapping")]
+)
+def test_an_answer_that_is_not_text_is_refused(cookies: Cookies, answer: object, kind: str) -> None:
+    assert re.match(rf"projectName cannot be .* \({kind}, not text", refused_bake(cookies, projectName=answer))
+
+
+def test_a_question_that_was_not_derived_is_named(sandbox: Sandbox, copied_template: Path) -> None:
+    manifest = copied_template / "accelerator.yaml"
+    manifest.write_text(manifest.read_text().replace("# `make derive` turns", f"{FLAVOUR}# `make derive` turns"))
+    done = sandbox.run("cookiecutter", copied_template, "--no-input")
+    assert done.stdout == "cookiecutter.json does not ask for flavour: run make derive in the template.\n"
+    assert done.returncode == 1
+    assert sandbox.untouched()
 
 
 @pytest.mark.parametrize("answer", HOSTILE_NAMES)
@@ -288,7 +298,7 @@ def test_a_tampered_answer_is_refused(sandbox: Sandbox, options: dict[str, Optio
 
 def test_a_tampered_list_is_refused(sandbox: Sandbox) -> None:
     done = replay(sandbox, dataset=["digits", "cifar10"])
-    assert done.stdout.startswith("dataset cannot be ['digits', 'cifar10'] (list, not text); allowed is ")
+    assert done.stdout.startswith('dataset cannot be ["digits", "cifar10"] (a list, not text); allowed is ')
     assert sandbox.untouched()
 
 
@@ -362,6 +372,7 @@ def test_cruft_creates_and_updates(sandbox: Sandbox, repository: Path) -> None:
 
 FLAVOUR = """\
     - name: flavour
+      x-group: Databases
       label: Flavour
       description: The flavour, plain or sweet
       dataType: string

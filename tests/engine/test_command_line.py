@@ -77,6 +77,18 @@ def test_without_a_name_the_project_is_called_as_the_accelerator(sandbox: Sandbo
     assert run(sandbox, folder) == (0, "generated project car\n", "")
 
 
+def test_a_name_that_is_no_option_is_named(sandbox: Sandbox, folder: Path) -> None:
+    """TAP's engine takes it as a variable; hardly anybody who types it means that."""
+    warning = "Warning: color is no option of this accelerator (did you mean colour?).\n"
+    assert run(sandbox, folder, "--options", '{"color": "blue"}') == (0, "generated project car\n", warning)
+
+
+def test_a_manifest_without_an_engine_is_named(sandbox: Sandbox, folder: Path) -> None:
+    (folder / "accelerator.yaml").write_text("accelerator: {}\nengin: {}\n")
+    warning = "Warning: there is no engine in accelerator.yaml, so that every file is copied as it is.\n"
+    assert run(sandbox, folder) == (0, "generated project car\n", warning)
+
+
 def test_a_folder_that_is_not_empty_stays_as_it_is_unless_forced(sandbox: Sandbox, folder: Path) -> None:
     (sandbox.output / "car").mkdir()
     (sandbox.output / "car" / "mine").write_text("mine")
@@ -100,7 +112,10 @@ def test_a_forced_run_does_not_follow_a_link(sandbox: Sandbox, folder: Path) -> 
     ("arguments", "sentence"),
     [
         (["--options", '{"colour": "RED"}'], "colour cannot be 'RED'; allowed is text that matches ^[a-z]+$."),
-        (["--options", '{"colour": 1}'], "colour cannot be 1 (int, not text); allowed is text that matches ^[a-z]+$."),
+        (
+            ["--options", '{"colour": 1}'],
+            'colour cannot be 1 (a number, not text: write "1"); allowed is text that matches ^[a-z]+$.',
+        ),
         (
             ["--options", '{"projectName": "../evil"}'],
             "projectName cannot be '../evil'; allowed is the name of one folder",

@@ -89,9 +89,27 @@ FOUND = {
     "dependsOn nothing": ("{name: colour, value", "{name: color, value", "10: dependsOn names color, which"),
     "no such choice": ("#colour == 'blue'", "#colour == 'Blue'", "20: #colour is compared with 'Blue', wh"),
     "a default that is refused": ("defaultValue: red", "defaultValue: RED", "5: option colour refuses its own"),
-    "a pattern that takes more": ("(red|blue)$", "[a-z]+$", "5: option colour has choices, which the engine"),
-    "choices not enforced": ("      validationRegex: ^(red|blue)$\n", "", "5: option colour has choices, which"),
     "a choice that is refused": ("^(red|blue)$", "^red$", "5: option colour refuses its own choice 'blue'"),
+    "a select without choices": (
+        "choices: [{text: Red, value: red}, {value: blue}]",
+        "choices: []",
+        "5: option colour is a select without choices",
+    ),
+    "an option twice": (
+        "engine:\n",
+        "    - {name: doors, dependsOn: {name: colour, value: blue}}\nengine:\n",
+        "14: option doors",
+    ),
+    "a default of another type": (
+        "dataType: number",
+        "dataType: boolean",
+        "10: option doors refuses its own defaultValue",
+    ),
+    "onConflict for nothing": (
+        "      chain:\n",
+        "      onConflict: UseLast\n      chain:\n",
+        "22: onConflict does nothing",
+    ),
     "include of nothing": ("'*.txt'", "'*.txt', '*.md'", "19: the pattern '*.md' matches no file"),
     "include of nothing for a choice": ("blue/**", "bleu/**", "20: the pattern 'bleu/**' matches no file"),
 }

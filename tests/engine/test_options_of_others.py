@@ -335,3 +335,19 @@ def test_a_refused_answer_is_an_invalid_answer() -> None:
     accelerator = loaded(options("name: a, dataType: number"))
     with pytest.raises(InvalidAnswer):
         generate(accelerator, {"a": "x"})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({"t": {}}, {"size": "m", "n": 1}), ({"t": {"n": 5}}, {"size": "m", "n": 5}), ({}, {"size": "xl"})],
+)
+def test_fields_that_are_left_out_have_their_defaults(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    """A default of the whole option is completed as an answer is."""
+    types = "[{name: T, struct: [{name: size, defaultValue: m}, {name: n, dataType: number, defaultValue: 1}]}]"
+    found = values(options("name: t, dataType: T, defaultValue: {size: xl}", types=types), given)
+    assert found["t"] == {"n": 1, **expected}
+
+
+def test_a_field_is_named_with_its_option() -> None:
+    message = refused(options("name: t, dataType: [Task]", types=TASK), [], {"t": [{"title": "x"}]})
+    assert message.startswith("t.title cannot be 'x'")
