@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -195,7 +196,11 @@ def serve_command(
             library = Library(named_folders(accelerators), named_folders(fragments), local_files)
         except InvalidLibrary as error:
             raise click.ClickException(str(error)) from error
-        serve(library, port, host, started=lambda url: click.echo(f"serving {url}"))
+        try:
+            serve(library, port, host, started=lambda url: click.echo(f"serving {url}"))
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise click.ClickException(f"port {port} of {host} cannot be listened on: {reason}") from error
 
 
 if __name__ == "__main__":

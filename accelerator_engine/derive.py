@@ -24,7 +24,7 @@ import yaml
 from accelerator_engine.engine import Accelerator, load
 from accelerator_engine.java_types import text_of
 from accelerator_engine.manifest import InvalidManifest, Map
-from accelerator_engine.options import Option, section
+from accelerator_engine.options import InvalidAnswer, Option, check_answer, section
 from accelerator_engine.patterns import matches, matches_any
 from accelerator_engine.transforms import Combo, ReplaceText, RewritePath, Transform, path_groups
 from accelerator_engine.tree import Resource, read_folder
@@ -118,6 +118,11 @@ def _check_options(options: Sequence[Option]) -> None:
         for what, given in wanted.items():
             if not given:
                 raise InvalidManifest(f"option {option.name} needs {what}, for the other front doors", option.line)
+        try:
+            for value in (option.default, *option.values):
+                check_answer(option, value)
+        except InvalidAnswer as error:
+            raise InvalidManifest(f"option {option.name} refuses a value of its own: {error}", option.line) from error
     groups = [group for group, _ in itertools.groupby(option.group for option in options)]
     for option in options:
         if groups.count(option.group) > 1:

@@ -152,6 +152,8 @@ UNASKABLE = {
     "defaultValue: a": "needs a validationRegex",
     "defaultValue: a, validationRegex: a, x-group: Project": "the options of the x-group Project have to stand one",
     "defaultValue: a, validationRegex: a, x-group: ''": "needs an x-group",
+    "defaultValue: b, validationRegex: a": "refuses a value of its own: extra cannot be 'b'",
+    "defaultValue: a, validationRegex: a, choices: [{value: a}, {value: b}]": "refuses a value of its own: extra cann",
     "defaultValue: a, validationRegex: a, label: ''": "needs a label",
     "defaultValue: a, validationRegex: a, description: ''": "needs a description",
 }

@@ -1,6 +1,7 @@
 """The command line as a person uses it: what it writes, and the one sentence for each mistake."""
 
 import json
+import socket
 import stat
 from pathlib import Path
 
@@ -184,3 +185,26 @@ def test_our_own_template_is_generated_as_everywhere(sandbox: Sandbox) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "generated project abc\n"), done.stderr
     assert (sandbox.output / "abc" / "dataset.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--accelerator-path", "nowhere"], "nowhere is not a folder"),
+        (["--fragment-path", "a=nowhere"], "nowhere is not a folder"),
+        (["--accelerator-path", "a=", "--port", "0"], "'a=' has to be NAME=FOLDER or FOLDER"),
+        (["--port", "65536"], "Invalid value for '--port': 65536 is not in the range 0<=x<=65535."),
+    ],
+)
+def test_a_server_that_cannot_be_started_is_one_sentence(sandbox: Sandbox, arguments: list[str], sentence: str) -> None:
+    done = sandbox.engine("serve", *arguments)
+    assert done.returncode in (1, 2)
+    assert done.stderr.splitlines()[-1] == f"Error: {sentence}"
+
+
+def test_a_port_that_is_taken_is_one_sentence(sandbox: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = sandbox.engine("serve", "--accelerator-path", str(ROOT), "--port", port)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: port {port} of 127.0.0.1 cannot be listened on: Address already in use\n"
