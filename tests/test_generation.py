@@ -285,6 +285,15 @@ def test_a_replay_file_generates_the_same(sandbox: Sandbox) -> None:
     assert data_set == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
 
 
+def test_the_last_answers_can_be_replayed(sandbox: Sandbox) -> None:
+    assert cookiecutter(sandbox, "--no-input", "projectName=abc", "dataset=cifar10").returncode == 0
+    before = {path: path.read_bytes() for path in files(sandbox.output / "abc")}
+    shutil.rmtree(sandbox.output / "abc")
+    done = cookiecutter(sandbox, "--replay")
+    assert (done.returncode, done.stdout) == (0, "cd abc && make demo\n"), done.stderr
+    assert {path: path.read_bytes() for path in files(sandbox.output / "abc")} == before
+
+
 @pytest.mark.parametrize(
     ("name", "answer"),
     [("projectName", "../evil"), ("dataset", "table"), ("dataset", "digits\n"), ("epochs", "{{ 7*7 }}")],
