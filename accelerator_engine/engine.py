@@ -12,14 +12,14 @@ from typing import Any
 from accelerator_engine import java_regex
 from accelerator_engine.log import FILE_NAME as LOG_NAME
 from accelerator_engine.log import Log
-from accelerator_engine.manifest import FILE_NAME, InvalidManifest, Map
-from accelerator_engine.manifest import load as load_yaml
+from accelerator_engine.manifest import FILE_NAME, MOST_BITS, InvalidManifest, Map, load_bytes
 from accelerator_engine.options import (
     Condition,
     InvalidAnswer,
     MissingAnswers,
     Option,
     check_answer,
+    condition_in,
     defaults,
     is_asked,
     maps,
@@ -46,7 +46,6 @@ _MANIFESTS = (FILE_NAME, AXL)
 # What the front doors and the engine add to the answers.
 IMPLICIT = frozenset({"projectName", "artifactId", "artifactVersion", "bsGitRepository", "bsGitBranch"})
 _DEEPEST_ANSWER = 50
-_MOST_BITS = 1024
 
 # Finds a fragment's files by its name; raises KeyError when there is none.
 Fragments = Callable[[str], list[Resource]]
@@ -150,10 +149,7 @@ class _Library:
     def _read(
         self, files: list[Resource], manifest: Resource, name: str, file: str, importing: tuple[str, ...]
     ) -> Accelerator:
-        try:
-            content: Any = load_yaml(manifest.content.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise InvalidManifest(f"not UTF-8 at byte {error.start}") from error
+        content: Any = load_bytes(manifest.content)
         accelerator = section(content, "accelerator")
         imports = tuple(
             _import(item, self._fragment(item, importing)) for item in maps(accelerator, "imports", "accelerator")
@@ -241,12 +237,7 @@ def _shown_name(name: str, entry: Map | None) -> str:
 
 
 def _exposed_condition(entry: Map | None) -> Condition | None:
-    depends_on = None if entry is None else entry.get("dependsOn")
-    if entry is None or depends_on is None:
-        return None
-    if not isinstance(depends_on, Map):
-        raise InvalidManifest("dependsOn has to be a mapping with the keys name and value", entry.line)
-    return Condition(text(depends_on, "name", "dependsOn"), depends_on.get("value", True))
+    return None if entry is None else condition_in(entry, "dependsOn")
 
 
 # Running
@@ -294,7 +285,7 @@ def _check_size(option: str, value: object) -> None:
     waiting = [(value, 0)]
     while waiting:
         item, depth = waiting.pop()
-        if depth > _DEEPEST_ANSWER or (isinstance(item, int) and item.bit_length() > _MOST_BITS):
+        if depth > _DEEPEST_ANSWER or (isinstance(item, int) and item.bit_length() > MOST_BITS):
             what = "is nested too deeply" if depth > _DEEPEST_ANSWER else "holds a number of too many digits"
             raise InvalidAnswer(f"the value of {option[:60]!r} {what}")
         if isinstance(item, list | Mapping):

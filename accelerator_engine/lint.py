@@ -40,7 +40,6 @@ _SECTION = {"displayName", "description", "iconUrl", "tags", "options", "types",
 _EVERY_TRANSFORM = {"type", "condition", "name"}
 # The engine's own helper stands among the variables.
 _IMPLICIT = IMPLICIT | {"files"}
-_NOT_CHECKED = "patterns were not checked, because it does not run"
 _CATCH_ALL = ("**", "**/*")
 
 
@@ -68,8 +67,7 @@ def findings(folder: Path, fragments: Mapping[str, Path] | None = None) -> list[
     names = set(_names(accelerator))
     found = {*_keys(accelerator), *_options(accelerator), *names}
     # With a name that nobody declares it may not run, and that has been said.
-    found |= {finding for finding in _runs(accelerator) if not names or _NOT_CHECKED not in finding.text}
-    return sorted(found)
+    return sorted(found.union(_runs(accelerator, says_why_not=not names)))
 
 
 # Keys
@@ -183,8 +181,7 @@ def _names(accelerator: Accelerator) -> Iterator[Finding]:
             if option.condition.name not in known:
                 text = f"dependsOn names {option.condition.name}, which is no option"
                 yield Finding(accelerator.file, option.line or 1, text)
-    for transform, names, unknown in _references(accelerator.engine, known):
-        used |= names
+    for transform, unknown in _undeclared(accelerator.engine, known):
         for name in unknown:
             text = f"#{name} is no option and no symbol, so it is null"
             yield Finding(accelerator.file, transform.line or 1, text)
@@ -210,16 +207,15 @@ def _all_fragments(accelerator: Accelerator) -> Iterator[Accelerator]:
         yield from _all_fragments(fragment)
 
 
-def _references(transform: Transform | None, known: set[str]) -> Iterator[tuple[Transform, set[str], set[str]]]:
-    """Return each transform with the names that it uses, and those of them that nobody declares."""
+def _undeclared(transform: Transform | None, known: set[str]) -> Iterator[tuple[Transform, set[str]]]:
+    """Return each transform with the names that it uses and nobody declares."""
     if transform is None:
         return
-    outer = set().union(*(expression.names for expression in transform.expressions()), set())
+    names = {name for expression in transform.expressions() for name in expression.names}
     inner = known | _own_names(transform)
-    symbols = inner if isinstance(transform, Combo | Let | InvokeFragment | RewritePath) else known
-    yield transform, set(outer), set(outer) - symbols
+    yield transform, names - (known if isinstance(transform, Loop) else inner)
     for child in transform.children():
-        yield from _references(child, inner)
+        yield from _undeclared(child, inner)
 
 
 def _own_names(transform: Transform) -> set[str]:
@@ -273,7 +269,7 @@ def _comparisons(expression: Expression) -> Iterator[tuple[str, str]]:
 # What happens when it runs
 
 
-def _runs(accelerator: Accelerator) -> Iterator[Finding]:
+def _runs(accelerator: Accelerator, *, says_why_not: bool) -> Iterator[Finding]:
     projects: list[Project] = []
     reasons: list[str] = []
     for answers in _tries(accelerator.options):
@@ -282,8 +278,16 @@ def _runs(accelerator: Accelerator) -> Iterator[Finding]:
         except (InvalidAnswer, GenerationFailed) as error:
             reasons.append(str(error))
     if not projects:
-        yield Finding(accelerator.file, 1, f"{_NOT_CHECKED}: {reasons[0]}")
+        if says_why_not:
+            text = f"patterns were not checked, because it does not run: {reasons[0]}"
+            yield Finding(accelerator.file, 1, text)
         return
+    yield from _unmatched(accelerator, projects)
+    yield from _leaks(accelerator, projects)
+
+
+def _unmatched(accelerator: Accelerator, projects: Iterable[Project]) -> Iterator[Finding]:
+    """Find the accelerator's patterns that matched no file in any run."""
     matched: dict[tuple[str, int | None, str], bool] = {}
     for project in projects:
         for key, hit in project.matched.items():
@@ -292,7 +296,6 @@ def _runs(accelerator: Accelerator) -> Iterator[Finding]:
         # Without a line it is the engine's own; a fragment's patterns are meant for other callers too.
         if not hit and line is not None and file == accelerator.file:
             yield Finding(file, line, f"the pattern {pattern!r} matches no file")
-    yield from _leaks(accelerator, projects)
 
 
 def _tries(options: Sequence[Option]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ FILE_NAME = "accelerator.yaml"
 # Aliases let a few lines stand for billions of values; nobody writes a manifest of this size.
 _MOST_VALUES = 100_000
 # A number of more bits is no number that anybody meant, and Python refuses to print it.
-_MOST_BITS = 1024
+MOST_BITS = 1024
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -99,8 +99,13 @@ def load(text: str) -> Any:
 
 def read(path: Path) -> Any:
     """Return what a manifest holds; raises InvalidManifest, and OSError when it cannot be opened."""
+    return load_bytes(path.read_bytes())
+
+
+def load_bytes(content: bytes) -> Any:
+    """Return what the bytes of a manifest hold. Raises InvalidManifest."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidManifest(f"not UTF-8 at byte {error.start}") from error
     return load(text)
@@ -137,8 +142,8 @@ class _Reader:
             raise InvalidManifest(f"{node.value[:60]!r} is no {kind}", line) from error
         if not isinstance(value, str | bool | int | float | None):
             raise InvalidManifest(f"{node.value[:60]!r} has the type {kind}, which no value of a manifest has", line)
-        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            raise InvalidManifest(f"a number of more than {_MOST_BITS} bits", line)
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise InvalidManifest(f"a number of more than {MOST_BITS} bits", line)
         return value
 
     def _items(self, node: yaml.Node) -> Items:

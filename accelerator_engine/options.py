@@ -194,7 +194,7 @@ def _option(fields: Map) -> Option:
         required=fields.get("required") is True,
         choices=tuple(_choice(choice, where) for choice in maps(fields, "choices", where)),
         pattern=optional_text(fields, "validationRegex", where),
-        condition=_condition(fields, where),
+        condition=condition_in(fields, f"dependsOn of {where}"),
         group=optional_text(fields, "x-group", where),
         backstage=section(fields, "x-backstage"),
         line=fields.line,
@@ -207,13 +207,14 @@ def _choice(fields: Map, where: str) -> Choice:
     return Choice(value=fields["value"], text=str(fields.get("text", fields["value"])))
 
 
-def _condition(fields: Map, where: str) -> Condition | None:
+def condition_in(fields: Map, where: str) -> Condition | None:
+    """Return what `dependsOn` says, None when it is not there. Raises InvalidManifest."""
     depends_on = fields.get("dependsOn")
     if depends_on is None:
         return None
     if not isinstance(depends_on, Map):
-        raise InvalidManifest(f"dependsOn of {where} has to be a mapping with the keys name and value", fields.line)
-    return Condition(text(depends_on, "name", f"dependsOn of {where}"), depends_on.get("value", True))
+        raise InvalidManifest(f"{where} has to be a mapping with the keys name and value", fields.line)
+    return Condition(text(depends_on, "name", where), depends_on.get("value", True))
 
 
 def text(fields: Map, key: str, where: str) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from accelerator_engine import java_regex
+from accelerator_engine import java_regex, transforms
 from accelerator_engine.expressions import Expression, InvalidExpression, parse
 from accelerator_engine.java_types import text_of
 from accelerator_engine.manifest import InvalidManifest, Items, Map, line_of
@@ -280,8 +280,6 @@ def read_transform(value: object) -> Transform:
 
 def keys_of(kind: str) -> frozenset[str]:
     """Return the keys that a kind of transform reads, besides type, condition and name."""
-    kinds: tuple[type[Transform], ...] = (
-        Include, Exclude, Chain, Merge, Combo, Let, Loop, UniquePath, ReplaceText, RewritePath, UseEncoding,
-        OpenRewriteRecipe, YTT, InvokeFragment, Provenance,
-    )  # fmt: skip
-    return next(known.KEYS for known in kinds if known.__name__ == kind)
+    # A kind is called as its class.
+    keys: frozenset[str] = getattr(transforms, kind).KEYS
+    return keys

@@ -522,21 +522,6 @@ def _merged(same: Files, _: Scope) -> Resource:
 # Contents
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Decoding(Transform):
-    def changed(self, resource: Resource, scope: Scope, change: Callable[[str], str]) -> Resource:
-        """Return the resource with its text changed; one that is no text stays as it is."""
-        scope.run.check_time()
-        charset = resource.charset or "utf-8"
-        try:
-            text = resource.content.decode(charset)
-            content = change(text).encode(charset)
-        except UnicodeError:
-            scope.log.debug(f"{resource.path} is not {charset} text and stays as it is")
-            return resource
-        return replace(resource, content=content)
-
-
 @dataclass(frozen=True)
 class Substitution:
     """A text, and the expression for what stands in its place."""
@@ -546,7 +531,7 @@ class Substitution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplaceText(_Decoding):
+class ReplaceText(Transform):
     """Other text in place of literal texts, or of what a regular expression matches."""
 
     substitutions: tuple[Substitution, ...] = ()
@@ -566,7 +551,8 @@ class ReplaceText(_Decoding):
         scope.log.info(f"Will replace regex '{pattern}' with '{shortened(new)}'")
         java_regex.compile(pattern)
         return [
-            self.changed(resource, scope, lambda text: java_regex.replace_all(pattern, new, text)) for resource in files
+            self._changed(resource, scope, lambda text: java_regex.replace_all(pattern, new, text))
+            for resource in files
         ]
 
     def _literally(self, files: Files, scope: Scope) -> Files:
@@ -577,7 +563,19 @@ class ReplaceText(_Decoding):
         scope.log.info(f"Will replace [{shown}]")
         # One pass, the longest text first: what was put in is not looked at again.
         found = regex.compile("|".join(map(regex.escape, sorted(new, key=len, reverse=True))))
-        return [self.changed(resource, scope, lambda text: _replaced(text, found, new)) for resource in files]
+        return [self._changed(resource, scope, lambda text: _replaced(text, found, new)) for resource in files]
+
+    def _changed(self, resource: Resource, scope: Scope, change: Callable[[str], str]) -> Resource:
+        """Return the resource with its text changed; one that is no text stays as it is."""
+        scope.run.check_time()
+        charset = resource.charset or "utf-8"
+        try:
+            text = resource.content.decode(charset)
+            content = change(text).encode(charset)
+        except UnicodeError:
+            scope.log.debug(f"{resource.path} is not {charset} text and stays as it is")
+            return resource
+        return replace(resource, content=content)
 
     def expressions(self) -> Sequence[Expression]:
         """Return the condition and all replacements."""

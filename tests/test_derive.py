@@ -17,8 +17,8 @@ NAMES = ["cookiecutter.json", "template.yaml", "docs/options.md"]
 
 
 @pytest.fixture
-def template(copied_template: Path, tmp_path: Path) -> Path:
-    return doors.clone(copied_template, tmp_path / "template")
+def template(tmp_path: Path) -> Path:
+    return doors.clone(ROOT, tmp_path / "template")
 
 
 def change(file: Path, old: str, new: str) -> None:

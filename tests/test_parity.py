@@ -258,9 +258,9 @@ MORE_RULES = """\
 """
 
 
-def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, copied_template: Path, tmp_path: Path) -> None:
+def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_path: Path) -> None:
     """Toggles, conditional questions, three choices, whole folders, nested rules, braces, executables."""
-    template = doors.clone(copied_template, tmp_path / "template")
+    template = doors.clone(ROOT, tmp_path / "template")
     manifest = (template / "accelerator.yaml").read_text(encoding="utf-8")
     names = ["includeExtra", "flavour", "tableName", "cold"]
     placeholders = "".join(
