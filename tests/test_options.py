@@ -22,6 +22,9 @@ ORDER = [
     "minimumAccuracy",
     "promotionStage",
     "trainingDatabase",
+    "includeUi",
+    "includeMonitoring",
+    "storeInputs",
 ]
 
 OPTIONS = read_options(ROOT / "accelerator.yaml")

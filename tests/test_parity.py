@@ -238,7 +238,6 @@ MORE_OPTIONS = """\
 
 """
 MORE_SYMBOLS = """\
-engine:
   let:
     - name: tableName
       expression: "#flavour == 'plain' ? #tableName : 'rows'"
@@ -267,7 +266,7 @@ def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_pat
         f"            - {{text: '{{{{ cookiecutter.{name} }}}}', with: '#{name}'}}\n" for name in names
     )
     manifest = manifest.replace("# `make derive` turns this into", MORE_OPTIONS + "# `make derive` turns this into")
-    manifest = manifest.replace("engine:\n", MORE_SYMBOLS)
+    manifest = manifest.replace("  let:\n", MORE_SYMBOLS)
     manifest = manifest.replace("    # Every other file is copied", MORE_RULES + "    # Every other file is copied")
     manifest = manifest.replace("- applyTo: [", "- applyTo: ['extra/deeper/answers.yaml', answers.yaml, ")
     manifest = manifest.rstrip("\n") + "\n" + placeholders

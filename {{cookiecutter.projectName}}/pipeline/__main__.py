@@ -1,4 +1,4 @@
-"""Command line: `python -m pipeline <step> [options] [<step> …]`, or `all`. Options come from MLproject."""
+"""Command line: `python -m pipeline <step> [options] [<step> …]`, `all` or `retrain`. Options come from MLproject."""
 
 import importlib
 import importlib.util
@@ -14,18 +14,16 @@ try:
 
     from pipeline.databases import first_line
     from pipeline.errors import StepError
-    from pipeline.settings import Step, steps
+    from pipeline.settings import LAST_OF_CHAIN, Step, chain, steps
 except ModuleNotFoundError as error:
     start = "/usr/bin/python3 -m local run -- python -m pipeline …"
     sys.exit(f"error: {error.name} is not installed here: run it as `{start}`")
 
-# A refused promotion is an outcome, not a failure: what would serve the model is skipped.
-AFTER_PROMOTION = ("deploy_inference_db",)
-
 
 def run_step(context: click.Context, step: Step, values: dict[str, Any]) -> None:
     """Run one step and print its answer, unless the promotion before it was refused."""
-    if step.name in AFTER_PROMOTION and context.obj.get("refused"):
+    # A refused promotion is an outcome, not a failure: what would serve the model is skipped.
+    if step.name == LAST_OF_CHAIN and context.obj.get("refused"):
         click.echo(f"{step.name}: skipped, nothing was promoted")
         return
     started = time.monotonic()
@@ -50,10 +48,15 @@ def command(step: Step) -> click.Command:
     if importlib.util.find_spec(f"pipeline.{step.name}") is None:
         raise StepError(f"MLproject names the entry point {step.name}; there is no pipeline/{step.name}.py")
     options = [
-        click.Option([f"--{name}"], type=kind, default=default, show_default=True)
+        click.Option(_spellings(name), type=kind, default=default, show_default=True)
         for name, (kind, default) in step.parameters.items()
     ]
     return click.Command(step.name, callback=callback, params=options)
+
+
+def _spellings(name: str) -> list[str]:
+    """Return an option as MLproject names it and, where that differs, as command lines usually do."""
+    return list(dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]))
 
 
 def command_line() -> click.Group:
@@ -68,11 +71,20 @@ def command_line() -> click.Group:
     for step in found.values():
         group.add_command(command(step))
 
-    @group.command("all", help="Run every step in order with its defaults.")
+    @group.command("all", help="Run the chain: every step up to deploy_inference_db, with its defaults.")
     @click.pass_context
     def run_all(context: click.Context) -> None:
-        for step in found.values():
-            run_step(context, step, {name: default for name, (_, default) in step.parameters.items()})
+        for step in chain():
+            run_step(context, step, step.defaults)
+
+    @group.command("retrain", help="Run collect_labels, then the chain with the rows that it brought.")
+    @click.pass_context
+    def retrain(context: click.Context) -> None:
+        # Labelled rows need their table, so that the training database's code comes first.
+        names = [step.name for step in chain()]
+        position = names.index("upload_dataset")
+        for name in [*names[:position], "collect_labels", *names[position:]]:
+            run_step(context, found[name], found[name].defaults)
 
     return group
 

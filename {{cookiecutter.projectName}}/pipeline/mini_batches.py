@@ -17,6 +17,8 @@ SPLITS = ("train", "validation", "holdout")
 VALIDATION_SHARE = 0.1
 HOLDOUT_SHARE = 0.1
 SALT = b"split"
+# As many parts of a row are compared with later rows; the inference database has the same number.
+MOST_PARTS = 8
 
 
 class Block(NamedTuple):
@@ -133,22 +135,52 @@ def balanced_batch_ids(count: int, segments: Sequence[int]) -> list[int]:
     return [waiting[order[number % len(order)]].pop() for number in range(count)]
 
 
+def row_statistics(features: np.ndarray) -> np.ndarray:
+    """Return (n, 2 + parts) float32: of each row the mean, the standard deviation and the means of up to 8 parts.
+
+    row_statistics in the inference database computes the same of each row that it answers.
+    """
+    flat = np.ascontiguousarray(features).reshape(len(features), -1)
+    parts = min(MOST_PARTS, flat.shape[1])
+    starts = np.arange(parts) * flat.shape[1] // parts
+    widths = np.diff([*starts, flat.shape[1]])
+    found = np.empty((len(flat), 2 + parts), np.float32)
+    for start in range(0, len(flat), 256):
+        # Small parts stay in the processor's cache.
+        rows = flat[start : start + 256].astype(np.float64)
+        found[start : start + 256, 0] = rows.mean(axis=1)
+        found[start : start + 256, 1] = rows.std(axis=1)
+        found[start : start + 256, 2:] = np.add.reduceat(rows, starts, axis=1) / widths
+    return found
+
+
 def training_statistics(packed: PackedDataset) -> dict[str, object]:
-    """Return what later data is compared with, from the training split alone: rows, rows a class, and mean
-    and standard deviation over all values."""
+    """Return what later data is compared with, from the training split alone.
+
+    rows, rows a class, mean and standard deviation over all values, and of each statistic of a row (`inputs`) the
+    edges of its tenths with the rows in each bin: a value belongs to the bin whose number is that of the edges that
+    are not above it, as PostgreSQL's width_bucket says.
+    """
     rows = packed.rows["train"]
-    values, total, squares = 0, 0.0, 0.0
-    for start in range(0, len(rows), 256):
-        # Small parts in float32 stay in the processor's cache; their sums are added in float64.
-        part = packed.data.features[rows[start : start + 256]].astype(np.float32).ravel()
-        values, total, squares = values + part.size, total + float(part.sum()), squares + float(part @ part)
+    found = row_statistics(packed.data.features[rows])
+    means, deviations = found[:, 0].astype(np.float64), found[:, 1].astype(np.float64)
+    mean = float(means.mean())
     counts = np.bincount(packed.data.labels[rows], minlength=len(packed.data.classes))
+    names = ["mean", "standard_deviation", *(f"part_{number}" for number in range(1, found.shape[1] - 1))]
     return {
         "rows": len(rows),
         "class_counts": counts.tolist(),
-        "mean": total / values,
-        "standard_deviation": max(0.0, squares / values - (total / values) ** 2) ** 0.5,
+        "mean": mean,
+        "standard_deviation": max(0.0, float((deviations**2 + means**2).mean()) - mean**2) ** 0.5,
+        "inputs": [{"statistic": name, **_tenths(values)} for name, values in zip(names, found.T)],
     }
+
+
+def _tenths(values: np.ndarray) -> dict[str, list[float]]:
+    """Return the edges of the values' tenths, without repetitions, and how many values lie in each bin."""
+    edges = np.unique(np.quantile(values, np.arange(1, 10) / 10).astype(np.float32))
+    bins = np.searchsorted(edges, values, side="right")
+    return {"edges": edges.tolist(), "counts": np.bincount(bins, minlength=len(edges) + 1).tolist()}
 
 
 class CopyStream(io.RawIOBase):

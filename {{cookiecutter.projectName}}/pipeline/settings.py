@@ -17,6 +17,21 @@ PROJECT_NAME = r"(?!pg-|gp-)[a-z][a-z0-9-]{1,38}[a-z0-9]"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+# The entry points of MLproject up to this one are the chain; those after it stand beside it.
+LAST_OF_CHAIN = "deploy_inference_db"
+
+
+@dataclasses.dataclass(frozen=True)
+class Monitoring:
+    """What monitor_model looks at and decides by: see project.yaml."""
+
+    window: int
+    minimum_labels: int
+    accuracy_floor: float
+    maximum_psi: float
+    retention_days: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The answers in project.yaml; `model` and `schema` derive from the project's name."""
@@ -27,6 +42,9 @@ class Settings:
     minimum_accuracy: float
     promotion_stage: str
     training_database: str
+    include_monitoring: bool
+    store_inputs: bool
+    monitoring: Monitoring
 
     @property
     def schema(self) -> str:
@@ -46,6 +64,11 @@ class Step:
     name: str
     parameters: dict[str, tuple[type, Any]]
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Parameter names with their defaults."""
+        return {name: default for name, (_, default) in self.parameters.items()}
+
 
 @functools.cache
 def settings() -> Settings:
@@ -58,9 +81,11 @@ def settings() -> Settings:
         "minimumAccuracy": (int | float, "a number from 0 to 1"),
         "promotionStage": (str, "text"),
         "trainingDatabase": (str, "text"),
+        "includeMonitoring": (bool, "true or false"),
+        "storeInputs": (bool, "true or false"),
     }
     for name, (kind, told) in wanted.items():
-        if not isinstance(answers.get(name), kind) or isinstance(answers[name], bool):
+        if not _is(kind, answers.get(name)):
             raise StepError(f"project.yaml: {name} is {answers.get(name)!r}; it must be {told}")
     if not re.fullmatch(PROJECT_NAME, answers["projectName"]):
         raise StepError(
@@ -75,7 +100,36 @@ def settings() -> Settings:
     ):
         if answers[name] not in allowed:
             raise StepError(f"project.yaml: {name} is {answers[name]!r}; allowed is {' or '.join(allowed)}")
-    return Settings(*(answers[name] for name in wanted))
+    # What is not monitored is not kept either.
+    answers["storeInputs"] &= answers["includeMonitoring"]
+    return Settings(*(answers[name] for name in wanted), monitoring=_monitoring(answers.get("monitoring")))
+
+
+def _is(kind: Any, value: Any) -> bool:
+    """Whether a value is of a kind; true and false are no numbers."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _monitoring(given: Any) -> Monitoring:
+    """Return the section `monitoring`. Raises StepError when a value is missing or not allowed."""
+    wanted: dict[str, tuple[Any, float, float, str]] = {
+        "window": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
+        "minimumLabels": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
+        "accuracyFloor": (int | float, 0, 1, "a number from 0 to 1"),
+        "maximumPsi": (int | float, 0, 100, "a number from 0 to 100"),
+        "retentionDays": (int, 1, 36_500, "a whole number from 1 to 36500"),
+    }
+    values = given if isinstance(given, dict) else {}
+    for name, (kind, least, most, told) in wanted.items():
+        value = values.get(name)
+        if not _is(kind, value) or not least <= value <= most:
+            raise StepError(f"project.yaml: monitoring.{name} is {value!r}; it must be {told}")
+    if values["minimumLabels"] > values["window"]:
+        raise StepError(
+            f"project.yaml: monitoring.minimumLabels is {values['minimumLabels']}; only {values['window']} labels are "
+            "looked at (monitoring.window), so it must not be more"
+        )
+    return Monitoring(*(values[name] for name in wanted))
 
 
 @functools.cache
@@ -91,6 +145,15 @@ def steps() -> dict[str, Step]:
         )
         for name, entry in entry_points.items()
     }
+
+
+def chain() -> list[Step]:
+    """Return the steps that `all` runs, in their order. Raises StepError when MLproject lacks the last one."""
+    found = list(steps().values())
+    names = [step.name for step in found]
+    if LAST_OF_CHAIN not in names:
+        raise StepError(f"MLproject: the entry point {LAST_OF_CHAIN}, the last of the chain, is missing")
+    return found[: names.index(LAST_OF_CHAIN) + 1]
 
 
 def _parameter(name: str, declared: Any) -> tuple[type, Any]:

@@ -190,15 +190,17 @@ def evaluate(connection: Any, dataset: str, split: str, weights: bytes, config: 
     )[0][0]
 
 
-def sample_rows(connection: Any, data: TrainingData, split: str, count: int) -> np.ndarray:
-    """Return up to `count` rows of a split as an array (n, *shape) of the data set's dtype."""
+def sample_rows(connection: Any, data: TrainingData, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return up to `count` rows of a split, an array (n, *shape) of the data set's dtype, and their labels (n,)."""
     found = query(
         connection,
-        "SELECT features FROM {schema}.dataset_batch WHERE dataset = %s AND split = %s ORDER BY batch_id LIMIT %s",
+        "SELECT features, labels FROM {schema}.dataset_batch WHERE dataset = %s AND split = %s "
+        "ORDER BY batch_id LIMIT %s",
         (data.dataset, split, count),
     )
-    packed = b"".join(bytes(features) for (features,) in found)
-    return np.frombuffer(packed, data.dtype).reshape(-1, *data.shape)[:count]
+    features = np.frombuffer(b"".join(bytes(packed) for packed, _ in found), data.dtype)
+    labels = np.frombuffer(b"".join(bytes(packed) for _, packed in found), "<i4")
+    return features.reshape(-1, *data.shape)[:count], labels[:count]
 
 
 def prepare_session(connection: Any, greenplum: bool) -> None:

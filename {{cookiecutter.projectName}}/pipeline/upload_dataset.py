@@ -4,7 +4,7 @@ import io
 import json
 from typing import Any
 
-from pipeline import doctor, mini_batches
+from pipeline import doctor, labelled_rows, mini_batches
 from pipeline.databases import binding, in_schema, insert, query, session
 from pipeline.mini_batches import PackedDataset
 from pipeline.settings import require_seed
@@ -13,18 +13,22 @@ from pipeline.user_code import load_dataset
 
 
 def run(seed: int, rows_per_block: int) -> str:
-    """Upload the data set in one transaction, or find that it is there already. Raises StepError."""
+    """Upload the data set, with the rows that collect_labels brought, in one transaction, or find that it is there
+    already. Raises StepError."""
     require_seed(seed)
     doctor.require(doctor.trainer, doctor.mlflow_server)
-    packed = mini_batches.pack(load_dataset(), seed, rows_per_block)
     connection = session("trainer")
     with connection:
+        merged = labelled_rows.merge(connection, load_dataset())
+        packed = mini_batches.pack(merged.data, seed, rows_per_block)
         new = not _select(connection, packed)
         if new:
             upload(connection, packed, seed)
     counts = {split: len(rows) for split, rows in packed.rows.items()}
-    _log(packed, counts, seed)
+    _log(packed, {**counts, "labelled": merged.added}, seed)
     told = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    if merged.added or merged.unused:
+        told += f" (labelled in the app: {merged.added:,} of them; {merged.unused:,} not used)"
     return f"{told} rows; data {packed.data_hash[:12]} {'uploaded' if new else 'was there already'}"
 
 

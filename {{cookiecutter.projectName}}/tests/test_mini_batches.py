@@ -113,3 +113,27 @@ def test_statistics_are_those_of_the_training_rows(data) -> None:
     assert told["mean"] == pytest.approx(rows.mean(), rel=1e-4)
     assert told["standard_deviation"] == pytest.approx(rows.std(), rel=1e-4)
     assert sum(told["class_counts"]) == told["rows"] == len(rows)
+
+
+def test_statistics_of_a_row() -> None:
+    rows = np.arange(40, dtype=np.float32).reshape(2, 20)
+    mean, deviation, *parts = mini_batches.row_statistics(rows)[1]
+    assert (mean, deviation) == pytest.approx((rows[1].mean(), rows[1].std()))
+    assert len(parts) == 8
+    # 20 values in 8 parts: the first part has two values, the second three.
+    assert parts[:2] == [20.5, 23.0]
+    assert mini_batches.row_statistics(rows[:, :3]).shape == (2, 5)
+
+
+def test_tenths_of_the_training_rows_are_alike(data) -> None:
+    packed = mini_batches.pack(data, 1, 64)
+    inputs = mini_batches.training_statistics(packed)["inputs"]
+    assert [told["statistic"] for told in inputs[:3]] == ["mean", "standard_deviation", "part_1"]
+    for told in inputs:
+        assert sum(told["counts"]) == len(packed.rows["train"])
+        assert len(told["counts"]) == len(told["edges"]) + 1
+    assert max(inputs[0]["counts"]) < 2 * len(packed.rows["train"]) / 10
+
+
+def test_a_statistic_that_never_varies_has_one_edge() -> None:
+    assert mini_batches._tenths(np.full(50, 3.0, np.float32)) == {"edges": [3.0], "counts": [0, 50]}

@@ -4,11 +4,11 @@ import os
 import pathlib
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import psycopg2
 import pytest
+from conftest import run_pipeline
 
 from pipeline import mini_batches
 from pipeline.databases import binding, connect, query
@@ -16,41 +16,8 @@ from pipeline.errors import StepError
 from pipeline.settings import settings
 from pipeline.user_code import load_dataset
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("deployed")]
 ASK = "SELECT {schema}.predict(%s, %s, %s)"
-
-
-def run_pipeline(*arguments: str) -> str:
-    command = [sys.executable, "-m", "pipeline", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _deployed() -> None:
-    """Train for one epoch and let a person's decision, not the accuracy, promote the result."""
-    assert os.environ.get("SERVICE_BINDING_ROOT"), "no servers: run `make test`"
-    steps = "deploy_training_code deploy_training_db upload_dataset train_model --epochs 1 evaluate_model promote_model"
-    run_pipeline(*steps.split())
-    run_pipeline("promote_model", "--version", "1", "--stage", settings().promotion_stage)
-    run_pipeline("deploy_inference_db")
-
-
-@pytest.fixture(name="app")
-def _app():
-    connection = connect("inference-app")
-    connection.autocommit = True
-    yield connection
-    connection.close()
-
-
-@pytest.fixture(name="trainer")
-def _trainer():
-    connection = connect("trainer")
-    connection.autocommit = True
-    yield connection
-    connection.close()
 
 
 def served() -> tuple[str, str]:
@@ -122,6 +89,8 @@ def test_no_function_has_a_superusers_rights_or_is_for_everyone(name) -> None:
         "SELECT {schema}.answer_batch(''::bytea, 1, '')",
         "SELECT {schema}.as_real(''::bytea)",
         "SELECT * FROM {schema}.prediction_log",
+        "SELECT * FROM {schema}.prediction_label",
+        "SELECT {schema}.purge_predictions()",
         "UPDATE {schema}.model_alias SET version = 1",
         "CREATE TABLE {schema}.mine (id int)",
         "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE plpython3u AS 'return 1'",

@@ -1,6 +1,7 @@
 """The project's answers and steps are read once and refused with a sentence."""
 
 import pathlib
+import re
 
 import psycopg2
 import pytest
@@ -17,6 +18,9 @@ STEPS = [
     "evaluate_model",
     "promote_model",
     "deploy_inference_db",
+    "monitor_model",
+    "collect_labels",
+    "rollback",
 ]
 
 
@@ -43,7 +47,16 @@ def replace(path: pathlib.Path, old: str, new: str) -> None:
 
 def test_steps_and_commands_are_the_entry_points() -> None:
     assert list(settings.steps()) == STEPS
-    assert list(command_line().commands) == [*STEPS, "all"]
+    assert list(command_line().commands) == [*STEPS, "all", "retrain"]
+
+
+def test_the_chain_ends_with_what_is_served() -> None:
+    assert [step.name for step in settings.chain()] == STEPS[: STEPS.index("deploy_inference_db") + 1]
+
+
+def test_options_are_written_with_hyphens_or_as_in_mlproject() -> None:
+    option = next(option for option in command_line().commands["train_model"].params if option.name == "batch_size")
+    assert option.opts == ["--batch_size", "--batch-size"]
 
 
 def test_the_command_of_an_entry_point_hands_on_all_its_parameters() -> None:
@@ -63,12 +76,24 @@ def test_the_command_of_an_entry_point_hands_on_all_its_parameters() -> None:
         ("project.yaml", "projectName: '", "projectName: 'Foo Bar", "allowed are 3 to 40 lower-case letters"),
         ("project.yaml", "minimumAccuracy: ", "minimumAccuracy: true #", "it must be a number from 0 to 1"),
         ("project.yaml", "owner: ", "owner: [", "project.yaml is not valid YAML"),
+        ("project.yaml", "includeMonitoring: ", "includeMonitoring: 1 #", "includeMonitoring is 1; it must be true or"),
+        ("project.yaml", "window: 500", "window: 0", "window is 0; it must be a whole number from 1 to 1000000"),
+        ("project.yaml", "window: 500", "window: 20", "minimumLabels is 50; only 20 labels are looked at"),
+        ("project.yaml", "maximumPsi: 0.25", "maximumPsi: .nan", "maximumPsi is nan; it must be a number from 0"),
+        ("project.yaml", "monitoring:", "monitored:", r"monitoring\.window is None; it must be a whole number"),
     ],
 )
 def test_a_wrong_answer_is_refused(project, file, old, new, told) -> None:
     replace(project / file, old, new)
     with pytest.raises(StepError, match=told):
         settings.settings()
+
+
+def test_what_is_not_monitored_is_not_kept(project) -> None:
+    text = (project / "project.yaml").read_text(encoding="utf-8")
+    text = re.sub("includeMonitoring: .*", "includeMonitoring: false", text)
+    (project / "project.yaml").write_text(re.sub("storeInputs: .*", "storeInputs: true", text), encoding="utf-8")
+    assert not settings.settings().store_inputs
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ CREATE TABLE "${schema}".model_version (
     input_dtype text NOT NULL,
     metrics jsonb NOT NULL,
     training_statistics jsonb NOT NULL,
+    samples jsonb NOT NULL,
     data_hash text NOT NULL,
     git_commit text NOT NULL,
     mlflow_run text NOT NULL,
@@ -24,11 +25,15 @@ ALTER TABLE "${schema}".model_version OWNER TO "${schema}_owner";
 
 --changeset project:model_alias
 -- Which version answers for an alias (staging, production). Promotion and rollback change this row.
+-- registry_version is what MLflow's registry held when both were last in line; rolled_back_from are the versions that
+-- lost the alias by a rollback that the registry has not been told of, each with the time.
 CREATE TABLE "${schema}".model_alias (
     model text NOT NULL,
     alias text NOT NULL,
     version int NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now(),
+    registry_version int,
+    rolled_back_from jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (model, alias),
     FOREIGN KEY (model, version) REFERENCES "${schema}".model_version (model, version)
 );
@@ -83,6 +88,7 @@ SELECT
     v.input_shape,
     v.input_dtype,
     v.metrics,
+    v.samples,
     v.data_hash,
     v.git_commit,
     v.created_at,

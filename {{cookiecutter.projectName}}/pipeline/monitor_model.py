@@ -1,0 +1,108 @@
+"""Step monitor_model: decides by accuracy on labelled predictions and by drift whether to train again."""
+
+from typing import Any, NamedTuple
+
+from pipeline import doctor
+from pipeline.databases import query, session
+from pipeline.errors import StepError
+from pipeline.settings import Monitoring, settings, write_outcome
+from pipeline.tracking import load_mlflow, step_run
+
+FINE = "fine"
+RETRAIN = "retrain"
+TOO_LITTLE_DATA = "too-little-data"
+
+
+class Observed(NamedTuple):
+    """What the inference database says of the served version; `accuracy` is None without labels."""
+
+    version: int
+    predictions: int
+    labelled: int
+    accuracy: float | None
+    psi: dict[str, float]
+
+
+class Decision(NamedTuple):
+    """The outcome (fine, retrain or too-little-data) and the sentence that says why."""
+
+    outcome: str
+    reason: str
+
+
+def run() -> str:
+    """Look at the version that holds the stage, log and write the decision, and end what is past its retention.
+
+    Raises StepError when nothing is served or monitoring is switched off.
+    """
+    if not settings().include_monitoring:
+        raise StepError("this project is not monitored (project.yaml: includeMonitoring)")
+    doctor.require(doctor.inference_database, doctor.mlflow_server)
+    connection = session("inference-deployer")
+    with connection:
+        purged = query(connection, "SELECT {schema}.purge_predictions()")[0][0]
+        observed = observe(connection, settings().promotion_stage)
+    decision = decide(observed, settings().monitoring)
+    _log(observed, decision, purged)
+    write_outcome("decision", decision.outcome)
+    return f"{decision.outcome}: {decision.reason}"
+
+
+def observe(connection: Any, stage: str) -> Observed:
+    """Return what is known of the version that holds `stage`. Raises StepError when none does."""
+    served = query(
+        connection,
+        "SELECT version FROM {schema}.model_info WHERE model = %s AND alias = %s",
+        (settings().model, stage),
+    )
+    if not served:
+        raise StepError(f"no version of {settings().model} holds {stage}: promote one first")
+    version = served[0][0]
+    told = query(
+        connection,
+        "SELECT labelled, accuracy FROM {schema}.accuracy_window WHERE model = %s AND version = %s "
+        "ORDER BY labelled_at DESC LIMIT 1",
+        (settings().model, version),
+    )
+    drift = query(
+        connection,
+        "SELECT statistic, predictions, psi FROM {schema}.drift WHERE model = %s AND version = %s",
+        (settings().model, version),
+    )
+    labelled, accuracy = told[0] if told else (0, None)
+    predictions = max((count for _, count, _ in drift), default=0)
+    return Observed(version, predictions, labelled, accuracy, {name: psi for name, _, psi in drift})
+
+
+def decide(observed: Observed, limits: Monitoring) -> Decision:
+    """Judge by the limits of project.yaml. Drift alone retrains nothing: without labels there is nothing to learn."""
+    worst = max(observed.psi, key=lambda name: observed.psi[name], default="")
+    drifted = bool(worst) and observed.psi[worst] > limits.maximum_psi
+    drift = (
+        f"drift {observed.psi[worst]:.2f} ({worst}) {'above' if drifted else 'within'} {limits.maximum_psi:g} "
+        f"over {observed.predictions} predictions"
+        if worst
+        else "no predictions"
+    )
+    if observed.accuracy is None or observed.labelled < limits.minimum_labels:
+        return Decision(
+            TOO_LITTLE_DATA,
+            f"version {observed.version} has {observed.labelled} labelled predictions, {limits.minimum_labels} are "
+            f"needed (project.yaml: monitoring.minimumLabels); {drift}",
+        )
+    poor = observed.accuracy < limits.accuracy_floor
+    accuracy = (
+        f"accuracy {observed.accuracy:.4f} {'below' if poor else 'not below'} {limits.accuracy_floor:g} "
+        f"on {observed.labelled} labelled predictions"
+    )
+    return Decision(RETRAIN if poor or drifted else FINE, f"version {observed.version}: {accuracy}; {drift}")
+
+
+def _log(observed: Observed, decision: Decision, purged: int) -> None:
+    mlflow = load_mlflow()
+    with step_run("monitor_model", decision=decision.outcome, model_version=str(observed.version)):
+        mlflow.set_tag("reason", decision.reason)
+        metrics = {"predictions": observed.predictions, "labelled": observed.labelled, "purged_predictions": purged}
+        if observed.accuracy is not None:
+            metrics["live_accuracy"] = observed.accuracy
+        mlflow.log_metrics({**metrics, **{f"psi_{name}": psi for name, psi in observed.psi.items()}})
