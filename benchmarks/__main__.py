@@ -19,7 +19,7 @@ PROJECT = generation.ROOT / "build" / "benchmarks" / "bench"
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 SYSTEM_PYTHON = "/usr/bin/python3"
 # What needs the project's databases, in this order; `generation` needs none.
-IN_PROJECT = ("training", "serving", "scoring", "upload", "memory")
+IN_PROJECT = ("training", "serving", "app", "scoring", "upload", "memory")
 ROUNDS = 7
 FEWEST, MOST = 1, 100
 
@@ -98,6 +98,8 @@ def _local(*arguments: str) -> None:
     """Call the project's own local servers; servers that the caller's environment names are not meant."""
     others = ("SERVICE_BINDING_ROOT", "MLFLOW_TRACKING_URI", "PYTHONPATH")
     environment = {name: value for name, value in os.environ.items() if name not in others}
+    # The load on the app comes from this repository's environment: the project's has no Locust.
+    environment["BENCHMARKS_PYTHON"] = sys.executable
     subprocess.run(
         [SYSTEM_PYTHON, "-m", "local", *arguments], cwd=PROJECT, env=environment, check=True, stdout=sys.stderr
     )

@@ -56,8 +56,8 @@ def _stored_model() -> Iterator[str]:
         query(
             deployer,
             "INSERT INTO {schema}.model_version (model, version, onnx, sha256, classes, input_shape, input_dtype, "
-            "metrics, training_statistics, data_hash, git_commit, mlflow_run) "
-            "VALUES (%s, 1, %s, %s, %s, %s, 'uint8', '{}', '{}', '', '', '')",
+            "metrics, training_statistics, samples, data_hash, git_commit, mlflow_run) "
+            "VALUES (%s, 1, %s, %s, %s, %s, 'uint8', '{}', '{}', '{}', '', '', '')",
             (CIFAR_MODEL, onnx, hashlib.sha256(onnx).hexdigest(), data.CLASSES, list(data.SHAPE)),
         )
         query(deployer, "INSERT INTO {schema}.model_alias VALUES (%s, %s, 1)", (CIFAR_MODEL, STAGE))

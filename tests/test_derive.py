@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import doors
 import pytest
@@ -84,13 +85,18 @@ def test_the_default_is_the_first_that_cookiecutter_offers(template: Path) -> No
     assert context["promotionStage"] == ["production", "staging"]
 
 
+def parts(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a page and what it shows for some answers only."""
+    return [page, *(rule["then"] for rule in page.get("allOf", []))]
+
+
 def test_backstage_has_a_page_for_each_group(options: dict[str, Option]) -> None:
     pages = yaml.safe_load((ROOT / "template.yaml").read_text(encoding="utf-8"))["spec"]["parameters"]
-    assert [page["title"] for page in pages] == ["Project", "Model", "Databases", "Repository"]
-    shown = {name: fields for page in pages for name, fields in page["properties"].items()}
+    assert [page["title"] for page in pages] == ["Project", "Model", "Databases", "App", "Repository"]
+    shown = {name: fields for page in pages for part in parts(page) for name, fields in part["properties"].items()}
     assert list(shown) == [*options, "repoUrl"]
     for option in options.values():
-        assert shown[option.name]["type"] == "string"
+        assert shown[option.name]["type"] == option.data_type
         assert shown[option.name]["default"] == option.default
         assert shown[option.name].get("enum", []) == list(option.values)
 
@@ -100,7 +106,7 @@ def test_a_question_with_a_condition_is_in_an_if(template: Path) -> None:
     manifest = template / "accelerator.yaml"
     change(manifest, "      x-group: Model\n      label: Epochs", "      dependsOn: {name: dataset, value: cifar10}\n"
            "      x-group: Model\n      label: Epochs")  # fmt: skip
-    change(manifest, "engine:\n", "engine:\n  let:\n    - name: epochs\n"
+    change(manifest, "  let:\n", "  let:\n    - name: epochs\n"
            "      expression: \"#dataset == 'cifar10' ? #epochs : '10'\"\n")  # fmt: skip
     entity = yaml.safe_load(derived(template)[template / "template.yaml"])
     page = entity["spec"]["parameters"][1]
@@ -125,7 +131,7 @@ UNSUITABLE: dict[str, tuple[str, str, str]] = {
     "no file to fill in": ("MLproject,", "MLprojekt,", "the applyTo pattern 'MLprojekt' matches no file"),
     "another value": ("with: '#owner'", "with: '#projectName'", "is no placeholder and its option"),
     "a placeholder left out": (OWNER, "", "no substitution of the engine section fills in {{ cookiecutter.owner }}"),
-    "a let for nothing": ("engine:\n", "engine:\n  let: [{name: x, expression: '1'}]\n", "has a dependsOn: x"),
+    "a let for nothing": ("  let:\n", "  let:\n    - {name: x, expression: '1'}\n", "has a dependsOn: x"),
 }
 
 

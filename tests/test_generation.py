@@ -141,11 +141,20 @@ def test_generating_again_keeps_what_people_added(sandbox: Sandbox) -> None:
 
 
 def test_questions_can_be_answered(sandbox: Sandbox) -> None:
-    done = cookiecutter(sandbox, stdin="abc\n\n\n2\n\n\n\n\n")
+    done = cookiecutter(sandbox, stdin="abc\n\n\n2\n\n\n\n\n\n\n\n")
     assert done.returncode == 0, done.stdout
     assert "Handwritten digits (bundled, works offline)" in done.stdout
     data_set = (sandbox.output / "abc" / "dataset.py").read_text()
     assert data_set == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
+
+
+def test_a_project_without_a_page(cookies: Cookies) -> None:
+    """Nothing that serves the page alone is left where it is not wanted."""
+    projects = [cookies.bake(extra_context={"includeUi": answer}).project_path for answer in (True, False)]
+    with_page, without = ({str(path.relative_to(project)) for path in files(project)} for project in projects)
+    assert with_page - without == {"app/charts.py", "app/ui.py", "requirements/ui.in", "requirements/ui.txt"}
+    assert "app/api.py" in without
+    assert not without - with_page
 
 
 # What is refused
@@ -381,7 +390,7 @@ def test_cruft_creates_and_updates(sandbox: Sandbox, repository: Path) -> None:
 
 FLAVOUR = """\
     - name: flavour
-      x-group: Databases
+      x-group: App
       label: Flavour
       description: The flavour, plain or sweet
       dataType: string

@@ -22,10 +22,9 @@ ORDER = [
     "minimumAccuracy",
     "promotionStage",
     "trainingDatabase",
-    "includeUi",
-    "includeMonitoring",
-    "storeInputs",
 ]
+# Answered with true or false.
+TOGGLES = ["includeUi", "includeMonitoring", "storeInputs"]
 
 OPTIONS = read_options(ROOT / "accelerator.yaml")
 
@@ -101,7 +100,8 @@ def refusal(option: Option, answer: object) -> str:
 
 
 def test_options_are_asked_in_this_order(options: dict[str, Option]) -> None:
-    assert list(options) == ORDER == list(GOOD) == list(BAD)
+    assert list(options) == [*ORDER, *TOGGLES]
+    assert ORDER == list(GOOD) == list(BAD)
 
 
 @pytest.mark.parametrize(("name", "answer"), pairs(GOOD))
@@ -149,6 +149,23 @@ def test_an_answer_that_is_not_text_is_refused(
     assert len(sentence) < 400
 
 
+@pytest.mark.parametrize("name", TOGGLES)
+def test_a_toggle_takes_true_and_false_alone(options: dict[str, Option], name: str) -> None:
+    for answer in (True, False):
+        check(options.values(), {**defaults(options.values()), name: answer})
+    for answer in ("true", "yes", "", 1, 0, None, ["true"], {}):
+        sentence = refusal(options[name], answer)
+        assert sentence.startswith(f"{name} cannot be ")
+        assert "; allowed is true for " in sentence
+        assert sentence.endswith(", for example true.")
+
+
+def test_what_is_kept_is_asked_where_something_is_monitored(options: dict[str, Option]) -> None:
+    conditions = {name: option.condition for name, option in options.items() if option.condition}
+    assert list(conditions) == ["storeInputs"]
+    assert conditions["storeInputs"].name == "includeMonitoring"
+
+
 def test_the_sentence_as_people_read_it(options: dict[str, Option]) -> None:
     assert refusal(options["projectName"], "../evil") == (
         "projectName cannot be '../evil'; allowed is a name for folder, schema and model of 3 to 40 "
@@ -186,12 +203,17 @@ def test_whatever_is_accepted_can_be_quoted_anywhere(answer: str) -> None:
         assert json.loads(f'"{answer}"') == answer
 
 
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", [*ORDER, *TOGGLES])
 def test_every_option_is_declared_in_full(name: str) -> None:
     manifest = yaml.safe_load((ROOT / "accelerator.yaml").read_text(encoding="utf-8"))
     (fields,) = [fields for fields in manifest["accelerator"]["options"] if fields["name"] == name]
     asked = {"name", "label", "description", "dataType", "inputType", "defaultValue", "required"}
-    asked |= {"validationRegex", "x-group"}
+    asked |= {"x-group"}
+    if name in TOGGLES:
+        assert set(fields) - {"dependsOn"} == asked
+        assert fields["defaultValue"] is True
+        return
+    asked |= {"validationRegex"}
     assert set(fields) - {"x-backstage"} == (asked | {"choices"} if fields["inputType"] == "select" else asked)
     assert fields["validationRegex"].startswith("^")
     assert fields["validationRegex"].endswith(r"(?![\s\S])")

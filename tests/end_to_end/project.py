@@ -164,3 +164,9 @@ def step_lines(output: str, steps: list[str]) -> list[str]:
 def entry_points(project: Project) -> list[str]:
     """Return the steps that MLproject names."""
     return list(yaml.safe_load((project.folder / "MLproject").read_text(encoding="utf-8"))["entry_points"])
+
+
+def chain(project: Project) -> list[str]:
+    """Return the steps that `all` runs: those up to deploy_inference_db."""
+    names = entry_points(project)
+    return names[: names.index("deploy_inference_db") + 1]

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from .project import Project, entry_points, step_lines
+from .project import Project, chain, entry_points, step_lines
 from .servers import metrics, tags
 
 # What may change when nothing else does: when a person last asked for it.
@@ -42,9 +42,9 @@ def versions(project: Project) -> list[str]:
 
 
 def test_every_step_answers_in_order(trained: Project, first_run: str) -> None:
-    """`all` prints one answer a step, in MLproject's order."""
-    assert len(entry_points(trained)) == 7
-    assert step_lines(first_run, entry_points(trained)) == entry_points(trained)
+    """`all` prints one answer a step of the chain, in MLproject's order, and runs nothing beside it."""
+    assert len(chain(trained)) == 7
+    assert step_lines(first_run, entry_points(trained)) == chain(trained)
 
 
 def test_accuracy_on_the_holdout(trained: Project) -> None:
@@ -69,7 +69,7 @@ def test_demo_prints_three_lines(trained: Project) -> None:
 def test_mlflow_has_one_child_run_a_step(trained: Project) -> None:
     """One parent run stands for the pipeline run, with one finished child run a step."""
     parent, children = trained.servers.tracking.children(trained.schema, "first")
-    assert sorted(tags(run)["step"] for run in children) == sorted(entry_points(trained))
+    assert sorted(tags(run)["step"] for run in children) == sorted(chain(trained))
     assert {run["info"]["status"] for run in [parent, *children]} == {"FINISHED"}
 
 
@@ -143,7 +143,7 @@ def test_second_run_changes_nothing(trained: Project) -> None:
 def test_help_lists_the_entry_points(trained: Project) -> None:
     """`python -m pipeline --help` offers exactly MLproject's entry points and `all`."""
     commands = trained.pipeline("--help").stdout.partition("Commands:")[2]
-    assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == sorted([*entry_points(trained), "all"])
+    assert re.findall(r"^  (\w+)", commands, re.MULTILINE) == sorted([*entry_points(trained), "all", "retrain"])
 
 
 def test_entry_point_by_mlflow(trained: Project) -> None:

@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from pipeline import doctor, liquibase
+from pipeline import aliases, doctor, liquibase
 from pipeline.databases import binding, grant_role, insert, query, session
 from pipeline.errors import StepError
 from pipeline.settings import settings
 from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
-
-STAGES = ("staging", "production")
 
 
 class ModelVersion(NamedTuple):
@@ -34,7 +32,8 @@ def run() -> str:
     tag = liquibase.deploy("inference-deployer", "database/inference")
     connection = session("inference-deployer")
     grant_role(connection, f"{settings().schema}_app", binding("inference-app").username)
-    told = [_follow(connection, stage) for stage in STAGES]
+    _write_settings(connection)
+    told = [_follow(connection, stage) for stage in aliases.STAGES]
     changes = "; ".join(line for line in told if line) or "no version holds an alias yet"
     with step_run("deploy_inference_db", liquibase_tag=tag):
         load_mlflow().log_params({"liquibase_tag": tag, "aliases": changes})
@@ -42,40 +41,71 @@ def run() -> str:
 
 
 def _follow(connection: Any, stage: str) -> str:
-    """Make one alias in the database say what the registry says; return what was found or done."""
-    registered = registered_alias(stage)
+    """Bring one alias in line with the registry, which decides; return what was found or done.
+
+    A rollback that the registry does not know is the exception: the registry is told of it.
+    """
+    # First without the lock: a rollback would wait for it, and no rollback waits for a download.
     with connection:
-        rows = query(
-            connection,
-            "SELECT version FROM {schema}.model_alias WHERE model = %s AND alias = %s",
-            (settings().model, stage),
-        )
-        held = rows[0][0] if rows else None
+        _store_registered(connection, registered_alias(stage))
+    with connection:
+        held = aliases.locked(connection, stage)
+        registered = registered_alias(stage)
+        if held and held.registry_lags(registered, stage):
+            return _tell(connection, stage, held)
+        ended = _end_rollback(stage, held, registered)
         if registered is None:
-            return _take_away(connection, stage, held)
+            return _take_away(connection, stage, held) + ended
+        _store_registered(connection, registered)
         version = int(registered.version)
-        if not _is_stored(connection, version):
-            _store(connection, _download(registered))
-        if held == version:
-            return f"{stage} is version {version}"
-        query(
-            connection,
-            "INSERT INTO {schema}.model_alias (model, alias, version) VALUES (%s, %s, %s) "
-            "ON CONFLICT (model, alias) DO UPDATE SET version = excluded.version, changed_at = now()",
-            (settings().model, stage, version),
-        )
-    return f"{stage} is now version {version}"
+        aliases.set_in_line(connection, stage, version)
+    is_new = held is None or held.version != version
+    return f"{stage} is {'now ' if is_new else ''}version {version}{ended}"
 
 
-def _take_away(connection: Any, stage: str, held: int | None) -> str:
+def _tell(connection: Any, stage: str, held: aliases.Alias) -> str:
+    """Bring the registry in line with a rollback that was made without it."""
+    rolled_back = f"{stage} stays version {held.version} after a rollback"
+    if not aliases.tell_registry(stage, held.version, held.rolled_back_from):
+        return f"{rolled_back}; MLflow's registry has no version {held.version} and still says {held.registry_version}"
+    aliases.set_in_line(connection, stage, held.version)
+    return f"{rolled_back}, of which MLflow's registry was told now (it said version {held.registry_version})"
+
+
+def _end_rollback(stage: str, held: aliases.Alias | None, registered: Any) -> str:
+    """Tell the registry what was rolled back from; return a clause when its alias was moved after the rollback."""
+    if not held or not held.rolled_back_from:
+        return ""
+    version = registered.version if registered else None
+    left = {number: time for number, time in held.rolled_back_from.items() if number != str(version)}
+    aliases.mark(stage, left)
+    if str(version) == str(held.version):
+        return ""
+    return f" (the alias was moved in MLflow's registry; so the rollback to version {held.version} ended)"
+
+
+def _take_away(connection: Any, stage: str, held: aliases.Alias | None) -> str:
     if held is None:
         return ""
-    query(
-        connection,
-        "DELETE FROM {schema}.model_alias WHERE model = %s AND alias = %s",
-        (settings().model, stage),
-    )
-    return f"{stage} no longer has a version (version {held} lost it in MLflow)"
+    aliases.take_away(connection, stage)
+    return f"{stage} no longer has a version (version {held.version} lost it in MLflow)"
+
+
+def _store_registered(connection: Any, registered: Any) -> None:
+    """Keep the version that the registry names, if it is not kept yet; the caller commits."""
+    if registered and not _is_stored(connection, int(registered.version)):
+        _store(connection, _download(registered))
+
+
+def _write_settings(connection: Any) -> None:
+    """Make the database keep of predictions what project.yaml says."""
+    limits = settings().monitoring
+    with connection:
+        query(
+            connection,
+            "UPDATE {schema}.setting SET log_statistics = %s, store_inputs = %s, window_size = %s, retention_days = %s",
+            (settings().include_monitoring, settings().store_inputs, limits.window, limits.retention_days),
+        )
 
 
 def _is_stored(connection: Any, version: int) -> bool:
@@ -127,6 +157,7 @@ def _store(connection: Any, model: ModelVersion) -> None:
             "input_dtype": described["input_dtype"],
             "metrics": json.dumps(described["metrics"]),
             "training_statistics": json.dumps(described["training_statistics"]),
+            "samples": json.dumps(described.get("samples") or {}),
             "data_hash": described["data_hash"],
             "git_commit": described["git_commit"],
             "mlflow_run": model.run_id,

@@ -1,15 +1,27 @@
 """Liquibase: brings a database's code to what the changelog says, tags it, and takes it back."""
 
 import os
+import re
 import shutil
 import subprocess
 import urllib.parse
+from typing import NamedTuple
 
 import psycopg2.extensions
 
 from pipeline.databases import Binding, binding, query, session
 from pipeline.errors import StepError
 from pipeline.settings import ROOT, code_tag, settings
+
+# The tag that the changelogs themselves give to a database in which nothing is deployed.
+EMPTY = "empty"
+
+
+class Change(NamedTuple):
+    """A deployed change, named as Liquibase names it (file::id::author), and its tag if it ended a deployment."""
+
+    name: str
+    tag: str | None
 
 
 def deploy(name: str, folder: str) -> str:
@@ -25,18 +37,25 @@ def deploy(name: str, folder: str) -> str:
         if not exists:
             query(connection, f"CREATE SCHEMA {quoted}")
     run(name, folder, "update")
-    tag = _tag_in_force(name)
+    tag = deployed(name)[0].tag
     if not tag:
         tag = code_tag(folder)
         run(name, folder, "tag", f"--tag={tag}")
     return tag
 
 
-def _tag_in_force(name: str) -> str | None:
-    """Return the tag of the last change, None when that change has none yet."""
+def deployed(name: str) -> list[Change]:
+    """Return the changes that the database with this binding holds, newest first; none before the first time."""
     connection = session(name)
     with connection:
-        return query(connection, "SELECT tag FROM {schema}.databasechangelog ORDER BY orderexecuted DESC LIMIT 1")[0][0]
+        if not query(connection, "SELECT to_regclass('{schema}.databasechangelog')")[0][0]:
+            return []
+        found = query(
+            connection,
+            "SELECT filename || '::' || id || '::' || author, tag FROM {schema}.databasechangelog "
+            "ORDER BY orderexecuted DESC",
+        )
+    return [Change(*row) for row in found]
 
 
 def run(name: str, folder: str, *command: str) -> str:
@@ -84,7 +103,12 @@ def _url(found: Binding) -> str:
 
 
 def _reason(output: str) -> str:
-    """Return the lines that say why, as one sentence: Liquibase repeats itself and adds hints."""
+    """Return why, and at which change, as one sentence: Liquibase adds stack traces and hints and repeats itself."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
+    changes = [line.split(": ", 1)[1] for line in lines if re.match(r"(Running|Rolling Back) Changeset: ", line)]
+    where = f" (change {changes[-1]})" if changes else ""
+    for line in lines:
+        if "Exception Primary Reason:" in line:
+            return line.split("Reason:", 1)[1].strip().removeprefix("ERROR: ") + where
     telling = [line for line in lines if "ERROR" in line or "Reason" in line or "Caused by" in line]
     return " ".join((telling or lines or ["no reason given"])[:2])

@@ -162,7 +162,8 @@ def training_statistics(packed: PackedDataset) -> dict[str, object]:
     are not above it, as PostgreSQL's width_bucket says.
     """
     rows = packed.rows["train"]
-    found = row_statistics(packed.data.features[rows])
+    parts = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
+    found = np.concatenate([row_statistics(packed.data.features[part]) for part in parts])
     means, deviations = found[:, 0].astype(np.float64), found[:, 1].astype(np.float64)
     mean = float(means.mean())
     counts = np.bincount(packed.data.labels[rows], minlength=len(packed.data.classes))

@@ -77,13 +77,14 @@ def observe(connection: Any, stage: str) -> Observed:
 def decide(observed: Observed, limits: Monitoring) -> Decision:
     """Judge by the limits of project.yaml. Drift alone retrains nothing: without labels there is nothing to learn."""
     worst = max(observed.psi, key=lambda name: observed.psi[name], default="")
-    drifted = bool(worst) and observed.psi[worst] > limits.maximum_psi
-    drift = (
-        f"drift {observed.psi[worst]:.2f} ({worst}) {'above' if drifted else 'within'} {limits.maximum_psi:g} "
-        f"over {observed.predictions} predictions"
-        if worst
-        else "no predictions"
-    )
+    judged = observed.predictions >= limits.minimum_predictions
+    drifted = judged and observed.psi[worst] > limits.maximum_psi
+    drift = f"drift is not judged with {observed.predictions} of {limits.minimum_predictions} predictions"
+    if judged:
+        drift = (
+            f"drift {observed.psi[worst]:.2f} ({worst}) {'above' if drifted else 'within'} {limits.maximum_psi:g} "
+            f"over {observed.predictions} predictions"
+        )
     if observed.accuracy is None or observed.labelled < limits.minimum_labels:
         return Decision(
             TOO_LITTLE_DATA,

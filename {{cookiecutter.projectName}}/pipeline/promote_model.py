@@ -1,5 +1,6 @@
 """Step promote_model: the holdout decides whether the candidate gets the alias."""
 
+import base64
 import json
 import pathlib
 import tempfile
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import doctor, onnx_export, training_runs
+from pipeline import aliases, doctor, onnx_export, training_runs
 from pipeline.databases import binding, session
 from pipeline.errors import StepError
 from pipeline.settings import git_commit, settings, write_outcome
@@ -15,6 +16,8 @@ from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
 from pipeline.training_runs import FinishedRun
 
 CHECKED_ROWS = 100
+# Samples travel in the model's description, which is read whole.
+SAMPLE_BYTES = 500_000
 
 
 class Promotion(NamedTuple):
@@ -46,6 +49,7 @@ def _promote_version(version: int, stage: str) -> Promotion:
     except mlflow.exceptions.MlflowException as error:
         raise StepError(f"MLflow has no version {version} of the model {settings().model}") from error
     with step_run("promote_model"):
+        aliases.promoted_by_hand(stage, version)
         client.set_registered_model_alias(settings().model, stage, str(version))
         _log_decision(version, stage, True)
     return Promotion(True, f"version {version} now holds {stage}")
@@ -95,7 +99,14 @@ def _refusal(connection: Any, candidate: FinishedRun, scores: dict[str, Any], cu
     least = settings().minimum_accuracy
     if scores["accuracy"] < least:
         return f"its {_told(scores)} is below the minimum {least:g} (project.yaml: minimumAccuracy)"
-    if current is None or current.tags.get("run_hash") == candidate.run_hash:
+    if current and current.tags.get("run_hash") == candidate.run_hash:
+        return None
+    version = _registered_version(candidate)
+    rolled_back = aliases.rolled_back_at(stage, version) if version else None
+    if rolled_back:
+        by_hand = f"`promote_model --version {version} --stage {stage}`"
+        return f"it was rolled back from {stage} at {rolled_back}; {by_hand} promotes it all the same"
+    if current is None:
         return None
     held = _current_accuracy(connection, candidate, current)
     if held is not None and scores["accuracy"] < held:
@@ -138,7 +149,7 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
 
     data = candidate.data
     with connection:
-        rows = training_runs.sample_rows(connection, data, "validation", CHECKED_ROWS)
+        rows, labels = training_runs.sample_rows(connection, data, "validation", CHECKED_ROWS)
     model = onnx_export.keras_model(candidate.architecture.json, candidate.weights)
     exported = onnx_export.export(model, data.dtype, rows)
     _log_keras(candidate)
@@ -164,6 +175,7 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
                     "confusion_matrix": scores["confusion_matrix"],
                 },
                 "training_statistics": data.statistics,
+                "samples": _samples(rows, labels, data.classes),
                 "data_hash": data.data_hash,
                 "git_commit": candidate.git_commit,
             },
@@ -182,6 +194,13 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
             model_id=logged.model_id,
         )
     return int(made.version)
+
+
+def _samples(rows: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, str]:
+    """Return one row a class, as base64 of its bytes, for the page to offer; as many as fit into SAMPLE_BYTES."""
+    first = {name: np.flatnonzero(labels == number)[:1] for number, name in enumerate(classes)}
+    found = [(name, rows[numbers[0]].tobytes()) for name, numbers in first.items() if len(numbers)]
+    return {name: base64.b64encode(row).decode() for name, row in found[: SAMPLE_BYTES // rows[0].nbytes]}
 
 
 def _log_keras(candidate: FinishedRun) -> None:

@@ -27,6 +27,7 @@ class Monitoring:
 
     window: int
     minimum_labels: int
+    minimum_predictions: int
     accuracy_floor: float
     maximum_psi: float
     retention_days: int
@@ -115,6 +116,7 @@ def _monitoring(given: Any) -> Monitoring:
     wanted: dict[str, tuple[Any, float, float, str]] = {
         "window": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
         "minimumLabels": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
+        "minimumPredictions": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
         "accuracyFloor": (int | float, 0, 1, "a number from 0 to 1"),
         "maximumPsi": (int | float, 0, 100, "a number from 0 to 100"),
         "retentionDays": (int, 1, 36_500, "a whole number from 1 to 36500"),
@@ -124,11 +126,12 @@ def _monitoring(given: Any) -> Monitoring:
         value = values.get(name)
         if not _is(kind, value) or not least <= value <= most:
             raise StepError(f"project.yaml: monitoring.{name} is {value!r}; it must be {told}")
-    if values["minimumLabels"] > values["window"]:
-        raise StepError(
-            f"project.yaml: monitoring.minimumLabels is {values['minimumLabels']}; only {values['window']} labels are "
-            "looked at (monitoring.window), so it must not be more"
-        )
+    for name in ("minimumLabels", "minimumPredictions"):
+        if values[name] > values["window"]:
+            raise StepError(
+                f"project.yaml: monitoring.{name} is {values[name]}; only {values['window']} are looked at "
+                "(monitoring.window), so it must not be more"
+            )
     return Monitoring(*(values[name] for name in wanted))
 
 

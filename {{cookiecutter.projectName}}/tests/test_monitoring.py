@@ -11,22 +11,24 @@ from pipeline.monitor_model import Observed, decide, observe
 from pipeline.settings import Monitoring, settings
 from pipeline.user_code import load_dataset
 
-LIMITS = Monitoring(window=100, minimum_labels=10, accuracy_floor=0.8, maximum_psi=0.25, retention_days=1)
+LIMITS = Monitoring(
+    window=100, minimum_labels=10, minimum_predictions=50, accuracy_floor=0.8, maximum_psi=0.25, retention_days=1
+)
 
 
 @pytest.mark.parametrize(
-    ("labelled", "accuracy", "psi", "outcome", "told"),
+    ("predictions", "labelled", "accuracy", "psi", "outcome", "told"),
     [
-        (0, None, {}, "too-little-data", "0 labelled predictions, 10 are needed"),
-        (9, 0.1, {"class": 9.0}, "too-little-data", "drift 9.00 (class) above 0.25"),
-        (10, 0.8, {"class": 0.25}, "fine", "accuracy 0.8000 not below 0.8 on 10 labelled"),
-        (10, 0.79, {"class": 0.0}, "retrain", "accuracy 0.7900 below 0.8"),
-        (10, 1.0, {"class": 0.1, "mean": 0.26}, "retrain", "drift 0.26 (mean) above 0.25 over 50 predictions"),
-        (10, 1.0, {}, "fine", "no predictions"),
+        (0, 0, None, {}, "too-little-data", "0 labelled predictions, 10 are needed"),
+        (50, 9, 0.1, {"class": 9.0}, "too-little-data", "drift 9.00 (class) above 0.25"),
+        (50, 10, 0.8, {"class": 0.25}, "fine", "accuracy 0.8000 not below 0.8 on 10 labelled"),
+        (50, 10, 0.79, {"class": 0.0}, "retrain", "accuracy 0.7900 below 0.8"),
+        (50, 10, 1.0, {"class": 0.1, "mean": 0.26}, "retrain", "drift 0.26 (mean) above 0.25 over 50 predictions"),
+        (49, 10, 1.0, {"class": 9.0}, "fine", "drift is not judged with 49 of 50 predictions"),
     ],
 )
-def test_the_limits_decide(labelled, accuracy, psi, outcome, told) -> None:
-    decision = decide(Observed(3, 50, labelled, accuracy, psi), LIMITS)
+def test_the_limits_decide(predictions, labelled, accuracy, psi, outcome, told) -> None:
+    decision = decide(Observed(3, predictions, labelled, accuracy, psi), LIMITS)
     assert decision.outcome == outcome
     assert told in decision.reason
     assert "version 3" in decision.reason
@@ -34,8 +36,9 @@ def test_the_limits_decide(labelled, accuracy, psi, outcome, told) -> None:
 
 @pytest.fixture(name="log")
 def _log(deployer):
-    """A deployer's session with an empty log; what a test writes is forgotten afterwards."""
+    """A deployer's session with an empty log that keeps everything; what a test writes is forgotten afterwards."""
     deployer.autocommit = False
+    query(deployer, "UPDATE {schema}.setting SET log_statistics = true, store_inputs = true, window_size = 500")
     query(deployer, "DELETE FROM {schema}.prediction_label")
     query(deployer, "DELETE FROM {schema}.prediction_log")
     yield deployer
@@ -160,7 +163,7 @@ def test_predictions_past_their_retention_go_with_their_labels(log) -> None:
     )
     assert query(log, "SELECT {schema}.purge_predictions()") == [(1,)]
     for table in ("prediction_log", "prediction_label"):
-        left = query(log, f"SELECT prediction_id::text FROM {{schema}}.{table}")
+        left = query(log, "SELECT prediction_id::text FROM {schema}." + table)
         assert left == [(young["prediction_id"],)]
     assert query(log, "SELECT {schema}.purge_predictions()") == [(0,)]
 

@@ -1,0 +1,230 @@
+"""Train, promote, serve, hear from people, see the drift, train again, promote or refuse, go back: on real servers."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .api import serving
+from .project import Project
+from .servers import metrics, tags
+
+PEOPLE = Path(__file__).with_name("people.py")
+# As many predictions and labels are looked at.
+WINDOW = 300
+
+
+class Loop:
+    """A served project, and everything that people were answered."""
+
+    def __init__(self, project: Project, address: str, outputs: Path) -> None:
+        self.project = project
+        self.address = address
+        self.outputs = outputs
+
+    def people(self, change: str, first: int, count: int) -> list[dict[str, Any]]:
+        """Let people send images and label them."""
+        command = ("python", str(PEOPLE), self.address, change, str(first), str(count))
+        return json.loads(self.project.run(*command, PYTHONPATH=str(self.project.folder)).stdout)
+
+    def monitor(self) -> tuple[str, str]:
+        """Return the outcome that monitor_model wrote, and what it printed."""
+        printed = self.project.pipeline("monitor_model", STEP_OUTPUTS=str(self.outputs)).stdout
+        return (self.outputs / "decision").read_text(), printed
+
+    def splits(self) -> dict[str, dict[str, set[bytes]]]:
+        """Return the rows of each data set in the training database, by split."""
+        found: dict[str, dict[str, set[bytes]]] = {}
+        with self.project.database("trainer") as database:
+            rows = database.query("SELECT dataset, split, row_count, features FROM {schema}.dataset_batch")
+        for dataset, split, count, packed in rows:
+            size = len(packed) // count
+            features = {bytes(packed[start : start + size]) for start in range(0, len(packed), size)}
+            found.setdefault(dataset, {}).setdefault(split, set()).update(features)
+        return found
+
+
+def accuracy(answers: list[dict[str, Any]]) -> float:
+    """Return the share of right labels."""
+    return sum(answer["label"] == answer["true"] for answer in answers) / len(answers)
+
+
+@pytest.fixture(scope="module")
+def loop(default_project: Project, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """A project whose first version holds staging, and its API."""
+    project = Project.generate(work, default_project.servers, projectName="feedback", minimumAccuracy="0.8")
+    answers = project.folder / "project.yaml"
+    answers.write_text(answers.read_text().replace("window: 500", f"window: {WINDOW}"))
+    assert "version 1 now holds staging" in project.pipeline("all").stdout
+    outputs = tmp_path_factory.mktemp("feedback")
+    with serving(project, outputs / "log") as api:
+        yield Loop(project, api.address, outputs)
+
+
+@pytest.fixture(scope="module")
+def before(loop: Loop) -> tuple[str, str]:
+    """What monitor_model says before anybody has asked anything."""
+    return loop.monitor()
+
+
+@pytest.fixture(scope="module")
+def usual(loop: Loop, before: tuple[str, str]) -> tuple[list[dict[str, Any]], str, str]:
+    """300 usual images, labelled; what monitor_model says then."""
+    return loop.people("as they are", 0, WINDOW), *loop.monitor()
+
+
+@pytest.fixture(scope="module")
+def shifted(loop: Loop, usual: tuple[list[dict[str, Any]], str, str]) -> tuple[list[dict[str, Any]], str, str]:
+    """300 images of which half are inverted and half rotated, labelled; what monitor_model says then."""
+    answers = loop.people("inverted", 0, WINDOW // 2) + loop.people("rotated", 0, WINDOW // 2)
+    return answers, *loop.monitor()
+
+
+@pytest.fixture(scope="module")
+def refused(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> str:
+    """What `retrain` prints when the new model learns nothing: one epoch, at next to no learning rate."""
+    lazy = loop.project.variant("lazy")
+    steps = lazy.folder / "MLproject"
+    text = re.sub(r"epochs: {type: int, default: \d+}", "epochs: {type: int, default: 1}", steps.read_text())
+    steps.write_text(text.replace("default: 0.002", "default: 0.000001"))
+    answers = lazy.folder / "project.yaml"
+    answers.write_text(re.sub("minimumAccuracy: .*", "minimumAccuracy: 0", answers.read_text()))
+    return lazy.pipeline("retrain", STEP_OUTPUTS=str(loop.outputs)).stdout
+
+
+@pytest.fixture(scope="module")
+def kept_version(loop: Loop, refused: str) -> tuple[str, str | None, int]:
+    """The outcome of the refused promotion, who holds staging then, and who answers."""
+    promoted = (loop.outputs / "promoted").read_text()
+    answer = loop.people("as they are", 0, 1)[0]
+    return promoted, loop.project.servers.tracking.alias(loop.project.schema, "staging"), answer["version"]
+
+
+@pytest.fixture(scope="module")
+def retrained(loop: Loop, kept_version: tuple[str, str | None, int]) -> str:
+    """What `retrain` prints with the project's own parameters."""
+    return loop.project.pipeline("retrain", STEP_OUTPUTS=str(loop.outputs)).stdout
+
+
+def test_too_little_data_at_first(before: tuple[str, str]) -> None:
+    """Without labels nothing is decided, exit 0."""
+    outcome, printed = before
+    assert outcome == "too-little-data"
+    assert "version 1 has 0 labelled predictions, 50 are needed" in printed
+
+
+def test_usual_images_are_fine(loop: Loop, usual: tuple[list[dict[str, Any]], str, str]) -> None:
+    """300 predictions of the usual kind, labelled: the accuracy is theirs, no drift, `fine`."""
+    answers, outcome, printed = usual
+    assert len(answers) == WINDOW
+    right = accuracy(answers)
+    assert outcome == "fine"
+    assert f"accuracy {right:.4f} not below 0.8 on 300 labelled predictions" in printed
+    assert "within 0.25 over 300 predictions" in printed
+
+
+def test_shifted_images_are_seen(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> None:
+    """Inverted and rotated images: accuracy falls, every kind of drift is far above the limit, `retrain`."""
+    answers, outcome, printed = shifted
+    right = accuracy(answers)
+    assert right < 0.6
+    assert outcome == "retrain"
+    assert f"accuracy {right:.4f} below 0.8" in printed
+    with loop.project.database("inference-app") as database:
+        drift = dict(database.query("SELECT statistic, psi FROM {schema}.drift WHERE version = 1"))
+    assert len(drift) == 11
+    assert drift["class"] > 0.25
+    assert drift["mean"] > 0.25
+    assert max(drift.values()) > 1
+
+
+def test_mlflow_keeps_what_was_observed(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> None:
+    """Each look has a run of its own, with the decision, its reason, the accuracy and each drift."""
+    runs = loop.project.servers.tracking.runs(loop.project.schema, "tags.step = 'monitor_model'")
+    decisions = [tags(run)["decision"] for run in sorted(runs, key=lambda run: run["info"]["start_time"])]
+    assert decisions[:3] == ["too-little-data", "fine", "retrain"]
+    (run,) = [run for run in runs if tags(run)["decision"] == "retrain"]
+    assert tags(run)["reason"] in shifted[2]
+    assert metrics(run)["labelled"] == WINDOW
+    assert metrics(run)["live_accuracy"] < 0.6
+    assert metrics(run)["psi_mean"] > 0.25
+
+
+def test_a_worse_model_is_refused(refused: str, kept_version: tuple[str, str | None, int]) -> None:
+    """Retraining that makes the model worse: refused on the same holdout, exit 0, version 1 still answers."""
+    assert re.search(r"collect_labels: 600 new or changed labels, 600 labelled rows", refused)
+    told = re.search(
+        r"version 2 is not promoted: its accuracy (\S+) on (\d+) .* worse than (\S+) of version 1", refused
+    )
+    assert told, refused
+    assert float(told[1]) < float(told[3])
+    assert int(told[2]) > 149
+    assert "deploy_inference_db: skipped, nothing was promoted" in refused
+    assert kept_version == ("false", "1", 1)
+
+
+def test_a_better_model_is_promoted(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str], retrained: str) -> None:
+    """The same labels with the project's own parameters: promoted; the next answer is the new version's, and better."""
+    assert "version 3 now holds staging" in retrained
+    assert (loop.outputs / "promoted").read_text() == "true"
+    assert loop.project.servers.tracking.alias(loop.project.schema, "staging") == "3"
+    assert "collect_labels: 1 new or changed labels" in retrained
+    answers = loop.people("inverted", WINDOW, 60)
+    assert {answer["version"] for answer in answers} == {3}
+    assert accuracy(answers) > accuracy(shifted[0][: WINDOW // 2]) + 0.2
+
+
+def test_the_holdout_grew_and_no_row_changed_sides(loop: Loop, retrained: str) -> None:
+    """Of the labelled rows each fell into its own split; those of dataset.py are not there twice."""
+    first, second = sorted(loop.splits().values(), key=lambda splits: len(splits["train"]))
+    for split, rows in first.items():
+        assert rows < second[split]
+    assert "labelled in the app: 300 of them; 301 not used" in retrained
+    together = [row for rows in second.values() for row in rows]
+    assert len(together) == len(set(together))
+
+
+@pytest.fixture(scope="module")
+def back(loop: Loop, usual: tuple[list[dict[str, Any]], str, str], retrained: str) -> list[dict[str, Any]]:
+    """The answers to the first images after the rollback to version 1."""
+    loop.project.pipeline("rollback", "--to-version", "1")
+    return loop.people("as they are", 0, 50)
+
+
+def test_rolled_back_answers_are_those_of_version_1(
+    usual: tuple[list[dict[str, Any]], str, str], back: list[dict[str, Any]]
+) -> None:
+    """After the rollback the same images have the very probabilities that version 1 gave before."""
+    keys = ("label", "probabilities", "version", "true")
+    expected = [{key: answer[key] for key in keys} for answer in usual[0][:50]]
+    assert [{key: answer[key] for key in keys} for answer in back] == expected
+
+
+def test_the_next_run_does_not_undo_the_rollback(loop: Loop, back: list[dict[str, Any]]) -> None:
+    """The version that was left is not promoted again by itself."""
+    told = loop.project.pipeline("promote_model", "deploy_inference_db").stdout
+    assert "is not promoted" in told
+    assert loop.people("as they are", 0, 1)[0]["version"] == 1
+
+
+def test_retraining_without_new_labels_trains_nothing(loop: Loop, back: list[dict[str, Any]]) -> None:
+    """What was collected is not collected again, and what was trained on is not trained on again."""
+    steps = ("collect_labels", "upload_dataset", "train_model")
+    assert "was trained before" not in loop.project.pipeline(*steps).stdout
+    again = loop.project.pipeline(*steps).stdout
+    assert "collect_labels: 0 new or changed labels" in again
+    assert "was there already" in again
+    assert "was trained before" in again
+
+
+def test_without_inputs_nothing_is_collected(loop: Loop) -> None:
+    """Where inputs are not kept, or nothing is monitored, the steps say so."""
+    private = loop.project.variant("private")
+    answers = private.folder / "project.yaml"
+    answers.write_text(re.sub("storeInputs: .*", "storeInputs: false", answers.read_text()))
+    assert "kept without their inputs" in private.refuses("collect_labels")
+    answers.write_text(re.sub("includeMonitoring: .*", "includeMonitoring: false", answers.read_text()))
+    assert "is not monitored (project.yaml: includeMonitoring)" in private.refuses("monitor_model")
