@@ -82,6 +82,11 @@ down: ## stop what the demo started
 bench: .venv ## measure against the limits and the alternatives
 	$(BIN)/python -m benchmarks
 
+.PHONY: pictures
+pictures: .venv ## make the README's pictures anew: what the browser tests see
+	@mkdir -p docs/pictures
+	$(ALONE) PICTURES="$(CURDIR)/docs/pictures" $(BIN)/python -m pytest tests/end_to_end/test_browser.py
+
 .PHONY: lock
 lock: .venv ## make the lock files anew (UPGRADE=1: with the newest versions)
 	$(BIN)/$(COMPILE) --extra engine --extra dev --output-file requirements.txt pyproject.toml

@@ -152,7 +152,13 @@ def test_a_project_without_a_page(cookies: Cookies) -> None:
     """Nothing that serves the page alone is left where it is not wanted."""
     projects = [cookies.bake(extra_context={"includeUi": answer}).project_path for answer in (True, False)]
     with_page, without = ({str(path.relative_to(project)) for path in files(project)} for project in projects)
-    assert with_page - without == {"app/charts.py", "app/ui.py", "requirements/ui.in", "requirements/ui.txt"}
+    assert with_page - without == {
+        "app/.streamlit/config.toml",
+        "app/charts.py",
+        "app/ui.py",
+        "requirements/ui.in",
+        "requirements/ui.txt",
+    }
     assert "app/api.py" in without
     assert not without - with_page
 

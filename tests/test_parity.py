@@ -87,13 +87,23 @@ def test_three_doors_generate_the_same(generated: Generated) -> None:
     assert differences(generated) == []
 
 
+def unanswered(pages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what Backstage's form sends when nobody changes anything: defaults, of conditional questions too."""
+    form: dict[str, Any] = {}
+    for page in pages:
+        form |= {name: field["default"] for name, field in page["properties"].items() if "default" in field}
+        for rule in page.get("allOf", []):
+            asked = all(form[name] == wanted["const"] for name, wanted in rule["if"]["properties"].items())
+            form |= {name: field["default"] for name, field in rule["then"]["properties"].items() if asked}
+    return form
+
+
 def test_unanswered_questions_have_the_same_answers(
     generated: Generated, scaffolder: Scaffolder, tmp_path: Path
 ) -> None:
     """Each door has defaults of its own: those of Backstage's form stand in template.yaml."""
     entity = yaml.safe_load((generated.template / "template.yaml").read_text(encoding="utf-8"))
-    fields = {name: field for page in entity["spec"]["parameters"] for name, field in page["properties"].items()}
-    form = {name: field["default"] for name, field in fields.items() if "default" in field}
+    form = unanswered(entity["spec"]["parameters"])
     results = {
         "accelerator": [doors.accelerator(generated.template, {}, tmp_path / "a")],
         "cookiecutter": [doors.cookiecutter(generated.template, {}, tmp_path / "c")],

@@ -1,4 +1,4 @@
-"""`python3 -m local install|start|stop|status|run|doctor|path`, from the project's folder, with any Python 3.11+."""
+"""`python3 -m local install|start|stop|status|run|serve|doctor|path`: from the project's folder, any Python 3.11+."""
 
 import argparse
 import concurrent.futures
@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from local import certificates, environments, packages
+from local import certificates, environments, packages, serve
 from local.bindings import write_bindings
 from local.clusters import Cluster
 from local.doctor import report
@@ -63,6 +63,8 @@ def _parser() -> Parser:
     run.add_argument("--no-servers", action="store_true", help="only the environment: start and bind nothing")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
     run.set_defaults(run=_run)
+    serving = commands.add_parser("serve", help="start what does not run, then the API and the page, until Ctrl-C")
+    serving.set_defaults(run=_serve)
     doctor = commands.add_parser("doctor", help="show what is needed and what is missing; changes nothing")
     doctor.set_defaults(run=_doctor)
     path = commands.add_parser("path", help="print where something is, or will be")
@@ -175,6 +177,13 @@ def _run(chosen: argparse.Namespace) -> None:
         environment = bound_environment(chosen.environment)
     _activate(environment, environments.environment(chosen.environment))
     execute(command, environment)
+
+
+def _serve(chosen: argparse.Namespace) -> None:
+    role = serve.role()
+    environment = bound_environment(role)
+    _activate(environment, environments.environment(role))
+    serve.serve(environments.environment(role), environment)
 
 
 def execute(command: list[str], environment: dict[str, str]) -> NoReturn:

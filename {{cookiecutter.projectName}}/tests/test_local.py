@@ -1,9 +1,11 @@
 """The local servers: found again, revived, moved to another port, stopped, and never somebody else's."""
 
 import contextlib
+import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -15,11 +17,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from local import environments, packages, processes, state
+from local import environments, packages, processes, serve, state
 from local.errors import LocalError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVERS = ("training", "inference", "mlflow")
+SERVICES = ["API", "page"] if serve.PAGE.exists() else ["API"]
 
 
 # `make test` runs with bindings of other servers.
@@ -222,6 +225,75 @@ class TestServers:
             assert done.returncode == 0, done.stderr
             assert all(name in done.stderr for name in SERVERS)
             assert list(folder.parent.iterdir()) == []
+
+
+@pytest.mark.servers
+class TestServe:
+    def test_serves_until_interrupted(self, started):
+        with serving(started) as (process, addresses, log):
+            assert list(addresses) == SERVICES
+            assert [answered(addresses["API"], "/healthz"), answered(addresses["API"], "/docs")] == [200, 200]
+            assert [answered(addresses[name], "/") for name in SERVICES[1:]] == [200] * len(SERVICES[1:])
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0, log.read_text()
+            assert all(processes.is_free(port) for port in addresses.values())
+            assert "Traceback" not in log.read_text()
+
+    def test_taken_ports_give_others(self, started):
+        with contextlib.ExitStack() as stack:
+            for port in (port for port in (8000, 8501) if processes.is_free(port)):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            _, addresses, _ = stack.enter_context(serving(started))
+            assert not {8000, 8501} & set(addresses.values())
+            assert answered(addresses["API"], "/healthz") == 200
+
+    @pytest.mark.parametrize("name", SERVICES)
+    def test_one_that_dies_ends_all(self, started, name):
+        with serving(started) as (process, addresses, log):
+            (pid,) = processes.find(lambda command: str(addresses[name]) in command)
+            os.kill(pid, signal.SIGKILL)
+            assert process.wait(30) == 1
+            assert log.read_text().endswith(f"local: the {name} ended with status -9: what it said is above\n")
+            assert all(processes.is_free(port) for port in addresses.values())
+
+    def test_starts_nothing_local_with_a_persons_bindings(self, tmp_path):
+        (tmp_path / "bindings").mkdir()
+        done = local(tmp_path / "state", "serve", SERVICE_BINDING_ROOT=str(tmp_path / "bindings"))
+        assert done.returncode == 1
+        assert "bindings holds no folder inference-app" in done.stderr
+        assert done.stderr.endswith("local: the API ended with status 1: what it said is above\n")
+        assert not (tmp_path / "state").exists()
+
+
+@contextlib.contextmanager
+def serving(folder: pathlib.Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, int], pathlib.Path]]:
+    """Run `python -m local serve`; yield its process, the port of each service, and what it prints."""
+    log = folder.parent / "serve.log"
+    with open(log, "wb") as output:
+        command = [sys.executable, "-m", "local", "serve"]
+        process = subprocess.Popen(command, cwd=ROOT, env=variables(folder), stdout=output, stderr=output)
+
+    def ports() -> dict[str, int]:
+        found = re.findall(r"^(API|page) +http://127\.0\.0\.1:(\d+)$", log.read_text(), re.MULTILINE)
+        return {name: int(port) for name, port in found}
+
+    try:
+        # The environment may have to be installed first.
+        ready = processes.wait_until(lambda: len(ports()) == len(SERVICES), 600, lambda: process.poll() is not None)
+        assert ready, log.read_text()
+        yield process, dict(sorted(ports().items())), log
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.unlink()
+
+
+def answered(port: int, path: str) -> int:
+    """Return the status of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().status
 
 
 def psql(folder: pathlib.Path, name: str, statement: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,125 @@
+"""A generated project's API as a process of its own, and what tests send to it."""
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+from PIL import Image
+
+from .project import LOCAL, Project
+from .servers import wait_until
+
+PROBLEM = "application/problem+json"
+
+
+class Api:
+    """A running API: its address, its process, and what it has logged."""
+
+    def __init__(self, port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.port = port
+        self.process = process
+        self.log = log
+        self.session = requests.Session()
+        # The server is asked directly, whatever proxies are set.
+        self.session.trust_env = False
+
+    @property
+    def address(self) -> str:
+        """The address of the root."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send a request."""
+        return self.session.request(method, self.address + path, timeout=60, **options)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """Send a GET."""
+        return self.ask("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        """Send a POST."""
+        return self.ask("POST", path, **options)
+
+    def predict(self, image: bytes, name: str = "image", kind: str = "image/png") -> requests.Response:
+        """Send an image to be classified."""
+        return self.post("/predictions", files={"image": (name, image, kind)})
+
+    def is_alive(self) -> bool:
+        """Whether the process answers."""
+        with contextlib.suppress(OSError, http.client.HTTPException, requests.RequestException):
+            return self.get("/healthz").status_code == http.client.OK
+        return False
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return everything that was logged: JSON, a line each."""
+        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return the logged requests."""
+        return [line for line in self.lines() if line["logger"] == "app.requests"]
+
+
+@contextlib.contextmanager
+def serving(project: Project, log: Path, **variables: str) -> Iterator[Api]:
+    """Start the project's API with the app's environment; end it as an orchestrator does, and expect it to go."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*LOCAL, "run", "--environment", "app", "--", "uvicorn", "app.api:app", "--port", str(port)]
+    environment = {**project.environment, **variables}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=project.folder, env=environment, stdout=file, stderr=subprocess.PIPE, start_new_session=True
+        )
+    api = Api(port, process, log)
+    try:
+        # The first time the environment is installed.
+        wait_until(lambda: api.is_alive() or process.poll() is not None, 300, "the API")
+        assert process.poll() is None, process.communicate()[1].decode()
+        yield api
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            stderr = process.communicate(timeout=30)[1].decode()
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        project.servers.outputs.append(log.read_text(encoding="utf-8") + stderr)
+        api.session.close()
+
+
+def file(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return a picture as the bytes of a file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(pixels: "np.ndarray[Any, Any]") -> bytes:
+    """Return pixels, (h, w), (h, w, 1) or (h, w, 3), as a PNG that keeps them."""
+    return file(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
+
+
+def sentence(answer: requests.Response, status: int | None = None) -> str:
+    """Return an error's sentence, after checking that the answer is a problem as RFC 9457 describes it."""
+    assert answer.status_code == status or (status is None and 400 <= answer.status_code < 500), answer.text
+    assert answer.headers["Content-Type"] == PROBLEM
+    told = answer.json()
+    assert told.keys() == {"type", "title", "status", "detail", "instance", "request_id"}
+    assert told["status"] == answer.status_code
+    assert told["request_id"] == answer.headers["X-Request-ID"]
+    assert re.fullmatch(r"[^a-z\n][^\n]*[^.\n]\.", told["detail"]), told["detail"]
+    assert "Traceback" not in told["detail"]
+    return told["detail"]

@@ -1,0 +1,121 @@
+"""Chromium, and the API and the page of a project as a person serves them: `python3 -m local serve`."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+from .project import LOCAL, Project
+from .servers import wait_until
+
+# Nothing of the browser's own may use the network either: what a page asks of another host is then seen to fail.
+ARGUMENTS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)  # fmt: skip
+HERE = ("127.0.0.1", "localhost")
+SIZE = {"width": 1280, "height": 900}
+SECONDS = 30
+
+
+def chromium() -> str:
+    """Return Debian's Chromium, installed if need be and possible."""
+    found = shutil.which("chromium")
+    if found:
+        return found
+    if os.geteuid() or not shutil.which("apt-get"):
+        pytest.fail('chromium is missing: install it with "sudo apt-get install chromium"')
+    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        subprocess.run(["apt-get", "-qq", *command], check=True, capture_output=True)
+    return shutil.which("chromium") or pytest.fail("apt-get installed chromium, but there is no command chromium")
+
+
+@contextlib.contextmanager
+def started_browser() -> Iterator[BrowserContext]:
+    """Start Chromium with a window of fixed size, language and time zone."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        try:
+            yield browser.new_context(viewport=SIZE, locale="en-GB", timezone_id="UTC")
+        finally:
+            browser.close()
+
+
+@contextlib.contextmanager
+def watched_page(browser: BrowserContext) -> Iterator[Page]:
+    """Open a page; after the block nothing in it may have failed or asked another host for anything."""
+    page = browser.new_page()
+    page.set_default_timeout(1000 * SECONDS)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}") if said.type == "error" else None)
+    page.on("request", lambda request: None if is_here(request.url) else complaints.append(f"asked {request.url}"))
+    try:
+        yield page
+    finally:
+        page.close()
+    assert not complaints, complaints
+
+
+def is_here(url: str) -> bool:
+    """Whether an address is this machine's, or no address of a machine at all (data:, blob:)."""
+    parts = urlsplit(url)
+    return parts.scheme in ("data", "blob") or parts.hostname in HERE
+
+
+class Served:
+    """Where a project's API and page are."""
+
+    def __init__(self, project: Project, addresses: dict[str, str]) -> None:
+        self.project = project
+        self.api = addresses["API"]
+        self.page = addresses["page"]
+
+
+@contextlib.contextmanager
+def served(project: Project, log: Path) -> Iterator[Served]:
+    """Serve a project until the block ends, then press Ctrl-C."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*LOCAL, "serve"], cwd=project.folder, env=project.environment, stdout=output, stderr=subprocess.STDOUT
+        )
+
+    def addresses() -> dict[str, str]:
+        said = log.read_text(encoding="utf-8")
+        assert process.poll() is None, said
+        found = dict(re.findall(r"^(API|page) +(http://127\.0\.0\.1:\d+)$", said, re.MULTILINE))
+        return found if len(found) == 2 else {}
+
+    try:
+        # The environment may have to be installed first.
+        yield Served(project, wait_until(addresses, 300, "the API's and the page's address"))
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            status = process.wait(SECONDS)
+        finally:
+            process.kill()
+            project.servers.outputs.append(log.read_text(encoding="utf-8"))
+    assert status == 0, log.read_text(encoding="utf-8")
+
+
+def png(pixels: bytes, width: int) -> bytes:
+    """Return a grey picture's pixels, a byte each, as a PNG file."""
+    lines = b"".join(b"\0" + pixels[start : start + width] for start in range(0, len(pixels), width))
+    header = struct.pack(">IIBBBBB", width, len(pixels) // width, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )

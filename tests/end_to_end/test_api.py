@@ -1,0 +1,329 @@
+"""The prediction API of a generated project, as a process over the real inference database."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from .api import Api, file, png, sentence, serving
+from .project import Project
+from .servers import wait_until
+
+HERE = Path(__file__).parent
+PIXELS = np.random.default_rng(7).integers(0, 256, (8, 8), dtype=np.uint8)
+CLIENTS, LOAD_SECONDS = 50, 60
+UNKNOWN = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
+
+
+@pytest.fixture(scope="module")
+def api(trained: Project, work: Path) -> Iterator[Api]:
+    """The default project's API; it is never started again."""
+    with serving(trained, work / "api.log") as found:
+        yield found
+
+
+def answer_to(api: Api, image: bytes) -> dict[str, Any]:
+    """Return what the API says of an image."""
+    answer = api.predict(image)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_exactly_the_images_pixels_reach_the_model(api: Api, trained: Project) -> None:
+    """What the API answers is what the database says of the pixels, and is logged as such."""
+    answer = answer_to(api, png(PIXELS))
+    with trained.database("inference-deployer") as database:
+        label, probabilities, version, kept = database.query(
+            "SELECT label, probabilities, version, input FROM {schema}.prediction_log WHERE prediction_id = %s",
+            (answer["prediction_id"],),
+        )[0]
+        asked = database.value("SELECT {schema}.predict(%s, %s, 'staging')", (PIXELS.tobytes(), trained.schema))
+    assert bytes(kept) == PIXELS.tobytes()
+    assert list(answer["probabilities"].values()) == probabilities == asked
+    assert (answer["label"], answer["version"]) == (label, version)
+    assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_enlarged_and_turned_image_is_answered_as_the_original(api: Api, kind: str) -> None:
+    """EXIF orientation 6 says: turn by 90° clockwise to show."""
+    expected = answer_to(api, png(PIXELS))["probabilities"]
+    turned = Image.fromarray(np.rot90(PIXELS)).resize((80, 80), Image.Resampling.NEAREST)
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    options = {"lossless": True} if kind == "WEBP" else {}
+    picture = turned.convert("RGB")
+    assert answer_to(api, file(picture, kind, exif=tags, **options))["probabilities"] == expected
+    assert answer_to(api, file(picture, kind, **options))["probabilities"] != expected
+
+
+def test_a_batch_is_answered_in_its_order(api: Api) -> None:
+    """The same answers as one by one, and all or nothing."""
+    images = [png(np.roll(PIXELS, shift)) for shift in range(64)]
+    answer = api.post("/predictions/batch", files=[("images", image) for image in images])
+    found = answer.json()["predictions"]
+    assert len({one["prediction_id"] for one in found}) == 64
+    for position in (0, 1, 63):
+        alone = answer_to(api, images[position])["probabilities"]
+        # More rows at once are added up in another order.
+        assert found[position]["probabilities"] == pytest.approx(alone, abs=1e-5)
+    one_wrong = [("images", images[0]), ("images", b"text")]
+    assert "PNG, JPEG or WebP" in sentence(api.post("/predictions/batch", files=one_wrong), 415)
+    assert "at most 64" in sentence(api.post("/predictions/batch", files=[("images", images[0])] * 65), 422)
+
+
+def test_a_label_is_kept_and_counts(api: Api, trained: Project) -> None:
+    """Wrong ones are refused by name; of several the last one counts."""
+    answer = answer_to(api, png(PIXELS))
+    path = f"/predictions/{answer['prediction_id']}/label"
+    other = "7" if answer["label"] != "7" else "3"
+    for label in (answer["label"], other):
+        recorded = api.post(path, json={"label": label})
+        assert recorded.json() == {
+            "prediction_id": answer["prediction_id"],
+            "label": label,
+            "predicted_label": answer["label"],
+            "model": trained.schema,
+            "version": answer["version"],
+        }
+    with trained.database("inference-deployer") as database:
+        statement = "SELECT label FROM {schema}.labelled_prediction WHERE prediction_id = %s"
+        assert database.query(statement, (answer["prediction_id"],)) == [(other,)]
+    assert "0, 1, 2" in sentence(api.post(path, json={"label": "'; DROP SCHEMA x; --"}), 422)
+    assert UNKNOWN in sentence(api.post(f"/predictions/{UNKNOWN}/label", json={"label": "7"}), 404)
+
+
+def test_the_model_is_described(api: Api, trained: Project) -> None:
+    """As the database knows it."""
+    answer = api.get(f"/models/{trained.schema}").json()
+    assert (answer["alias"], answer["input_shape"], answer["input_dtype"]) == ("staging", [8, 8, 1], "uint8")
+    assert answer["classes"] == [str(digit) for digit in range(10)]
+    with trained.database("inference-app") as database:
+        known = database.query("SELECT version, metrics FROM {schema}.model_info WHERE alias = 'staging'")
+    assert [(answer["version"], answer["metrics"])] == known
+    assert "only image_classifier" in sentence(api.get("/models/another"), 404)
+
+
+def test_it_is_alive_ready_and_documented(api: Api) -> None:
+    """The pages of the documentation come from this server alone."""
+    assert api.get("/healthz").json() == {"status": "alive"}
+    assert api.get("/readyz").json()["status"] == "ready"
+    page = api.get("/docs")
+    assert "swagger-ui-bundle.js" in page.text
+    assert "https://" not in page.text
+    assert len(api.get("/static-offline-docs/swagger-ui-bundle.js").content) > 1_000_000
+
+
+def test_what_is_wrong_with_a_request_is_a_problem(api: Api) -> None:
+    """Whether the framework or the app finds it."""
+    assert sentence(api.get("/nothing"), 404) == "There is nothing at this path."
+    assert api.get("/predictions").headers["Allow"] == "POST"
+    assert sentence(api.get("/predictions"), 405) == "This path does not take GET."
+    assert "10,485,760" in sentence(api.predict(bytes(10 * 2**20 + 1)), 413)
+    # The answer comes although the body is not read to its end.
+    assert "longer" in sentence(api.predict(bytes(50 * 2**20)), 413)
+
+
+def test_a_line_a_request_without_what_was_sent(api: Api, trained: Project) -> None:
+    """JSON, with the request's id; no image, and no password anywhere."""
+    answer = api.post("/predictions?token=s3cret", files={"image": png(PIXELS)}, headers={"X-Request-ID": "mine-1"})
+    assert answer.headers["X-Request-ID"] == "mine-1"
+    line = wait_until(lambda: [one for one in api.requests() if one["request_id"] == "mine-1"], 10, "the line")[0]
+    assert (
+        line.items()
+        >= {
+            "method": "POST",
+            "path": "/predictions",
+            "status": 200,
+            "prediction_id": answer.json()["prediction_id"],
+            "label": answer.json()["label"],
+            "version": answer.json()["version"],
+        }.items()
+    )
+    assert line["milliseconds"] > 0
+    told = api.log.read_text(encoding="utf-8")
+    for secret in ("s3cret", "PNG", *trained.servers.passwords()):
+        assert secret not in told
+
+
+def test_only_the_apps_role_is_used(api: Api, trained: Project) -> None:
+    """Its sessions are those of the binding inference-app, with a time-out, and no more than the pool holds."""
+    answer_to(api, png(PIXELS))
+    with trained.database("inference-deployer") as database:
+        sessions = database.query(
+            "SELECT usename, count(*) FROM pg_stat_activity WHERE application_name = 'image-classifier app' GROUP BY 1"
+        )
+    ((user, count),) = sessions
+    assert user == trained.servers.binding("inference-app")["username"]
+    assert 1 <= count <= 4
+    assert Path(f"/proc/{api.process.pid}/cmdline").read_bytes().count(b"uvicorn") == 1
+    environment = Path(f"/proc/{api.process.pid}/environ").read_bytes()
+    assert not any(password.encode() in environment for password in trained.servers.passwords())
+
+
+def test_other_pages_are_let_in_only_by_name(api: Api, trained: Project, work: Path) -> None:
+    """CORS is closed by default and opened by a variable; another one chooses the stage."""
+    asked = {"Origin": "https://a.example"}
+    assert "Access-Control-Allow-Origin" not in api.get("/healthz", headers=asked).headers
+    variables = {"CORS_ORIGINS": "https://a.example", "MODEL_STAGE": "production"}
+    with serving(trained, work / "open.log", **variables) as opened:
+        found = opened.get("/healthz", headers=asked).headers
+        assert found["Access-Control-Allow-Origin"] == "https://a.example"
+        assert opened.get("/readyz").json() == {
+            "status": "waiting for a model", "model": trained.schema, "alias": "production", "version": None,
+        }  # fmt: skip
+
+
+def test_a_mistake_of_who_starts_it_is_one_sentence(trained: Project) -> None:
+    """No traceback, and not started."""
+    command = ("run", "--environment", "app", "--", "uvicorn", "app.api:app", "--port", "1")
+    done = trained.local(*command, status=1, POOL_SIZE="many")
+    (line,) = done.stderr.strip().splitlines()
+    assert line == "error: POOL_SIZE is 'many'; allowed is a whole number from 1 to 100"
+
+
+def test_it_waits_for_the_first_model(default_project: Project, work: Path) -> None:
+    """Before anything is deployed, and before a version is promoted, it is ready to say so; then it answers."""
+    project = Project.generate(work, default_project.servers, projectName="waiting", epochs="1", minimumAccuracy="0")
+    with serving(project, work / "waiting.log") as api:
+
+        def is_waiting() -> None:
+            assert api.get("/readyz").json()["status"] == "waiting for a model"
+            for answer in (api.predict(png(PIXELS)), api.get("/models/waiting")):
+                assert sentence(answer, 503)
+                assert answer.headers["Retry-After"] == "5"
+
+        is_waiting()
+        project.pipeline("deploy_inference_db")
+        is_waiting()
+        project.pipeline("all")
+        assert api.get("/readyz").json()["status"] == "ready"
+        assert answer_to(api, png(PIXELS))["version"] == 1
+
+
+def test_the_database_is_restarted_under_load(api: Api, trained: Project) -> None:
+    """Half a minute, for what else would only be seen in production: 503 while it is away, then answers again."""
+    told: list[tuple[int, str | None]] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        image = png(PIXELS)
+        # A session is not shared by threads.
+        with requests.Session() as session:
+            session.trust_env = False
+            while not done.is_set():
+                answer = session.post(f"{api.address}/predictions", files={"image": image}, timeout=60)
+                told.append((answer.status_code, answer.headers.get("Retry-After")))
+                if answer.status_code == http.client.SERVICE_UNAVAILABLE:
+                    sentence(answer, 503)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        try:
+            asking = [pool.submit(ask) for _ in range(8)]
+            for _ in range(2):
+                _wait_for(told, 100, 200)
+                with restarted(trained.servers.state / "inference"):
+                    _wait_for(told, 20, 503)
+                    assert sentence(api.get("/readyz"), 503)
+                    assert api.is_alive()
+            _wait_for(told, 100, 200)
+        finally:
+            done.set()
+        for one in asking:
+            one.result()
+    assert Counter(status for status, _ in told).keys() == {200, 503}
+    assert {seconds for status, seconds in told if status == 503} == {"2"}
+    assert api.get("/readyz").json()["status"] == "ready"
+
+
+def _wait_for(told: list[tuple[int, str | None]], count: int, status: int) -> None:
+    """Wait until so many more answers have a status."""
+    start = len(told)
+
+    def look() -> bool:
+        return sum(one == status for one, _ in told[start:]) >= count
+
+    wait_until(look, 120, f"{count} answers {status}")
+
+
+@contextlib.contextmanager
+def restarted(cluster: Path) -> Iterator[None]:
+    """Stop a PostgreSQL server as an administrator does (fast); after the block start it as it was."""
+    pid = int((cluster / "data" / "postmaster.pid").read_text().splitlines()[0])
+    before = Path(f"/proc/{pid}")
+    command = before.joinpath("cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    environment = dict(
+        part.split("=", 1) for part in before.joinpath("environ").read_bytes().decode().split("\0") if part
+    )
+    owner = (cluster / "data").stat()
+    os.kill(pid, signal.SIGINT)
+    try:
+        # The process itself may stay as a zombie: it has no parent here.
+        wait_until(lambda: not (cluster / "data" / "postmaster.pid").exists(), 60, "the server's end")
+        yield
+    finally:
+        with (cluster / "log").open("ab") as log:
+            subprocess.Popen(
+                command, env=environment, cwd=cluster, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, **({} if os.geteuid() else _become(owner)),
+            )  # fmt: skip
+
+
+def _become(owner: os.stat_result) -> dict[str, Any]:
+    return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+
+
+def test_fifty_clients_for_a_minute_lose_nothing(
+    api: Api, trained: Project, work: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """A minute, because a leak of connections or threads shows only after many requests."""
+    image = work / "image.png"
+    image.write_bytes(png(PIXELS))
+    before = len(api.requests())
+    command = [sys.executable, "-m", "locust", "--headless", "--json", "--locustfile", str(HERE / "clients.py")]
+    command += ["--users", str(CLIENTS), "--spawn-rate", str(CLIENTS), "--run-time", f"{LOAD_SECONDS}s"]
+    command += ["--stop-timeout", "30", "--host", api.address, "--loglevel", "ERROR"]
+    done = subprocess.run(
+        command, cwd=work, env={**os.environ, "IMAGE": str(image)}, capture_output=True, text=True, check=False,
+        timeout=LOAD_SECONDS + 120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert {one["name"]: one["num_failures"] for one in found} == {
+        "/predictions": 0, "/predictions/{prediction_id}/label": 0,
+    }  # fmt: skip
+    sent = sum(one["num_requests"] for one in found)
+    logged = wait_until(lambda: (lines := api.requests()[before:])[sent - 1 :] and lines, 30, "a line for each request")
+    assert Counter(line["status"] for line in logged) == {200: sent}
+    with trained.database("inference-deployer") as database:
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'image-classifier app'"
+        assert database.value(sessions) <= 4
+    record_property("requests_per_second", round(sent / LOAD_SECONDS))
+    record_property("p95_milliseconds", p95(found))
+
+
+def p95(found: list[dict[str, Any]]) -> int:
+    """Return the time in ms within which 95 of 100 requests were answered."""
+    times: Counter[int] = Counter()
+    for one in found:
+        times.update({int(float(milliseconds)): count for milliseconds, count in one["response_times"].items()})
+    rank, seen = 0.95 * times.total(), 0
+    for milliseconds in sorted(times):
+        seen += times[milliseconds]
+        if seen >= rank:
+            return milliseconds
+    raise AssertionError("no request was made")

@@ -1,0 +1,382 @@
+"""The page and the API's documentation in a real browser, served as `make serve` does.
+
+With PICTURES set to a folder, the pictures of the README are written there.
+"""
+
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from .browser import SECONDS, SIZE, Served, png, served, started_browser, watched_page
+from .project import Project
+from .servers import Database
+
+# A picture that shows something: that many people said what is on an image, and some of them that it was wrong.
+LABELLED, WRONG_EVERY = 220, 12
+STATISTICS = ["class", "mean", "standard deviation", *(f"part {number}" for number in range(1, 9))]
+expect.set_options(timeout=1000 * SECONDS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[BrowserContext]:
+    """Chromium, started once."""
+    with started_browser() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: BrowserContext) -> Iterator[Page]:
+    """A page of the test's own: no error in it, no request that leaves this machine."""
+    with watched_page(browser) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def site(trained: Project, work: Path) -> Iterator[Served]:
+    """The API and the page of the default project."""
+    with served(trained, work / "serve.log") as found:
+        yield found
+
+
+@pytest.fixture
+def owner(trained: Project) -> Iterator[Database]:
+    """A session that sees the tables which the app may not read."""
+    with trained.database("inference-deployer") as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def digits(trained: Project) -> list[tuple[str, bytes]]:
+    """The holdout, which the model has never seen: labels and rows."""
+    return rows_of(trained, "holdout")
+
+
+def rows_of(project: Project, split: str) -> list[tuple[str, bytes]]:
+    """Return labels and rows of a split."""
+    with project.database("trainer") as database:
+        blocks = database.query(
+            "SELECT features, labels FROM {schema}.dataset_batch WHERE split = %s ORDER BY dataset, batch_id", (split,)
+        )
+    return [
+        (str(int.from_bytes(labels[4 * row : 4 * row + 4], "little")), bytes(features[64 * row : 64 * row + 64]))
+        for features, labels in blocks
+        for row in range(len(labels) // 4)
+    ]
+
+
+@pytest.fixture(scope="module")
+def three(digits: list[tuple[str, bytes]]) -> bytes:
+    """The row of a three."""
+    return next(row for label, row in digits if label == "3")
+
+
+def picture(page: Page, name: str, height: int) -> None:
+    """Write what is seen, down to a height, as a picture of the README, where one is asked for."""
+    folder = os.environ.get("PICTURES")
+    if folder:
+        # The pointer is not to show a tooltip.
+        page.mouse.move(1, 1)
+        clip = {"x": 0, "y": 0, "width": SIZE["width"], "height": height}
+        page.screenshot(path=Path(folder) / f"{name}.png", clip=clip, animations="disabled")
+
+
+def settle(page: Page) -> None:
+    """Wait until Streamlit has drawn everything."""
+    expect(page.locator("[data-test-script-state='running']")).to_have_count(0)
+    expect(page.locator("[data-stale='true']")).to_have_count(0)
+
+
+def visit(page: Page, site: Served) -> None:
+    """Open the page, and wait for its model."""
+    page.goto(site.page)
+    expect(page.get_by_role("heading", name="Monitoring")).to_be_visible()
+    settle(page)
+
+
+def upload(page: Page, name: str, content: bytes) -> None:
+    """Choose a file."""
+    field = page.get_by_test_id("stFileUploader").filter(has_text="Upload a picture").locator("input[type=file]")
+    field.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+
+def pick(page: Page, field: str, option: str) -> None:
+    """Choose an option of a select box."""
+    page.get_by_role("combobox", name=field).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def metric(page: Page, label: str) -> Locator:
+    """Return the place of the number that has this label."""
+    shown = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True))
+    return shown.get_by_test_id("stMetricValue")
+
+
+def marks(page: Page, chart: str, kind: str) -> list[dict[str, str]]:
+    """Return what each bar or cell of a chart tells a screen reader."""
+    found = page.get_by_label(chart, exact=True).locator(f"[aria-roledescription='{kind}']")
+    # A bar of nothing has no extent: it is there, but not visible.
+    found.first.wait_for(state="attached")
+    labels = found.evaluate_all("marks => marks.map(mark => mark.getAttribute('aria-label'))")
+    return [dict(part.split(": ", 1) for part in label.split("; ")) for label in labels]
+
+
+def pixels(page: Page) -> bytes:
+    """Return the picture that is shown, a byte for each square of 24 pixels."""
+    shown = page.get_by_test_id("stImage").locator("img")
+    expect(shown).to_be_visible()
+    return bytes(
+        shown.evaluate(
+            """async image => {
+                await image.decode();
+                const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext("2d");
+                canvas.drawImage(image, 0, 0);
+                const grey = [];
+                for (let y = 12; y < image.naturalHeight; y += 24)
+                    for (let x = 12; x < image.naturalWidth; x += 24)
+                        grey.push(canvas.getImageData(x, y, 1, 1).data[0]);
+                return grey;
+            }"""
+        )
+    )
+
+
+def logged(owner: Database) -> int:
+    """Return how many predictions are in the log."""
+    return owner.value("SELECT count(*) FROM {schema}.prediction_log")
+
+
+def newest(owner: Database) -> tuple[Any, ...]:
+    """Return id, label and probabilities of the newest logged prediction."""
+    return owner.query(
+        "SELECT prediction_id::text, label, probabilities FROM {schema}.prediction_log "
+        "ORDER BY predicted_at DESC LIMIT 1"
+    )[0]
+
+
+def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, work: Path) -> None:
+    """A page that is open before there is a model shows it as soon as it is promoted, and the next one after that."""
+    project = Project.generate(work, trained.servers, projectName="waiting", includeMonitoring="false")
+    project.pipeline("deploy_inference_db")
+    with served(project, work / "waiting.log") as site, watched_page(browser) as page:
+        page.goto(site.page)
+        told = "No version of the model waiting holds the stage staging yet: run the pipeline (make pipeline)."
+        expect(page.get_by_role("status")).to_have_text(f"{told} This page looks again by itself.")
+        expect(page.get_by_role("heading")).to_have_text(["waiting"])
+        settle(page)
+        picture(page, "page-before-a-model", 320)
+        page.evaluate("window.neverLoadedAgain = true")
+        register(trained, project)
+        project.pipeline("promote_model", "--version", "1", "--stage", "staging", "deploy_inference_db")
+        expect(metric(page, "Version")).to_have_text("1")
+        replace_model(project)
+        expect(metric(page, "Version")).to_have_text("2")
+        assert page.evaluate("window.neverLoadedAgain")
+        # Without monitoring nothing of it is shown.
+        expect(page.get_by_role("heading")).to_have_text(
+            ["waiting", "Picture", "Prediction", "Model", "Confusion matrix"]
+        )
+
+
+def register(trained: Project, project: Project) -> None:
+    """Register the trained model as the first version of another project's."""
+    tracking = project.servers.tracking
+    found = tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
+    kept = {"source": found["source"], "run_id": found["run_id"], "model_id": found["source"].removeprefix("models:/")}
+    tracking.send("POST", "registered-models/create", name=project.schema)
+    tracking.send("POST", "model-versions/create", name=project.schema, **kept)
+
+
+def replace_model(project: Project) -> None:
+    """Promote a second version, as deploy_inference_db does it in the database."""
+    columns = (
+        "onnx, sha256, classes, input_shape, input_dtype, metrics, training_statistics, samples, data_hash, "
+        "git_commit, mlflow_run"
+    )
+    with project.database("inference-deployer") as database:
+        database.query(
+            "INSERT INTO {schema}.model_version (model, version, {columns}) "
+            "SELECT model, 2, {columns} FROM {schema}.model_version".replace("{columns}", columns)
+        )
+        database.query("UPDATE {schema}.model_alias SET version = 2, changed_at = now()")
+
+
+def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None:
+    """An uploaded file is predicted and logged once; picture, label, chart and id are shown."""
+    visit(page, site)
+    before = logged(owner)
+    upload(page, "three.png", png(three, 8))
+    expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
+    settle(page)
+    assert pixels(page) == three
+    found, label, probabilities = newest(owner)
+    expect(metric(page, "Label")).to_have_text(label)
+    expect(page.get_by_text(f"prediction {found}, answered by version 1")).to_be_visible()
+    shown = marks(page, "Probability of each class", "bar")
+    assert [bar["class"] for bar in shown] == [str(number) for number in range(10)]
+    told = [float(bar["probability"].rstrip("%")) / 100 for bar in shown]
+    assert told == pytest.approx(probabilities, abs=1e-4)
+    # Whatever else is done with the page, the prediction is not made again.
+    pick(page, "Wrong, it is", "7")
+    settle(page)
+    picture(page, "page-prediction", 860)
+    assert logged(owner) == before + 1
+
+
+def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None:
+    """A sample takes the place of an upload, and the other way round."""
+    samples = owner.value("SELECT samples FROM {schema}.model_info")
+    visit(page, site)
+    upload(page, "three.png", png(three, 8))
+    expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
+    before = logged(owner)
+    pick(page, "or pick a sample of the class", "5")
+    expect(page.get_by_text("a sample of 5, as the model sees it")).to_be_visible()
+    settle(page)
+    expect(page.get_by_text("three.png")).to_have_count(0)
+    assert pixels(page) == owner.value("SELECT decode(%s, 'base64')", (samples["5"],)).tobytes()
+    found, label, _ = newest(owner)
+    expect(metric(page, "Label")).to_have_text(label)
+    assert logged(owner) == before + 1
+    upload(page, "again.png", png(three, 8))
+    expect(page.get_by_text("again.png, as the model sees it")).to_be_visible()
+    expect(page.get_by_role("combobox", name="or pick a sample of the class")).to_have_value("")
+    assert newest(owner)[0] != found
+    assert logged(owner) == before + 2
+
+
+@pytest.mark.parametrize("said", ["wrong", "right"])
+def test_feedback(page: Page, site: Served, owner: Database, three: bytes, said: str) -> None:
+    """What a person says of a prediction is in the database once, however often the button is clicked."""
+    visit(page, site)
+    upload(page, "three.png", png(three, 8))
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    found, label, _ = newest(owner)
+    if said == "wrong":
+        pick(page, "Wrong, it is", "7")
+        expect(page.get_by_role("button", name="Send")).to_be_enabled()
+        page.get_by_role("button", name="Send").dblclick()
+        expect(page.get_by_role("status")).to_have_text("Recorded: it is 7. Thank you.")
+    else:
+        page.get_by_role("button", name="Correct").dblclick()
+        expect(page.get_by_role("status")).to_have_text(f"Recorded: {label} is right. Thank you.")
+    expect(page.get_by_role("button", name="Send")).to_have_count(0)
+    settle(page)
+    rows = owner.query("SELECT label FROM {schema}.prediction_label WHERE prediction_id::text = %s", (found,))
+    assert rows == [("7" if said == "wrong" else label,)]
+
+
+def test_model(page: Page, site: Served, owner: Database) -> None:
+    """The model's version, stage, scores and confusion matrix are model_info's."""
+    ((version, alias, commit, metrics),) = owner.query(
+        "SELECT version, alias, git_commit, metrics FROM {schema}.model_info WHERE alias = 'staging'"
+    )
+    visit(page, site)
+    expect(metric(page, "Version")).to_have_text(str(version))
+    expect(metric(page, "Stage")).to_have_text(alias)
+    expect(metric(page, "Accuracy")).to_have_text(f"{metrics['accuracy_score']:.1%}")
+    expect(metric(page, "F1")).to_have_text(f"{metrics['f1_score']:.3f}")
+    expect(metric(page, "Held-out rows")).to_have_text(str(metrics["rows"]))
+    expect(page.get_by_text(f"git commit {commit}")).to_be_visible()
+    cells = marks(page, "Confusion matrix", "rect mark")
+    shown = {(int(cell["true"]), int(cell["predicted"])): int(cell["rows"]) for cell in cells}
+    matrix = metrics["confusion_matrix"]
+    assert shown == {(true, told): matrix[true][told] for true in range(10) for told in range(10)}
+
+
+def predict_and_label(project: Project, rows: list[tuple[str, bytes]]) -> None:
+    """Predict rows, and label them, now and then with another class than theirs."""
+    task = "SELECT {schema}.run_inference_task(%s, 'image_classifier', 'staging') ->> 'prediction_id'"
+    with project.database("inference-app") as app:
+        for number, (label, row) in enumerate(rows):
+            other = str((int(label) + 1) % 10)
+            told = (app.value(task, (row,)), label if number % WRONG_EVERY else other)
+            app.query("SELECT {schema}.record_label(%s, %s)", told)
+
+
+def test_few_predictions_are_no_drift(page: Page, site: Served, trained: Project, owner: Database) -> None:
+    """What a few predictions differ by is chance: nothing is drawn."""
+    owner.query("DELETE FROM {schema}.prediction_label")
+    owner.query("DELETE FROM {schema}.prediction_log")
+    predict_and_label(trained, rows_of(trained, "train")[:8])
+    visit(page, site)
+    expect(page.get_by_text("8 of 200 predictions: too few to judge drift by.")).to_be_visible()
+    expect(page.get_by_label("Drift of each statistic", exact=True)).to_have_count(0)
+
+
+def test_monitoring(page: Page, site: Served, trained: Project, owner: Database) -> None:
+    """Accuracy over time and drift are those of the views."""
+    predict_and_label(trained, rows_of(trained, "train")[:LABELLED])
+    labelled, accuracy = owner.query(
+        "SELECT labelled, accuracy FROM {schema}.accuracy_window WHERE version = 1 ORDER BY labelled_at DESC LIMIT 1"
+    )[0]
+    drift = dict(owner.query("SELECT replace(statistic, '_', ' '), psi FROM {schema}.drift WHERE version = 1"))
+    visit(page, site)
+    expect(page.get_by_text(f"{accuracy:.1%} of the last {labelled} labelled predictions were right.")).to_be_visible()
+    lines = marks(page, "Accuracy over time", "line mark")
+    assert [line["version"] for line in lines] == ["version 1"]
+    bars = marks(page, "Drift of each statistic", "bar")
+    assert [bar["statistic"] for bar in bars] == STATISTICS
+    shown = {bar["statistic"]: float(bar["psi"]) for bar in bars}
+    assert shown == pytest.approx(drift, abs=1e-3)
+    most = max(drift, key=lambda name: drift[name])
+    side = "above" if drift[most] > 0.25 else "within"
+    expect(page.get_by_text(f"{drift[most]:.2f} at most ({most}), {side} the limit 0.25.")).to_be_visible()
+    page.set_viewport_size({**SIZE, "height": 1080})
+    page.get_by_role("heading", name="Model").evaluate("heading => heading.scrollIntoView()")
+    settle(page)
+    picture(page, "page-model-and-monitoring", 1080)
+
+
+def test_wrong_files(page: Page, site: Served, owner: Database) -> None:
+    """A file that is no image is a sentence; nothing is logged, and a right one is answered afterwards."""
+    visit(page, site)
+    before = logged(owner)
+    for content, told in (
+        (b"<html></html>", "The file is no PNG, JPEG or WebP image."),
+        (b"", "The file is empty."),
+        (png(bytes(64), 8)[:45], "The image cannot be decoded: the file is damaged or cut off."),
+    ):
+        upload(page, "wrong_*name*.png", content)
+        expect(page.get_by_role("alert")).to_have_text(told)
+    assert logged(owner) == before
+    upload(page, "right_*name*.png", png(bytes(64), 8))
+    expect(page.get_by_text("right_*name*.png, as the model sees it")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_database_away(page: Page, site: Served, trained: Project, owner: Database) -> None:
+    """While nobody gets into the database the page says so; it is there again when the database is."""
+    user = trained.servers.binding("inference-app")["username"]
+    visit(page, site)
+    try:
+        owner.query(f'ALTER ROLE "{user}" NOLOGIN')
+        owner.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (user,))
+        expect(page.get_by_role("status")).to_contain_text("does not answer. This page looks again by itself.")
+    finally:
+        owner.query(f'ALTER ROLE "{user}" LOGIN')
+    expect(metric(page, "Version")).to_have_text("1")
+    expect(page.get_by_role("status")).to_have_count(0)
+
+
+def test_api_documentation(page: Page, site: Served) -> None:
+    """The API describes itself to people: every operation is listed, and opens."""
+    with urllib.request.urlopen(f"{site.api}/openapi.json") as answer:  # noqa: S310
+        paths = json.load(answer)["paths"]
+    wanted = sorted((method.upper(), path) for path in paths for method in paths[path])
+    page.goto(f"{site.api}/docs")
+    operations = page.locator(".opblock")
+    expect(operations).to_have_count(len(wanted))
+    shown = [
+        (operation.locator(".opblock-summary-method").inner_text(), operation.get_by_role("link").inner_text())
+        for operation in operations.all()
+    ]
+    assert sorted((method, path.replace("\u200b", "")) for method, path in shown) == wanted
+    picture(page, "api-docs", 710)
+    page.get_by_role("button", name="Classify an image").click()
+    expect(page.get_by_role("button", name="Execute")).to_be_visible()

@@ -1,0 +1,1 @@
+"""Serves predictions: the API (api.py) and the page (ui.py). It stands alone: nothing here imports the pipeline."""

@@ -1,0 +1,15 @@
+"""The API: `uvicorn app.api:app`."""
+
+import sys
+
+from app import logs
+from app.endpoints import create_app
+from app.predictions import Predictions
+from app.settings import SettingsError, settings
+
+try:
+    app = create_app(settings(), Predictions(settings(), settings().pool_size))
+except SettingsError as error:
+    sys.exit(f"error: {error}")
+# Uvicorn has set up its own logging before it imported this.
+logs.configure()

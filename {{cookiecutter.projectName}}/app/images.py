@@ -1,0 +1,130 @@
+"""Image files as the rows that a model takes, and rows as pictures."""
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
+MAX_BYTES = 10 * 2**20
+MAX_PIXELS = 25_000_000
+ORIENTATION = 0x0112
+DTYPES = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
+
+# Set once, for all threads. `_require_allowed` refuses the same with a sentence, so nobody needs the warning.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class ImageError(ValueError):
+    """A file is refused; the text is one sentence."""
+
+
+class TooLarge(ImageError):
+    """The file has more bytes than are read."""
+
+
+class UnknownFormat(ImageError):
+    """The file is no image of an allowed format."""
+
+
+def decode(content: bytes, shape: Sequence[int], dtype: str) -> bytes:
+    """Return an image file as the bytes of one row (row-major; uint8, or little-endian float32 from 0 to 255).
+
+    It is turned as its EXIF orientation says, resized to the model's height and width, made grey or RGB by the
+    model's channels, and laid on white where it is transparent. One that has the model's size keeps its pixels.
+    Raises ImageError.
+    """
+    height, width, channels = _require_image_model(shape)
+    if not content:
+        raise ImageError("the file is empty")
+    if len(content) > MAX_BYTES:
+        raise TooLarge(f"the file has {len(content):,} bytes; allowed are {MAX_BYTES:,}")
+    mode = "L" if channels == 1 else "RGB"
+    try:
+        with _open(content) as image:
+            _require_allowed(image, content)
+            picture = _fitted(image, (width, height), mode)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"the image has too many pixels; allowed are {MAX_PIXELS:,}") from error
+    except Exception as error:
+        # Pillow's decoders raise whatever a broken file leads them to.
+        raise ImageError("the image cannot be decoded: the file is damaged or cut off") from error
+    return np.asarray(picture, DTYPES[dtype]).tobytes()
+
+
+def to_picture(row: bytes, shape: Sequence[int], dtype: str) -> Image.Image:
+    """Return the picture that a row holds. Raises ImageError when the row or the shape is not an image's."""
+    height, width, channels = _require_image_model(shape)
+    wanted = height * width * channels * DTYPES[dtype].itemsize
+    if len(row) != wanted:
+        raise ImageError(f"the row has {len(row)} bytes; {_times(shape)} {dtype} are {wanted}")
+    pixels = np.clip(np.nan_to_num(np.frombuffer(row, DTYPES[dtype])), 0, 255).astype("u1")
+    return Image.fromarray(pixels.reshape((height, width) if channels == 1 else (height, width, 3)))
+
+
+def _require_image_model(shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(shape) != 3 or shape[2] not in (1, 3) or min(shape) < 1:
+        raise ImageError(
+            f"the model takes rows of shape {_times(shape)}, not images (height × width × 1 or 3 channels)"
+        )
+    height, width, channels = shape
+    return height, width, channels
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "()"
+
+
+def _open(content: bytes) -> Image.Image:
+    """Read the header: nothing is decoded yet."""
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise UnknownFormat("the file is no PNG, JPEG or WebP image") from error
+
+
+def _require_allowed(image: Image.Image, content: bytes) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"the image has {width}×{height} pixels; allowed are {MAX_PIXELS:,} in all")
+    # A JPEG of several pictures (MPO) is a photo with its previews: the first one is the photo.
+    if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
+        raise ImageError("the image is animated; one still picture is allowed")
+    # Pillow halves the depth of such files itself, and their mode does not tell.
+    if image.format == "PNG" and _png_depth(content) == 16:
+        raise ImageError("the image has 16 bits a channel; allowed are up to 8")
+    if image.mode not in MODES:
+        raise ImageError(f"the image's colours are {image.mode}; allowed are grey, palette and RGB of up to 8 bits")
+
+
+def _png_depth(content: bytes) -> int:
+    """Return the bits a channel. Raises ValueError when the header is not where it belongs."""
+    if content[12:16] != b"IHDR":
+        raise ValueError("the first chunk is not the header")
+    return content[24]
+
+
+def _fitted(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
+    """Return the image turned, resized and in the given mode, on white."""
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = _resized(image.convert("RGBA"), size)
+        return Image.alpha_composite(Image.new("RGBA", size, "white"), image).convert(mode)
+    # Colours are mixed in RGB: neither a palette's indices nor black and white can be.
+    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return _resized(image, size).convert(mode)
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if image.size == size:
+        return image
+    # Of an image that was enlarged by whole numbers, means of boxes give back the original pixels.
+    shrinks = image.width >= size[0] and image.height >= size[1]
+    return image.resize(size, Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)

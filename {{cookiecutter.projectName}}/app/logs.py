@@ -1,0 +1,122 @@
+"""The log: one JSON object a line, and for each request one line. No image, header or body is in it."""
+
+import logging
+import logging.config
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import problem
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+logger = logging.getLogger("app.requests")
+
+
+def configure() -> None:
+    """Send everything that is logged to standard output, uvicorn's own words too; its access log is off."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "json": {
+                    "()": "pythonjsonlogger.json.JsonFormatter",
+                    "fmt": "{levelname}{name}{message}",
+                    "style": "{",
+                    "timestamp": "time",
+                    "rename_fields": {"levelname": "level", "name": "logger"},
+                    # Uvicorn gives some messages twice, once with colours.
+                    "reserved_attrs": [*_reserved(), "color_message"],
+                }
+            },
+            "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
+            "root": {"level": "INFO", "handlers": ["out"]},
+            "loggers": {
+                "uvicorn": {"handlers": [], "propagate": True},
+                "uvicorn.error": {"handlers": [], "propagate": True},
+                "uvicorn.access": {"handlers": [], "propagate": False},
+            },
+        }
+    )
+
+
+def _reserved() -> list[str]:
+    """Return what every record of the standard library has."""
+    return list(vars(logging.makeLogRecord({})))
+
+
+def note(request: Request, **fields: Any) -> None:
+    """Add fields to the line that the request will have in the log."""
+    request.state.noted.update(fields)
+
+
+class Requests:
+    """Gives each request its id, limits its body, logs it, and answers for what nobody caught."""
+
+    def __init__(self, app: ASGIApp, limits: dict[str, int], limit: int) -> None:
+        """Take bodies of up to `limit` bytes, or those in `limits` for single paths."""
+        self.app = app
+        self.limits = limits
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        noted: dict[str, Any] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, noted=noted)
+        started, status, error = time.perf_counter(), 0, None
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, self._limited(scope, receive), answer)
+        except Exception as caught:
+            error = caught
+            if not status:
+                response = problem(Request(scope), 500, "the server made a mistake; its log says more")
+                await response(scope, receive, answer)
+        logger.log(
+            logging.ERROR if status >= 500 and status != 503 else logging.INFO,
+            "request",
+            exc_info=error,
+            extra={
+                "method": scope["method"],
+                "path": getattr(scope.get("route"), "path", None),
+                "status": status,
+                "milliseconds": round((time.perf_counter() - started) * 1000, 2),
+                "request_id": request_id,
+                **noted,
+            },
+        )
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """Return a `receive` that ends a body that is too long, by its announced length or by what has come."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        limit = self.limits.get(path, self.limit)
+        announced = Headers(scope=scope).get("content-length", "")
+        received = int(announced) if re.fullmatch("[0-9]{1,18}", announced) and int(announced) > limit else 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive() if received <= limit else {"type": "http.request"}
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise HTTPException(413, f"the body is longer than the {limit:,} bytes that are allowed")
+            return message
+
+        return limited

@@ -1,0 +1,194 @@
+"""What the app is told: project.yaml, environment variables, and the service binding of the inference database."""
+
+import atexit
+import dataclasses
+import functools
+import os
+import pathlib
+import re
+import tempfile
+from typing import Any
+
+import psycopg2.extensions
+import pyservicebinding.binding
+import yaml
+
+BINDING = "inference-app"
+KEYS = ("type", "host", "port", "database", "username", "password")
+STAGES = ("staging", "production")
+ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|\*"
+
+
+class SettingsError(Exception):
+    """Something the app is told is missing or wrong; its text is one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The answers in project.yaml and what the environment says beside them."""
+
+    project_name: str
+    description: str
+    stage: str
+    include_monitoring: bool
+    accuracy_floor: float
+    maximum_psi: float
+    minimum_predictions: int
+    cors_origins: tuple[str, ...] = ()
+    pool_size: int = 4
+
+    @property
+    def schema(self) -> str:
+        """Schema in the inference database."""
+        return self.project_name.replace("-", "_")
+
+    @property
+    def model(self) -> str:
+        """Model in the inference database."""
+        return self.schema
+
+    def binding(self) -> "Binding":
+        """Return $SERVICE_BINDING_ROOT/inference-app, else the one binding of type postgresql.
+
+        Raises SettingsError when there is none, several fit, a key is missing or the type is another.
+        """
+        root = os.environ.get("SERVICE_BINDING_ROOT")
+        if not root or not pathlib.Path(root).is_dir():
+            told = f"is {root}; there is no such folder" if root else "is not set"
+            raise SettingsError(f"SERVICE_BINDING_ROOT {told}: it names the folder of service bindings")
+        folder = pathlib.Path(root) / BINDING
+        keys = _read_folder(folder) if folder.is_dir() else _only_binding(root)
+        missing = [key for key in KEYS if not keys.get(key)]
+        if missing:
+            raise SettingsError(f"the service binding {folder} lacks {', '.join(missing)}")
+        if keys["type"] != "postgresql":
+            raise SettingsError(f"the service binding {folder} is of type {keys['type']!r}; allowed is postgresql")
+        return Binding(
+            **{key: keys[key] for key in KEYS}, sslmode=keys.get("sslmode", ""), ca_file=_ca_file(folder, keys)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """Address and credentials of the inference database; the password is never shown."""
+
+    type: str
+    host: str
+    port: str
+    database: str
+    username: str
+    password: str = dataclasses.field(repr=False)
+    sslmode: str = ""
+    ca_file: str = ""
+
+    @property
+    def where(self) -> str:
+        """The database as a person names it, without credentials."""
+        return f"{self.host}:{self.port}/{self.database}"
+
+    def dsn(self, **options: str | int) -> str:
+        """Return the connection string, password and all, with further options of libpq. Each value is quoted."""
+        tls = {"sslmode": self.sslmode} if self.sslmode else {}
+        if self.ca_file:
+            tls = {"sslmode": self.sslmode or "verify-full", "sslrootcert": self.ca_file}
+        return psycopg2.extensions.make_dsn(
+            host=self.host,
+            port=self.port,
+            dbname=self.database,
+            user=self.username,
+            password=self.password,
+            **tls,
+            **options,
+        )
+
+
+@functools.cache
+def settings() -> Settings:
+    """Read project.yaml and the environment, once. Raises SettingsError."""
+    answers = _project()
+    monitoring = _wanted(answers, "monitoring", dict, "a section")
+    return Settings(
+        project_name=_wanted(answers, "projectName", str, "text"),
+        description=_wanted(answers, "description", str, "text"),
+        stage=_stage(os.environ.get("MODEL_STAGE") or _wanted(answers, "promotionStage", str, "text")),
+        include_monitoring=_wanted(answers, "includeMonitoring", bool, "true or false"),
+        accuracy_floor=float(_wanted(monitoring, "accuracyFloor", int | float, "a number")),
+        maximum_psi=float(_wanted(monitoring, "maximumPsi", int | float, "a number")),
+        minimum_predictions=_wanted(monitoring, "minimumPredictions", int, "a whole number"),
+        cors_origins=_origins(os.environ.get("CORS_ORIGINS", "")),
+        pool_size=_pool_size(os.environ.get("POOL_SIZE") or "4"),
+    )
+
+
+def _project() -> dict[str, Any]:
+    file = pathlib.Path(
+        os.environ.get("PROJECT_FILE") or pathlib.Path(__file__).resolve().parent.parent / "project.yaml"
+    )
+    try:
+        answers = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror} (PROJECT_FILE names another)") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(answers, dict):
+        raise SettingsError(f"{file} holds no keys and values")
+    return answers
+
+
+def _wanted(answers: dict[str, Any], name: str, kind: Any, told: str) -> Any:
+    value = answers.get(name)
+    # True and False are no numbers.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise SettingsError(f"project.yaml: {name} is {value!r}; it must be {told}")
+    return value
+
+
+def _stage(value: str) -> str:
+    if value not in STAGES:
+        raise SettingsError(f"the stage is {value!r}; allowed is {' or '.join(STAGES)} (MODEL_STAGE)")
+    return value
+
+
+def _pool_size(value: str) -> int:
+    if not re.fullmatch("[0-9]{1,3}", value) or not 1 <= int(value) <= 100:
+        raise SettingsError(f"POOL_SIZE is {value!r}; allowed is a whole number from 1 to 100")
+    return int(value)
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = tuple(origin for part in value.split(",") if (origin := part.strip()))
+    for origin in origins:
+        if not re.fullmatch(ORIGIN, origin):
+            raise SettingsError(f"CORS_ORIGINS names {origin!r}; an origin is written like https://example.com:8443")
+    return origins
+
+
+def _read_folder(folder: pathlib.Path) -> dict[str, str]:
+    try:
+        return {path.name: path.read_text(encoding="utf-8").strip() for path in folder.iterdir() if path.is_file()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the service binding {folder} cannot be read: {error}") from error
+
+
+def _only_binding(root: str) -> dict[str, str]:
+    """Find by type where no folder has the name: pyservicebinding does not tell folder names."""
+    found = pyservicebinding.binding.ServiceBinding().bindings("postgresql")
+    if len(found) != 1:
+        raise SettingsError(
+            f"{root} holds no folder {BINDING} and {len(found)} bindings of type postgresql: name a folder {BINDING}, "
+            "or leave exactly one of that type"
+        )
+    return dict(found[0])
+
+
+def _ca_file(folder: pathlib.Path, keys: dict[str, str]) -> str:
+    """Return the certificate's path: libpq reads it from a file."""
+    if not keys.get("ca.crt"):
+        return ""
+    if (folder / "ca.crt").is_file():
+        return str(folder / "ca.crt")
+    handle, path = tempfile.mkstemp(suffix="-ca.crt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(keys["ca.crt"])
+    atexit.register(os.unlink, path)
+    return path

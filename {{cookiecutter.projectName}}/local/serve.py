@@ -1,0 +1,137 @@
+"""The API and, where app/ui.py is there, the page: served on this machine until they are told to stop."""
+
+import contextlib
+import dataclasses
+import http.client
+import pathlib
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
+
+from local.errors import LocalError
+from local.processes import POLL_SECONDS, free_port
+from local.state import PROJECT, say
+
+PAGE = PROJECT / "app" / "ui.py"
+SECONDS_TO_START = 60
+SECONDS_TO_STOP = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """One program that serves: what a person calls it, its port, and the path that answers once it is ready."""
+
+    name: str
+    port: int
+    path: str
+    command: tuple[str, ...]
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def answers(self) -> bool:
+        """Whether a request is answered; asked directly, whatever proxies are set."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", self.path)
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def role() -> str:
+    """Return whose environment serves: the page's, which holds the API's, where there is a page."""
+    return "ui" if PAGE.exists() else "app"
+
+
+def serve(environment: pathlib.Path, variables: Mapping[str, str]) -> None:
+    """Serve with the Python of `environment` until SIGINT or SIGTERM; end all of it before returning.
+
+    Raises LocalError when a program dies or does not answer.
+    """
+    stop = threading.Event()
+    running: dict[Service, subprocess.Popen[bytes]] = {}
+    with _signals_set(stop):
+        try:
+            for service in _services(str(environment / "bin" / "python")):
+                running[service] = _start(service, variables)
+            _await_answers(running, stop)
+            while not stop.wait(POLL_SECONDS):
+                _require_alive(running)
+        finally:
+            _end(list(running.values()))
+
+
+def _services(python: str) -> list[Service]:
+    api, page = free_port(8000), free_port(8501)
+    uvicorn = (python, "-m", "uvicorn", "app.api:app", "--host", "127.0.0.1", "--port", str(api))
+    services = [Service("API", api, "/healthz", uvicorn)]
+    if PAGE.exists():
+        streamlit = (
+            python, "-m", "streamlit", "run", str(PAGE),
+            "--server.address", "127.0.0.1", "--server.port", str(page), "--logger.hideWelcomeMessage", "true",
+        )  # fmt: skip
+        services.append(Service("page", page, "/_stcore/health", streamlit))
+    return services
+
+
+@contextlib.contextmanager
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C, `kill` and a closed terminal set the event instead of ending this process at once."""
+
+    def set_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, set_stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(service: Service, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own: Ctrl-C reaches it through this process alone."""
+    return subprocess.Popen(
+        service.command, cwd=PROJECT, env=variables, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def _await_answers(running: Mapping[Service, subprocess.Popen[bytes]], stop: threading.Event) -> None:
+    """Print each address as soon as something answers there."""
+    waiting = list(running)
+    for _ in range(int(SECONDS_TO_START / POLL_SECONDS)):
+        _require_alive(running)
+        for service in [service for service in waiting if service.answers()]:
+            print(f"{service.name:<10} {service.address}", flush=True)
+            waiting.remove(service)
+        if not waiting:
+            say("serving until Ctrl-C")
+            return
+        if stop.wait(POLL_SECONDS):
+            return
+    raise LocalError(f"the {waiting[0].name} does not answer on {waiting[0].address} after {SECONDS_TO_START} s")
+
+
+def _require_alive(running: Mapping[Service, subprocess.Popen[bytes]]) -> None:
+    for service, process in running.items():
+        if process.poll() is not None:
+            raise LocalError(f"the {service.name} ended with status {process.returncode}: what it said is above")
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End the programs, by force those that are left after a while."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

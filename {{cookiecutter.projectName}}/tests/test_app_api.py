@@ -1,0 +1,294 @@
+"""The API over a stand-in for the database: what it asks, what it answers when something is wrong, what it logs."""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime
+import io
+import json
+import logging
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app import endpoints, images
+from app.predictions import DatabaseAway, Model, Prediction, RefusedInput, UnknownPrediction, WaitingForModel
+from app.settings import Settings
+
+NOW = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
+MODEL = Model("pictures", "staging", 3, ("cat", "dog"), (2, 2, 1), "uint8", {}, "hash", "commit", NOW, NOW, {})
+SETTINGS = Settings("pictures", "Cats and dogs.", "staging", True, 0.5, 0.25, 200)
+ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
+
+
+class StandIn:
+    """Answers as the database would. `served_models` are what it finds one after the other, the last one forever."""
+
+    def __init__(self, *served_models: Model | None) -> None:
+        self.models = list(served_models) or [MODEL]
+        self.rows: list[bytes] = []
+        self.error: Exception | None = None
+        self.closed = False
+
+    def model(self, newest: bool = False) -> Model | None:
+        if newest and len(self.models) > 1:
+            self.models.pop(0)
+        if self.error:
+            raise self.error
+        return self.models[0]
+
+    def served(self, newest: bool = False) -> Model:
+        found = self.model(newest)
+        if not found:
+            raise WaitingForModel("no version yet")
+        return found
+
+    def classes(self, version: int) -> tuple[str, ...]:
+        return MODEL.classes
+
+    def predict_many(self, rows: list[bytes]) -> list[Prediction]:
+        self.rows += rows
+        height, width, channels = self.models[-1].input_shape
+        if any(len(row) != height * width * channels for row in rows):
+            raise RefusedInput("wrong number of bytes")
+        return [Prediction(ID, "dog", (0.25, 0.75), "pictures", self.models[-1].version) for _ in rows]
+
+    def record_label(self, prediction_id: str, label: str) -> dict:
+        if label not in MODEL.classes:
+            raise RefusedInput("allowed is one of cat, dog")
+        if prediction_id != ID:
+            raise UnknownPrediction("there is no such prediction")
+        return {"prediction_id": ID, "label": label, "predicted_label": "dog", "model": "pictures", "version": 3}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@contextlib.contextmanager
+def serving(stand_in: StandIn, settings: Settings = SETTINGS):
+    with TestClient(endpoints.create_app(settings, stand_in), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(name="stand_in")
+def _stand_in() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture(name="client")
+def _client(stand_in):
+    with serving(stand_in) as client:
+        yield client
+
+
+def png(*pixels: int, size=(2, 2)) -> bytes:
+    buffer = io.BytesIO()
+    picture = Image.new("L", size)
+    picture.putdata(pixels or [0] * (size[0] * size[1]))
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def problem(answer, status: int) -> str:
+    """Return the sentence of an error answer."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert told.keys() == {"type", "title", "status", "detail", "instance", "request_id"}
+    assert told["status"] == status
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert told["instance"] == answer.request.url.raw_path.decode().split("?")[0]
+    assert re.fullmatch(r"[^a-z].*[^.]\.", told["detail"])
+    return told["detail"]
+
+
+def test_a_prediction(client, stand_in) -> None:
+    answer = client.post("/predictions", files={"image": png(1, 2, 3, 4)})
+    assert answer.json() == {
+        "prediction_id": ID,
+        "label": "dog",
+        "probabilities": {"cat": 0.25, "dog": 0.75},
+        "model": "pictures",
+        "version": 3,
+    }
+    assert stand_in.rows == [bytes([1, 2, 3, 4])]
+
+
+def test_a_batch_keeps_the_order(client, stand_in) -> None:
+    files = [("images", png(n, 0, 0, 0)) for n in range(64)]
+    assert len(client.post("/predictions/batch", files=files).json()["predictions"]) == 64
+    assert [row[0] for row in stand_in.rows] == list(range(64))
+    assert "at most 64" in problem(client.post("/predictions/batch", files=[*files, files[0]]), 422)
+    assert "field required" in problem(client.post("/predictions/batch"), 422).lower()
+    stand_in.rows.clear()
+    problem(client.post("/predictions/batch", files=[files[0], ("images", b"text")]), 415)
+    assert not stand_in.rows
+
+
+def test_a_model_of_another_shape_is_seen_at_once() -> None:
+    wide = dataclasses.replace(MODEL, version=4, input_shape=(1, 8, 1))
+    stand_in = StandIn(MODEL, wide)
+    with serving(stand_in) as client:
+        assert client.post("/predictions", files={"image": png(size=(8, 1))}).json()["version"] == 4
+    assert [len(row) for row in stand_in.rows] == [4, 8]
+
+
+def test_a_model_of_another_shape_and_as_many_bytes_is_seen_at_once() -> None:
+    flat = dataclasses.replace(MODEL, version=4, input_shape=(1, 4, 1))
+    stand_in = StandIn(MODEL, flat)
+    with serving(stand_in) as client:
+        client.post("/predictions", files={"image": png(1, 2, 3, 4, size=(4, 1))})
+    assert len(stand_in.rows) == 2
+    assert stand_in.rows[1] == bytes([1, 2, 3, 4])
+
+
+def test_a_label(client) -> None:
+    answer = client.post(f"/predictions/{ID}/label", json={"label": "cat"})
+    assert answer.json()["predicted_label"] == "dog"
+    assert "one of cat, dog" in problem(client.post(f"/predictions/{ID}/label", json={"label": "cow"}), 422)
+    problem(client.post(f"/predictions/{ID.replace('0', '1')}/label", json={"label": "cat"}), 404)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[" * 60_000, b'{"label": "\\ud800"}', b'{"label": 7}', b"9" * 5000, b'{"label": "cat", "x": 1}'],
+)
+def test_a_body_that_is_no_label(client, body) -> None:
+    answer = client.post(f"/predictions/{ID}/label", content=body, headers={"Content-Type": "application/json"})
+    assert problem(answer, answer.status_code)
+    assert answer.status_code in (400, 422)
+
+
+def test_what_is_too_long_is_refused(client) -> None:
+    assert "longer" in problem(client.post(f"/predictions/{ID}/label", json={"label": "c" * 99_999}), 413)
+    assert "10,485,760" in problem(client.post("/predictions", files={"image": bytes(images.MAX_BYTES + 1)}), 413)
+    for path in ("/predictions", "/predictions/batch"):
+        assert "longer" in problem(client.post(path, files={"images": bytes(40 * 2**20)}), 413)
+
+
+@pytest.mark.parametrize(("headers", "most"), [([], images.MAX_BYTES + 2**20), ([(b"content-length", b"9" * 12)], 0)])
+def test_what_is_too_long_is_not_read_to_its_end(headers, most) -> None:
+    taken, sent = 0, []
+
+    async def receive() -> dict:
+        nonlocal taken
+        taken += 2**16
+        start = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n' if taken == 2**16 else b""
+        return {"type": "http.request", "body": start + bytes(2**16), "more_body": True}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    form = (b"content-type", b"multipart/form-data; boundary=b")
+    scope = {"type": "http", "method": "POST", "path": "/predictions", "query_string": b"", "headers": [form, *headers]}
+    asyncio.run(endpoints.create_app(SETTINGS, StandIn())({**scope, "http_version": "1.1"}, receive, send))
+    assert sent[0]["status"] == 413
+    assert taken <= most
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(WaitingForModel("no version yet"), "5"), (DatabaseAway("it does not answer"), "2")]
+)
+def test_what_passes_by_itself_says_when_to_ask_again(client, stand_in, error, seconds) -> None:
+    stand_in.error = error
+    for answer in (client.post("/predictions", files={"image": png()}), client.get("/models/pictures")):
+        assert problem(answer, 503).startswith(str(error).capitalize())
+        assert answer.headers["retry-after"] == seconds
+    assert client.get("/healthz").status_code == 200
+
+
+def test_readiness(client, stand_in) -> None:
+    assert client.get("/readyz").json()["status"] == "ready"
+    stand_in.models = [None]
+    waiting = client.get("/readyz")
+    assert (waiting.status_code, waiting.json()["status"]) == (200, "waiting for a model")
+    stand_in.error = DatabaseAway("it does not answer")
+    problem(client.get("/readyz"), 503)
+
+
+def test_the_model(client) -> None:
+    answer = client.get("/models/pictures").json()
+    assert (answer["version"], answer["classes"], answer["input_shape"]) == (3, ["cat", "dog"], [2, 2, 1])
+    assert "only pictures" in problem(client.get("/models/other"), 404)
+    for name in ("%00", "%ff", "'; DROP", "x" * 9999):
+        problem(client.get(f"/models/{name}"), 422)
+
+
+def test_the_frameworks_own_errors_are_problems_too(client) -> None:
+    assert problem(client.get("/nothing"), 404) == "There is nothing at this path."
+    refused = client.delete("/predictions")
+    problem(refused, 405)
+    assert refused.headers["allow"] == "POST"
+    answer = client.post("/predictions", data={"image": "text"})
+    assert problem(answer, 422) == "A file is expected (body.image)."
+
+
+def test_a_mistake_of_the_server_tells_nothing(client, stand_in, caplog) -> None:
+    stand_in.error = RuntimeError("password=secret")
+    answer = client.get("/readyz")
+    assert "secret" not in problem(answer, 500)
+    (record,) = [record for record in caplog.records if record.name == "app.requests"]
+    assert record.levelno == logging.ERROR and record.exc_info
+
+
+def test_a_request_id_is_taken_over_when_it_is_one(client) -> None:
+    assert client.get("/healthz", headers={"X-Request-ID": "a-1._B"}).headers["x-request-id"] == "a-1._B"
+    for wrong in ("", "a b", "x" * 129, '"}{', "é".encode()):
+        made = client.get("/healthz", headers={"X-Request-ID": wrong}).headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{32}", made)
+
+
+def test_each_request_is_one_line_without_what_was_sent(client, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    client.post("/predictions?token=secret", files={"image": png(83, 69, 67, 82)}, headers={"X-Request-ID": "r1"})
+    (record,) = [record for record in caplog.records if record.name == "app.requests"]
+    told = {name: vars(record)[name] for name in ("method", "path", "status", "request_id", "prediction_id", "label")}
+    assert told == {
+        "method": "POST",
+        "path": "/predictions",
+        "status": 200,
+        "request_id": "r1",
+        "prediction_id": ID,
+        "label": "dog",
+    }
+    assert record.milliseconds > 0 and record.version == 3
+    assert "secret" not in str(vars(record)) and "PNG" not in str(vars(record))
+
+
+def test_other_origins_are_let_in_only_when_they_are_named() -> None:
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    allowed = "access-control-allow-origin"
+    with serving(StandIn()) as client:
+        assert allowed not in client.get("/healthz", headers=asked).headers
+        problem(client.options("/predictions", headers=asked), 405)
+    with serving(StandIn(), dataclasses.replace(SETTINGS, cors_origins=("https://a.example",))) as client:
+        assert client.options("/predictions", headers=asked).headers[allowed] == "https://a.example"
+        assert allowed not in client.get("/healthz", headers={"Origin": "https://b.example"}).headers
+
+
+def test_the_documentation_needs_no_other_server(client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert not re.findall(r"(?:src|href)=\"(?:https?:)?//", page.text)
+    for address in re.findall(r"(?:src|href)=\"([^\"]+)", page.text):
+        assert client.get(address).status_code == 200
+
+
+def test_every_error_is_declared(client) -> None:
+    described = client.get("/openapi.json").json()
+    assert described["components"]["schemas"]["Problem"]
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            errors = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
+            assert {"405", "500"} <= errors.keys()
+            for answer in errors.values():
+                assert list(answer["content"]) == ["application/problem+json"]
+    assert "HTTPValidationError" not in json.dumps(described)
+
+
+def test_the_pool_is_closed_at_the_end(stand_in) -> None:
+    with serving(stand_in):
+        assert not stand_in.closed
+    assert stand_in.closed

@@ -1,0 +1,135 @@
+"""The app is told what it needs by project.yaml, variables and a service binding, or says what is missing."""
+
+import pathlib
+
+import psycopg2.extensions
+import pytest
+import yaml
+
+from app import settings
+
+PROJECT = pathlib.Path(settings.__file__).resolve().parent.parent / "project.yaml"
+KEYS = {
+    "type": "postgresql",
+    "host": "db",
+    "port": "5432",
+    "database": "inference",
+    "username": "a user",
+    "password": "it's \\ a' secret=1",
+}
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch):
+    for name in ("PROJECT_FILE", "MODEL_STAGE", "CORS_ORIGINS", "POOL_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    settings.settings.cache_clear()
+    yield
+    settings.settings.cache_clear()
+
+
+@pytest.fixture(name="bindings")
+def _bindings(tmp_path, monkeypatch) -> pathlib.Path:
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def write_binding(folder: pathlib.Path, **changed: str | None) -> None:
+    folder.mkdir()
+    for key, value in {**KEYS, **changed}.items():
+        if value is not None:
+            (folder / key).write_text(f"{value}\n", encoding="utf-8")
+
+
+def test_what_the_project_says() -> None:
+    answers = yaml.safe_load(PROJECT.read_text(encoding="utf-8"))
+    found = settings.settings()
+    assert found.project_name == answers["projectName"]
+    assert found.model == found.schema == answers["projectName"].replace("-", "_")
+    assert found.stage == answers["promotionStage"]
+    assert (found.cors_origins, found.pool_size) == ((), 4)
+
+
+def test_what_variables_say_beside_it(monkeypatch) -> None:
+    monkeypatch.setenv("MODEL_STAGE", "production")
+    monkeypatch.setenv("CORS_ORIGINS", "https://a.example, http://localhost:3000,")
+    monkeypatch.setenv("POOL_SIZE", "9")
+    found = settings.settings()
+    assert (found.stage, found.pool_size) == ("production", 9)
+    assert found.cors_origins == ("https://a.example", "http://localhost:3000")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MODEL_STAGE", "x'; --", "allowed is staging or production"),
+        ("POOL_SIZE", "0", "from 1 to 100"),
+        ("POOL_SIZE", "many", "from 1 to 100"),
+        ("CORS_ORIGINS", "example.com", "written like https"),
+        ("PROJECT_FILE", "/nowhere/project.yaml", "No such file"),
+    ],
+)
+def test_a_wrong_variable_is_a_sentence(monkeypatch, name, value, told) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(settings.SettingsError, match=told) as refused:
+        settings.settings()
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("projectName: [", "not valid YAML"),
+        ("- 1", "no keys and values"),
+        ("monitoring: {}\nprojectName: 7", "projectName is 7; it must be text"),
+        ("projectName: p", "monitoring is None; it must be a section"),
+    ],
+)
+def test_a_wrong_project_file_is_a_sentence(monkeypatch, tmp_path, content, told) -> None:
+    (tmp_path / "project.yaml").write_text(content, encoding="utf-8")
+    monkeypatch.setenv("PROJECT_FILE", str(tmp_path / "project.yaml"))
+    with pytest.raises(settings.SettingsError, match=told) as refused:
+        settings.settings()
+    assert "\n" not in str(refused.value)
+
+
+def test_the_binding_is_found_by_its_folder(bindings) -> None:
+    write_binding(bindings / "inference-app", **{"sslmode": "verify-full", "ca.crt": "certificate"})
+    write_binding(bindings / "another")
+    found = settings.settings().binding()
+    assert (found.where, found.username) == ("db:5432/inference", "a user")
+    assert "secret" not in repr(found)
+    told = psycopg2.extensions.parse_dsn(found.dsn(options="-c statement_timeout=5"))
+    assert told["password"] == KEYS["password"]
+    assert told["sslrootcert"] == str(bindings / "inference-app" / "ca.crt")
+    assert (told["sslmode"], told["options"]) == ("verify-full", "-c statement_timeout=5")
+
+
+def test_the_only_binding_of_the_type_is_taken(bindings) -> None:
+    write_binding(bindings / "whatever", **{"ca.crt": "certificate"})
+    write_binding(bindings / "queue", type="rabbitmq")
+    found = settings.settings().binding()
+    assert found.where == "db:5432/inference"
+    assert pathlib.Path(found.ca_file).read_text(encoding="utf-8") == "certificate"
+
+
+def test_a_missing_or_wrong_binding_is_a_sentence(bindings, monkeypatch) -> None:
+    chosen = settings.settings()
+    with pytest.raises(settings.SettingsError, match="0 bindings of type postgresql"):
+        chosen.binding()
+    write_binding(bindings / "one")
+    write_binding(bindings / "two")
+    with pytest.raises(settings.SettingsError, match="2 bindings of type postgresql"):
+        chosen.binding()
+    write_binding(bindings / "inference-app", password=None, type="mysql")
+    with pytest.raises(settings.SettingsError, match="lacks password"):
+        chosen.binding()
+    (bindings / "inference-app" / "password").write_text("p", encoding="utf-8")
+    with pytest.raises(settings.SettingsError, match="allowed is postgresql"):
+        chosen.binding()
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", str(bindings / "missing"))
+    with pytest.raises(settings.SettingsError, match="no such folder"):
+        chosen.binding()
+    monkeypatch.delenv("SERVICE_BINDING_ROOT")
+    with pytest.raises(settings.SettingsError, match="is not set"):
+        chosen.binding()
