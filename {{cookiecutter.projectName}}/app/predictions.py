@@ -261,12 +261,8 @@ class Predictions:
                         database = None
                 database = gp.database(uri=self._dsn)
                 return ask(database)
-            except psycopg2.Error as error:
-                if database is not None and _is_broken(error):
-                    _close(database)
-                    database = None
-                raise
             finally:
+                # One that broke just now is found broken, and replaced, at its next turn.
                 self._idle.put(database)
 
     def _taken(self) -> gp.Database | None:

@@ -147,11 +147,13 @@ def forget() -> None:
 
 def predict(predictions: Predictions, model: Model, row: bytes, source: str) -> None:
     """Predict a row and remember the answer, or why there is none."""
-    st.session_state.classes = model.classes
     try:
         st.session_state.picture = enlarged(images.to_picture(row, model.input_shape, model.input_dtype))
         st.session_state.source = source
-        st.session_state.prediction = predictions.predict(row)
+        prediction = predictions.predict(row)
+        # Another version than the one shown may have answered.
+        st.session_state.classes = predictions.classes(prediction.version)
+        st.session_state.prediction = prediction
     except (images.ImageError, PredictionError) as error:
         st.session_state.refused = sentence(error)
 
@@ -235,33 +237,36 @@ def monitor(predictions: Predictions, chosen: Settings, model: Model) -> None:
     """Show accuracy over time, by what visitors said, and drift."""
     try:
         history, statistics = predictions.accuracy(), sorted(predictions.drift(), key=charts.position)
+        enough = [row for row in statistics if row["predictions"] >= chosen.minimum_predictions]
     except PredictionError as error:
         st.warning(plain(sentence(error)))
         return
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Accuracy over time", anchor=False)
-        if history:
-            last = history[-1]
+        served = [row for row in history if row["version"] == model.version]
+        if served:
+            last = served[-1]
             st.write(f"{last['accuracy']:.1%} of the last {last['labelled']} labelled predictions were right.")
-            st.altair_chart(charts.accuracy(history, chosen.accuracy_floor))
         else:
-            st.write("Nobody has said yet whether a prediction is right.")
+            st.write(f"Nobody has said yet whether a prediction of version {model.version} is right.")
+        if history:
+            st.altair_chart(charts.accuracy(history, chosen.accuracy_floor))
     with right:
         st.subheader("Drift", anchor=False)
         if not statistics:
             st.write(f"Version {model.version} has not predicted anything yet.")
-        elif statistics[0]["predictions"] < chosen.minimum_predictions:
-            seen = f"{statistics[0]['predictions']} of {chosen.minimum_predictions} predictions"
-            st.write(f"{seen}: too few to judge drift by.")
+        elif not enough:
+            seen = max(row["predictions"] for row in statistics)
+            st.write(f"{seen} of {chosen.minimum_predictions} predictions: too few to judge drift by.")
         else:
-            most = max(statistics, key=lambda row: row["psi"])
+            most = max(enough, key=lambda row: row["psi"])
             name, side = charts.spoken(most["statistic"]), "above" if most["psi"] > chosen.maximum_psi else "within"
             st.write(
                 f"The last {most['predictions']} predictions against the training rows: "
                 f"{most['psi']:.2f} at most ({name}), {side} the limit {chosen.maximum_psi:g}."
             )
-            st.altair_chart(charts.drift(statistics, chosen.maximum_psi))
+            st.altair_chart(charts.drift(enough, chosen.maximum_psi))
 
 
 def sentence(error: Exception) -> str:

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
@@ -106,7 +107,8 @@ def _start(service: Service, variables: Mapping[str, str]) -> subprocess.Popen[b
 def _await_answers(running: Mapping[Service, subprocess.Popen[bytes]], stop: threading.Event) -> None:
     """Print each address as soon as something answers there."""
     waiting = list(running)
-    for _ in range(int(SECONDS_TO_START / POLL_SECONDS)):
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
         _require_alive(running)
         for service in [service for service in waiting if service.answers()]:
             print(f"{service.name:<10} {service.address}", flush=True)

@@ -81,10 +81,13 @@ def command_line() -> click.Group:
     @click.pass_context
     def retrain(context: click.Context) -> None:
         # Labelled rows need their table, so that the training database's code comes first.
-        names = [step.name for step in chain()]
-        position = names.index("upload_dataset")
-        for name in [*names[:position], "collect_labels", *names[position:]]:
-            run_step(context, found[name], found[name].defaults)
+        for name in ("collect_labels", "upload_dataset"):
+            if name not in found:
+                raise StepError(f"MLproject: the entry point {name}, which retrain needs, is missing")
+        for step in chain():
+            if step.name == "upload_dataset":
+                run_step(context, found["collect_labels"], found["collect_labels"].defaults)
+            run_step(context, step, step.defaults)
 
     return group
 

@@ -181,6 +181,12 @@ def query(connection: Any, statement: str, parameters: Any = None) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
+def require_relation(connection: Any, name: str, step: str) -> None:
+    """Raise StepError naming the step that creates a table or view of the project's schema when it is not there."""
+    if not query(connection, "SELECT to_regclass(%s)", (in_schema("{schema}.") + name,))[0][0]:
+        raise StepError(f"the database {connection.info.dbname} has no {name} of this project yet: run {step}")
+
+
 def insert(connection: Any, table: str, values: dict[str, Any]) -> None:
     """Insert one row, given as columns and values, into a table of the project's schema."""
     marks = ", ".join(["%s"] * len(values))

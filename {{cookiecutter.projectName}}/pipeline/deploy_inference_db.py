@@ -13,7 +13,7 @@ from pipeline import aliases, doctor, liquibase
 from pipeline.databases import binding, grant_role, insert, query, session
 from pipeline.errors import StepError
 from pipeline.settings import settings
-from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
+from pipeline.tracking import answering, impatient, load_mlflow, registered_alias, step_run
 
 
 class ModelVersion(NamedTuple):
@@ -33,6 +33,7 @@ def run() -> str:
     connection = session("inference-deployer")
     grant_role(connection, f"{settings().schema}_app", binding("inference-app").username)
     _write_settings(connection)
+    _purge(connection)
     told = [_follow(connection, stage) for stage in aliases.STAGES]
     changes = "; ".join(line for line in told if line) or "no version holds an alias yet"
     with step_run("deploy_inference_db", liquibase_tag=tag):
@@ -48,7 +49,7 @@ def _follow(connection: Any, stage: str) -> str:
     # First without the lock: a rollback would wait for it, and no rollback waits for a download.
     with connection:
         _store_registered(connection, registered_alias(stage))
-    with connection:
+    with connection, impatient():
         held = aliases.locked(connection, stage)
         registered = registered_alias(stage)
         if held and held.registry_lags(registered, stage):
@@ -106,6 +107,12 @@ def _write_settings(connection: Any) -> None:
             "UPDATE {schema}.setting SET log_statistics = %s, store_inputs = %s, window_size = %s, retention_days = %s",
             (settings().include_monitoring, settings().store_inputs, limits.window, limits.retention_days),
         )
+
+
+def _purge(connection: Any) -> None:
+    """Remove what is past its retention, here too: not every project is monitored."""
+    with connection:
+        query(connection, "SELECT {schema}.purge_predictions()")
 
 
 def _is_stored(connection: Any, version: int) -> bool:

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from pipeline import doctor
-from pipeline.databases import query, session
+from pipeline import aliases, doctor
+from pipeline.databases import query, require_relation, session
 from pipeline.errors import StepError
 from pipeline.settings import Monitoring, settings, write_outcome
 from pipeline.tracking import load_mlflow, step_run
@@ -13,14 +13,25 @@ RETRAIN = "retrain"
 TOO_LITTLE_DATA = "too-little-data"
 
 
+class Drift(NamedTuple):
+    """Population stability index of one statistic, over so many predictions."""
+
+    predictions: int
+    psi: float
+
+
 class Observed(NamedTuple):
     """What the inference database says of the served version; `accuracy` is None without labels."""
 
     version: int
-    predictions: int
     labelled: int
     accuracy: float | None
-    psi: dict[str, float]
+    drift: dict[str, Drift]
+
+    @property
+    def predictions(self) -> int:
+        """How many of its predictions were looked at."""
+        return max((found.predictions for found in self.drift.values()), default=0)
 
 
 class Decision(NamedTuple):
@@ -30,18 +41,21 @@ class Decision(NamedTuple):
     reason: str
 
 
-def run() -> str:
+def run(stage: str) -> str:
     """Look at the version that holds the stage, log and write the decision, and end what is past its retention.
 
     Raises StepError when nothing is served or monitoring is switched off.
     """
     if not settings().include_monitoring:
         raise StepError("this project is not monitored (project.yaml: includeMonitoring)")
+    if stage not in ("", *aliases.STAGES):
+        raise StepError(f"stage is {stage!r}; allowed is {' or '.join(aliases.STAGES)}")
     doctor.require(doctor.inference_database, doctor.mlflow_server)
     connection = session("inference-deployer")
     with connection:
+        require_relation(connection, "drift", "deploy_inference_db")
         purged = query(connection, "SELECT {schema}.purge_predictions()")[0][0]
-        observed = observe(connection, settings().promotion_stage)
+        observed = observe(connection, stage or settings().promotion_stage)
     decision = decide(observed, settings().monitoring)
     _log(observed, decision, purged)
     write_outcome("decision", decision.outcome)
@@ -70,21 +84,12 @@ def observe(connection: Any, stage: str) -> Observed:
         (settings().model, version),
     )
     labelled, accuracy = told[0] if told else (0, None)
-    predictions = max((count for _, count, _ in drift), default=0)
-    return Observed(version, predictions, labelled, accuracy, {name: psi for name, _, psi in drift})
+    return Observed(version, labelled, accuracy, {name: Drift(*found) for name, *found in drift})
 
 
 def decide(observed: Observed, limits: Monitoring) -> Decision:
     """Judge by the limits of project.yaml. Drift alone retrains nothing: without labels there is nothing to learn."""
-    worst = max(observed.psi, key=lambda name: observed.psi[name], default="")
-    judged = observed.predictions >= limits.minimum_predictions
-    drifted = judged and observed.psi[worst] > limits.maximum_psi
-    drift = f"drift is not judged with {observed.predictions} of {limits.minimum_predictions} predictions"
-    if judged:
-        drift = (
-            f"drift {observed.psi[worst]:.2f} ({worst}) {'above' if drifted else 'within'} {limits.maximum_psi:g} "
-            f"over {observed.predictions} predictions"
-        )
+    drifted, drift = _judge_drift(observed, limits)
     if observed.accuracy is None or observed.labelled < limits.minimum_labels:
         return Decision(
             TOO_LITTLE_DATA,
@@ -99,6 +104,19 @@ def decide(observed: Observed, limits: Monitoring) -> Decision:
     return Decision(RETRAIN if poor or drifted else FINE, f"version {observed.version}: {accuracy}; {drift}")
 
 
+def _judge_drift(observed: Observed, limits: Monitoring) -> tuple[bool, str]:
+    """Return whether a statistic with enough predictions is above the limit, and the clause that says so."""
+    enough = {name: found for name, found in observed.drift.items() if found.predictions >= limits.minimum_predictions}
+    if not enough:
+        wanted = limits.minimum_predictions
+        return False, f"drift is not judged with {observed.predictions} of {wanted} predictions"
+    worst = max(enough, key=lambda name: enough[name].psi)
+    predictions, psi = enough[worst]
+    drifted = psi > limits.maximum_psi
+    side = "above" if drifted else "within"
+    return drifted, f"drift {psi:.2f} ({worst}) {side} {limits.maximum_psi:g} over {predictions} predictions"
+
+
 def _log(observed: Observed, decision: Decision, purged: int) -> None:
     mlflow = load_mlflow()
     with step_run("monitor_model", decision=decision.outcome, model_version=str(observed.version)):
@@ -106,4 +124,4 @@ def _log(observed: Observed, decision: Decision, purged: int) -> None:
         metrics = {"predictions": observed.predictions, "labelled": observed.labelled, "purged_predictions": purged}
         if observed.accuracy is not None:
             metrics["live_accuracy"] = observed.accuracy
-        mlflow.log_metrics({**metrics, **{f"psi_{name}": psi for name, psi in observed.psi.items()}})
+        mlflow.log_metrics({**metrics, **{f"psi_{name}": found.psi for name, found in observed.drift.items()}})

@@ -1,6 +1,7 @@
 """Step promote_model: the holdout decides whether the candidate gets the alias."""
 
 import base64
+import hashlib
 import json
 import pathlib
 import tempfile
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import aliases, doctor, onnx_export, training_runs
+from pipeline import aliases, doctor, labelled_rows, onnx_export, training_runs
 from pipeline.databases import binding, session
 from pipeline.errors import StepError
 from pipeline.settings import git_commit, settings, write_outcome
@@ -150,6 +151,7 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
     data = candidate.data
     with connection:
         rows, labels = training_runs.sample_rows(connection, data, "validation", CHECKED_ROWS)
+        visitors = labelled_rows.digests(connection)
     model = onnx_export.keras_model(candidate.architecture.json, candidate.weights)
     exported = onnx_export.export(model, data.dtype, rows)
     _log_keras(candidate)
@@ -175,7 +177,7 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
                     "confusion_matrix": scores["confusion_matrix"],
                 },
                 "training_statistics": data.statistics,
-                "samples": _samples(rows, labels, data.classes),
+                "samples": _samples(rows, labels, data.classes, visitors),
                 "data_hash": data.data_hash,
                 "git_commit": candidate.git_commit,
             },
@@ -196,8 +198,13 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
     return int(made.version)
 
 
-def _samples(rows: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, str]:
-    """Return one row a class, as base64 of its bytes, for the page to offer; as many as fit into SAMPLE_BYTES."""
+def _samples(rows: np.ndarray, labels: np.ndarray, classes: list[str], visitors: set[str]) -> dict[str, str]:
+    """Return one row a class, as base64 of its bytes, for the page to offer; as many as fit into SAMPLE_BYTES.
+
+    What visitors sent (MD5 of rows) is shown to no other visitor.
+    """
+    own = np.array([hashlib.md5(row.tobytes(), usedforsecurity=False).hexdigest() not in visitors for row in rows])
+    labels = np.where(own, labels, -1)
     first = {name: np.flatnonzero(labels == number)[:1] for number, name in enumerate(classes)}
     found = [(name, rows[numbers[0]].tobytes()) for name, numbers in first.items() if len(numbers)]
     return {name: base64.b64encode(row).decode() for name, row in found[: SAMPLE_BYTES // rows[0].nbytes]}

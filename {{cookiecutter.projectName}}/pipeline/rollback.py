@@ -2,27 +2,36 @@
 
 import contextlib
 import itertools
-import os
 import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg2.errors
+
 from pipeline import aliases, doctor, liquibase
 from pipeline.databases import binding, query, session
 from pipeline.errors import StepError
 from pipeline.settings import settings
-from pipeline.tracking import load_mlflow, registered_alias, step_run
+from pipeline.tracking import impatient, load_mlflow, registered_alias, step_run
 
 DATABASES = {"inference": doctor.inference_database, "training": doctor.training_database}
 WHERE_TO = "--to_version N (a model's version) or --to_tag T (a tag of a database's code)"
-# Seconds for an answer, and tries after the first: what is served has been rolled back before MLflow is asked.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+# deploy_inference_db may hold the alias while it asks MLflow.
+LOCK_SECONDS = 60
 NAME = r'(?:"[^"]+"|[\w$]+)'
 TABLE = rf"{NAME}(?:\s*\.\s*{NAME})?"
 DROP_TABLE = re.compile(rf"\bDROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?({TABLE}(?:\s*,\s*{TABLE})*)", re.IGNORECASE)
 ALTER_TABLE = re.compile(rf"\bALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?({TABLE})([^;]*)", re.IGNORECASE)
-DROP_COLUMN = re.compile(rf"\bDROP\s+COLUMN\s+(?:IF\s+EXISTS\s+)?({NAME})", re.IGNORECASE)
+DROP_COLUMN = re.compile(
+    rf"\bDROP\s+(?!CONSTRAINT\b|DEFAULT\b|NOT\b|IDENTITY\b|EXPRESSION\b)(?:COLUMN\s+)?(?:IF\s+EXISTS\s+)?({NAME})",
+    re.IGNORECASE,
+)
+# What may lose rows of any number; Liquibase's own table aside.
+DELETES = re.compile(
+    r"\b(TRUNCATE|DELETE\s+FROM(?!\s+\S*databasechangelog)|DROP\s+SCHEMA|DROP\s+MATERIALIZED\s+VIEW|EXECUTE\s+')",
+    re.IGNORECASE,
+)
 
 
 def run(to_version: int, to_tag: str, stage: str, database: str, drop_data: str) -> str:
@@ -50,8 +59,9 @@ def run(to_version: int, to_tag: str, stage: str, database: str, drop_data: str)
 def _roll_back_model(version: int, stage: str) -> str:
     doctor.require(doctor.inference_database)
     connection = session("inference-deployer")
-    with connection:
+    with connection, _lock_awaited(stage):
         _require_version(connection, version)
+        query(connection, f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         held = aliases.locked(connection, stage)
         if held is None:
             raise StepError(
@@ -70,6 +80,15 @@ def _roll_back_model(version: int, stage: str) -> str:
         f"version {version} now holds {stage}, which version {held.version} held; "
         f"version {held.version} is not promoted again by itself"
     )
+
+
+@contextlib.contextmanager
+def _lock_awaited(stage: str) -> Iterator[None]:
+    """Say what a rollback waited for in vain."""
+    try:
+        yield
+    except psycopg2.errors.LockNotAvailable as error:
+        raise StepError(f"another command has been changing {stage} for {LOCK_SECONDS} s: try again") from error
 
 
 def _require_version(connection: Any, version: int) -> None:
@@ -96,7 +115,7 @@ def _tell_registry(connection: Any, stage: str, before: int, version: int) -> st
     if not finding.found:
         return f"MLflow's registry does not know yet: {finding.detail}; {later}"
     try:
-        with _patience(), connection:
+        with impatient(), connection:
             held = aliases.locked(connection, stage)
             if held is None or held.version != version:
                 return f"{stage} was changed again meanwhile"
@@ -116,21 +135,6 @@ def _tell_registry(connection: Any, stage: str, before: int, version: int) -> st
     except StepError as error:
         return f"MLflow's registry may not know yet: {error}; {later}"
     return None
-
-
-@contextlib.contextmanager
-def _patience() -> Iterator[None]:
-    """Ask MLflow for a short time only."""
-    kept = {name: os.environ.get(name) for name in PATIENCE}
-    os.environ.update(PATIENCE)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _log(**facts: Any) -> None:
@@ -197,7 +201,7 @@ def _lost(connection: Any, plan: str) -> list[str]:
                 rows = _count(connection, table, column)
                 if rows:
                     told.append(f"column {_plain(column)} of table {_plain(table)} (values: {rows})")
-    return told
+    return told + [f"whatever {' '.join(found.split())} meets" for found in DELETES.findall(statements)]
 
 
 def _count(connection: Any, table: str, what: str) -> int:
@@ -228,7 +232,7 @@ def _log_code(**facts: Any) -> str | None:
     if not finding.found:
         return f"not logged in MLflow: {finding.detail}"
     try:
-        with _patience(), step_run("rollback", liquibase_tag=str(facts["to"])):
+        with impatient(), step_run("rollback", liquibase_tag=str(facts["to"])):
             _log(**facts)
     except StepError as error:
         return f"not logged in MLflow: {error}"

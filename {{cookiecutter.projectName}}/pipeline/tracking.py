@@ -13,12 +13,27 @@ from pipeline.databases import binding, in_schema
 from pipeline.errors import StepError
 from pipeline.settings import git_commit, settings
 
+# Seconds for an answer, and tries after the first: of a step's work, and while something is locked or waits.
+USUAL = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Ask MLflow for a short time only."""
+    kept = {name: os.environ.get(name, usual) for name, usual in USUAL.items()}
+    os.environ.update(IMPATIENT)
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
 
 @functools.cache
 def load_mlflow() -> Any:
     """Import MLflow (3 s), point it at $MLFLOW_TRACKING_URI and choose the experiment. Raises StepError."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    for name, value in USUAL.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

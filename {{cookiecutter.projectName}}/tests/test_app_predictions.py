@@ -127,6 +127,14 @@ def test_waiting_for_a_model(row, changed) -> None:
     waiting.close()
 
 
+def test_a_connection_is_used_again(predictions) -> None:
+    found = {
+        predictions._call(lambda database: database._execute("SELECT pg_backend_pid() AS pid"))[0]["pid"]
+        for _ in range(5)
+    }
+    assert len(found) == 1
+
+
 def test_a_broken_connection_is_replaced(predictions, deployer, row) -> None:
     expected = predictions.predict(row).probabilities
     assert end_sessions(deployer) == 1

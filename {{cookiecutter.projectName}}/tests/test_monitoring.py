@@ -7,7 +7,7 @@ import pytest
 from pipeline import mini_batches
 from pipeline.databases import query
 from pipeline.errors import StepError
-from pipeline.monitor_model import Observed, decide, observe
+from pipeline.monitor_model import Drift, Observed, decide, observe
 from pipeline.settings import Monitoring, settings
 from pipeline.user_code import load_dataset
 
@@ -28,10 +28,17 @@ LIMITS = Monitoring(
     ],
 )
 def test_the_limits_decide(predictions, labelled, accuracy, psi, outcome, told) -> None:
-    decision = decide(Observed(3, predictions, labelled, accuracy, psi), LIMITS)
+    drift = {name: Drift(predictions, value) for name, value in psi.items()}
+    decision = decide(Observed(3, labelled, accuracy, drift), LIMITS)
     assert decision.outcome == outcome
     assert told in decision.reason
     assert "version 3" in decision.reason
+
+
+def test_a_statistic_of_few_predictions_is_not_judged() -> None:
+    """What was not logged from the beginning has fewer predictions than the classes."""
+    observed = Observed(3, 10, 1.0, {"class": Drift(100, 0.1), "mean": Drift(3, 9.0)})
+    assert decide(observed, LIMITS).outcome == "fine"
 
 
 @pytest.fixture(name="log")
@@ -70,9 +77,10 @@ def test_the_rows_it_was_trained_on_do_not_drift(log) -> None:
     data = load_dataset()
     train = mini_batches.split_rows(mini_batches.row_digests(data.features))["train"]
     predict(log, data.features[np.random.default_rng(2).permutation(train)[:400]])
-    drift = observe(log, settings().promotion_stage).psi
+    drift = observe(log, settings().promotion_stage).drift
     assert set(drift) >= {"class", "mean", "standard_deviation", "part_1"}
-    assert max(psi for name, psi in drift.items() if name != "class") < 0.1
+    assert {found.predictions for found in drift.values()} == {400}
+    assert max(found.psi for name, found in drift.items() if name != "class") < 0.1
 
 
 @pytest.mark.servers
@@ -81,7 +89,7 @@ def test_drift_is_the_population_stability_index(log) -> None:
     rows = data.features[:60] // 2
     answers = predict(log, rows)
     statistics = mini_batches.training_statistics(mini_batches.pack(data, 1, 512))
-    found = observe(log, settings().promotion_stage).psi
+    found = {name: drift.psi for name, drift in observe(log, settings().promotion_stage).drift.items()}
 
     def psi(expected: np.ndarray, actual: np.ndarray) -> float:
         shares = [(counts + 0.5) / (counts + 0.5).sum() for counts in (expected, actual)]
@@ -106,7 +114,7 @@ def test_accuracy_is_that_of_the_last_labelled_predictions(log) -> None:
     told = query(log, "SELECT labelled, accuracy FROM {schema}.accuracy_window ORDER BY labelled_at")
     assert told == [(1, 0), (2, 0), (3, pytest.approx(1 / 3)), (4, 0.5), (4, 0.5), (4, 0.75)]
     label(log, answers[4], answers[4]["label"])
-    assert observe(log, settings().promotion_stage)[2:4] == (4, 1.0)
+    assert observe(log, settings().promotion_stage)[1:3] == (4, 1.0)
 
 
 @pytest.mark.servers

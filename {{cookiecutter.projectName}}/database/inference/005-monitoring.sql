@@ -63,7 +63,7 @@ ALTER VIEW "${schema}".labelled_prediction OWNER TO "${schema}_owner";
 --changeset project:accuracy_window
 -- A row a labelled prediction: the accuracy of its version over the last window_size labelled ones up to it.
 CREATE VIEW "${schema}".accuracy_window AS
-WITH numbered AS (
+WITH numbered AS NOT MATERIALIZED (
     SELECT
         model,
         version,
@@ -90,9 +90,10 @@ GRANT SELECT ON "${schema}".accuracy_window TO "${schema}_app";
 --changeset project:drift
 -- The population stability index of each version's last window_size predictions against its training rows:
 -- sum((actual - expected) * ln(actual / expected)) over bins, the classes or the tenths of a statistic. Half a row is
--- added to each bin, so that an empty one does not make it infinite.
+-- added to each bin, so that an empty one does not make it infinite. (Nothing is materialized: who asks for one version
+-- is not to wait for all.)
 CREATE VIEW "${schema}".drift AS
-WITH recent AS (
+WITH recent AS NOT MATERIALIZED (
     SELECT v.model, v.version, p.label, p.statistics
     FROM "${schema}".model_version AS v
     CROSS JOIN LATERAL (
@@ -103,7 +104,7 @@ WITH recent AS (
     ) AS p
 ),
 
-statistic AS (
+statistic AS NOT MATERIALIZED (
     SELECT
         v.model,
         v.version,
@@ -172,21 +173,20 @@ GRANT SELECT ON "${schema}".drift TO "${schema}_app";
 --rollback DROP VIEW "${schema}".drift;
 
 --changeset project:purge_predictions splitStatements:false stripComments:false
--- Removes predictions that are older than the retention, and their labels; returns how many predictions.
--- monitor_model calls it; an administrator may, by whatever schedules there.
+-- Removes predictions that are older than the retention, and labels whose prediction is gone; returns how many
+-- predictions. monitor_model and deploy_inference_db call it; an administrator may, by whatever schedules there.
 CREATE FUNCTION "${schema}".purge_predictions()
-RETURNS bigint LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-WITH purged AS (
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    purged bigint;
+BEGIN
     DELETE FROM "${schema}".prediction_log
-    WHERE predicted_at < now() - (SELECT make_interval(days => s.retention_days) FROM "${schema}".setting AS s)
-    RETURNING prediction_id
-),
-
-unlabelled AS (
-    DELETE FROM "${schema}".prediction_label AS l USING purged WHERE l.prediction_id = purged.prediction_id
-)
-
-SELECT count(*) FROM purged
+    WHERE predicted_at < now() - (SELECT make_interval(days => s.retention_days) FROM "${schema}".setting AS s);
+    GET DIAGNOSTICS purged = ROW_COUNT;
+    DELETE FROM "${schema}".prediction_label AS l
+    WHERE NOT EXISTS (SELECT 1 FROM "${schema}".prediction_log AS p WHERE p.prediction_id = l.prediction_id);
+    RETURN purged;
+END
 $$;
 ALTER FUNCTION "${schema}".purge_predictions() OWNER TO "${schema}_owner";
 REVOKE ALL ON FUNCTION "${schema}".purge_predictions() FROM PUBLIC;
