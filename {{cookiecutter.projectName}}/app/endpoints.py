@@ -27,7 +27,7 @@ UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 # More at once than there are cores would only need more memory.
 DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
-# Files are kept in memory, which the limits on bodies bound: a container's disk may not be writable.
+# Files are kept in memory, where the limits bound a request's: a container's disk may not be writable.
 MultiPartParser.spool_max_size = MAX_BYTES
 
 
@@ -118,6 +118,8 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         swagger_ui_parameters={"tryItOutEnabled": True},
+        # No form here has a text field, and the client says by which codec one would be read: some take minutes.
+        form_limits={"max_files": MAX_IMAGES + 1, "max_fields": 8, "max_part_size": 1024},
     )
     problems.install(app)
     _add_predictions(app, predictions)

@@ -91,7 +91,7 @@ class Requests:
                 response = problem(Request(scope), 500, "the server made a mistake; its log says more")
                 await response(scope, receive, answer)
         logger.log(
-            logging.ERROR if status >= 500 and status != 503 else logging.INFO,
+            logging.WARNING if status == 503 else logging.ERROR if status >= 500 else logging.INFO,
             "request",
             exc_info=error,
             extra={

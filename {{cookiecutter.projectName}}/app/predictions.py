@@ -34,6 +34,10 @@ class WaitingForModel(PredictionError):
     """No version of the model holds the stage yet."""
 
 
+class NotDeployed(WaitingForModel):
+    """The inference database holds nothing of this project yet."""
+
+
 class DatabaseAway(PredictionError):
     """The inference database does not answer, or not in time."""
 
@@ -90,7 +94,6 @@ class Predictions:
     def __init__(self, settings: Settings, size: int) -> None:
         """Open nothing yet. Raises SettingsError when the service binding is missing or wrong."""
         binding = settings.binding()
-        self._where = binding.where
         self._dsn = binding.dsn(
             application_name=f"{settings.project_name} app",
             connect_timeout=CONNECT_SECONDS,
@@ -178,7 +181,7 @@ class Predictions:
         Raises UnknownPrediction, and RefusedInput when the label is none of the classes.
         """
         try:
-            uuid.UUID(prediction_id)
+            prediction_id = str(uuid.UUID(prediction_id))
         except ValueError:
             raise UnknownPrediction("a prediction's id is a UUID") from None
         # Text that PostgreSQL cannot hold is nobody's class.
@@ -191,6 +194,8 @@ class Predictions:
 
         try:
             return self._call(ask)
+        except NotDeployed:
+            raise
         except WaitingForModel as error:
             raise UnknownPrediction(f"there is no prediction {prediction_id}") from error
 
@@ -281,15 +286,16 @@ class Predictions:
             if code == "P0002":
                 raise WaitingForModel(text) from error
             if code in NOT_DEPLOYED:
-                raise WaitingForModel("the inference database holds nothing of this project yet") from error
+                raise NotDeployed("the inference database holds nothing of this project yet") from error
             if code == "22023":
                 raise RefusedInput(text) from error
             if code == "57014":
                 raise DatabaseAway(f"the inference database took longer than {STATEMENT_SECONDS} s") from error
+            # Where it is, and why, is for the log alone.
             if code == "42501":
-                raise DatabaseAway(f"the inference database does not let the app in: {text}") from error
+                raise DatabaseAway("the inference database does not let the app in") from error
             if isinstance(error, psycopg2.OperationalError) or _is_broken(error):
-                raise DatabaseAway(f"the inference database ({self._where}) does not answer") from error
+                raise DatabaseAway("the inference database does not answer") from error
             raise
 
 

@@ -93,8 +93,8 @@ def _http(request: Request, error: Any) -> JSONResponse:
 
 
 def _invalid(request: Request, error: Any) -> JSONResponse:
-    """Say what each mistake is and where, without repeating what was sent."""
-    told = [f"{_told(found)} ({'.'.join(map(str, found['loc']))})" for found in error.errors()]
+    """Say what each mistake is and where."""
+    told = [f"{_told(found)} ({'.'.join(map(str, found['loc']))[:100]})" for found in error.errors()]
     return problem(request, 422, "; ".join(told[:5]))
 
 
@@ -108,5 +108,8 @@ def _told(found: dict[str, Any]) -> str:
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
     kind = next(kind for kind in STATUS if isinstance(error, kind))
+    if kind is DatabaseAway:
+        cause = str(error.__cause__ or error).strip()
+        request.state.noted["reason"] = cause.splitlines()[0] if cause else type(error.__cause__).__name__
     headers = {"Retry-After": RETRY_AFTER[kind]} if kind in RETRY_AFTER else None
     return problem(request, STATUS[kind], str(error), headers)

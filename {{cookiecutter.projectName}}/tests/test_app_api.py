@@ -225,6 +225,25 @@ def test_the_frameworks_own_errors_are_problems_too(client) -> None:
     assert problem(answer, 422) == "A file is expected (body.image)."
 
 
+def test_a_text_field_is_not_read_by_a_codec_that_takes_for_ever(client) -> None:
+    """The client names the codec; with this one a megabyte is minutes of work."""
+    field = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + b"A" * 2**18 + b"\r\n--b--\r\n"
+    kind = "multipart/form-data; boundary=b; charset=punycode"
+    answer = client.post("/predictions/batch", content=field, headers={"Content-Type": kind})
+    # 422 would be said after reading it: the form has no images.
+    assert answer.status_code == 400
+
+
+def test_why_the_database_is_away_is_for_the_log_alone(client, stand_in, caplog) -> None:
+    caplog.set_level("INFO", "app.requests")
+    stand_in.error = DatabaseAway("it does not answer")
+    stand_in.error.__cause__ = ConnectionError("db:5432 refused\nsecond line")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "db:5432" not in answer.text
+    assert (caplog.records[-1].reason, caplog.records[-1].levelname) == ("db:5432 refused", "WARNING")
+
+
 def test_a_mistake_of_the_server_tells_nothing(client, stand_in, caplog) -> None:
     stand_in.error = RuntimeError("password=secret")
     answer = client.get("/readyz")

@@ -119,7 +119,8 @@ def test_waiting_for_a_model(row, changed) -> None:
     chosen = {**vars(settings()), **changed, **({"stage": other} if "stage" in changed else {})}
     waiting = Predictions(type(settings())(**chosen), 1)
     assert waiting.model() is None
-    assert waiting.accuracy() == [] or "stage" in changed
+    if "project_name" in changed:
+        assert waiting.accuracy() == []
     assert waiting.drift() == []
     for ask in (waiting.served, lambda: waiting.predict(row)):
         with pytest.raises(WaitingForModel):
@@ -153,8 +154,9 @@ def test_a_database_that_does_not_answer_is_said_without_the_password(monkeypatc
     monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
     away = Predictions(settings(), 1)
     for _ in range(2):
-        with pytest.raises(DatabaseAway, match=r"127.0.0.1:1/d\) does not answer") as refused:
+        with pytest.raises(DatabaseAway, match=r"^the inference database does not answer$") as refused:
             away.model()
+        assert "127.0.0.1" in str(refused.value.__cause__)
         assert "p4ssw0rd" not in f"{refused.value!r} {refused.value.__cause__!r}"
 
 
@@ -200,7 +202,7 @@ def test_threads_share_the_pool(deployer, row) -> None:
 
 
 def test_the_role_may_not_read_the_weights(predictions) -> None:
-    with pytest.raises(DatabaseAway, match="permission denied"):
+    with pytest.raises(DatabaseAway, match="does not let the app in"):
         predictions._call(lambda database: list(database.create_dataframe("model_version", settings().schema)))
     with pytest.raises(psycopg2.errors.SyntaxError):
         predictions._call(lambda database: database._execute("SELEC"))
