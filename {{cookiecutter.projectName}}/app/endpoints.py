@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
 from app import logs, problems
-from app.images import FORMATS, MAX_BYTES, TooLarge, decode
+from app.images import FORMATS, MAX_BYTES, ImageError, TooLarge, decode
 from app.predictions import Model, Prediction, Predictions, RefusedInput
 from app.settings import Settings
 
@@ -23,7 +23,7 @@ MAX_IMAGES = 64
 MAX_REST = 64 * 2**10
 MAX_BATCH_BYTES = 32 * 2**20
 MAX_LABEL = 1000
-UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 # More at once than there are cores would only need more memory.
 DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
@@ -214,8 +214,17 @@ def _answers(predictions: Predictions, contents: Sequence[bytes]) -> list[Predic
 
 
 def _rows(contents: Sequence[bytes], model: Model) -> list[bytes]:
-    with DECODING:
-        return [decode(content, model.input_shape, model.input_dtype) for content in contents]
+    return [_row(number, contents, model) for number in range(len(contents))]
+
+
+def _row(number: int, contents: Sequence[bytes], model: Model) -> bytes:
+    try:
+        with DECODING:
+            return decode(contents[number], model.input_shape, model.input_dtype)
+    except ImageError as error:
+        if len(contents) == 1:
+            raise
+        raise type(error)(f"image {number + 1}: {error}") from error
 
 
 def _answer(prediction: Prediction, classes: Sequence[str]) -> PredictionAnswer:

@@ -101,6 +101,12 @@ def _invalid(request: Request, error: Any) -> JSONResponse:
 def _told(found: dict[str, Any]) -> str:
     if found["type"] == "json_invalid":
         return "the body is not valid JSON"
+    if found["type"] == "model_attributes_type":
+        return "a JSON object is expected, with the header Content-Type: application/json"
+    if found["type"] == "string_pattern_mismatch" and "prediction_id" in found["loc"]:
+        return "a prediction's id is a UUID"
+    if found["type"] == "missing" and found["loc"][0] == "body":
+        return "the field is missing"
     if "UploadFile" in found["msg"]:
         return "a file is expected"
     return found["msg"][:1].lower() + found["msg"][1:]

@@ -14,7 +14,10 @@ import pyservicebinding.binding
 import yaml
 
 BINDING = "inference-app"
+# What the pipeline's steps are bound as.
+ROLES = ("training-deployer", "trainer", "inference-deployer")
 KEYS = ("type", "host", "port", "database", "username", "password")
+PROJECT_NAME = r"[a-z][a-z0-9-]{1,38}[a-z0-9]"
 STAGES = ("staging", "production")
 ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|\*"
 
@@ -108,9 +111,9 @@ def settings() -> Settings:
     answers = _project()
     monitoring = _wanted(answers, "monitoring", dict, "a section")
     return Settings(
-        project_name=_wanted(answers, "projectName", str, "text"),
+        project_name=_project_name(answers),
         description=_wanted(answers, "description", str, "text"),
-        stage=_stage(os.environ.get("MODEL_STAGE") or _wanted(answers, "promotionStage", str, "text")),
+        stage=_stage(answers),
         include_monitoring=_wanted(answers, "includeMonitoring", bool, "true or false"),
         accuracy_floor=float(_wanted(monitoring, "accuracyFloor", int | float, "a number")),
         maximum_psi=float(_wanted(monitoring, "maximumPsi", int | float, "a number")),
@@ -143,9 +146,20 @@ def _wanted(answers: dict[str, Any], name: str, kind: Any, told: str) -> Any:
     return value
 
 
-def _stage(value: str) -> str:
+def _project_name(answers: dict[str, Any]) -> str:
+    name: str = _wanted(answers, "projectName", str, "text")
+    if not re.fullmatch(PROJECT_NAME, name):
+        raise SettingsError(
+            f"project.yaml: projectName is {name!r}; allowed are 3 to 40 lower-case letters, digits and hyphens"
+        )
+    return name
+
+
+def _stage(answers: dict[str, Any]) -> str:
+    source = "MODEL_STAGE" if os.environ.get("MODEL_STAGE") else "project.yaml: promotionStage"
+    value: str = os.environ.get("MODEL_STAGE") or _wanted(answers, "promotionStage", str, "text")
     if value not in STAGES:
-        raise SettingsError(f"the stage is {value!r}; allowed is {' or '.join(STAGES)} (MODEL_STAGE)")
+        raise SettingsError(f"{source} is {value!r}; allowed is {' or '.join(STAGES)}")
     return value
 
 
@@ -171,12 +185,19 @@ def _read_folder(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _only_binding(root: str) -> dict[str, str]:
-    """Find by type where no folder has the name: pyservicebinding does not tell folder names."""
-    found = pyservicebinding.binding.ServiceBinding().bindings("postgresql")
+    """Find by type where no folder has the name: pyservicebinding does not tell folder names.
+
+    A folder with the name of a step's role is that role's alone.
+    """
+    folders = [pathlib.Path(root) / role for role in ROLES]
+    taken = [_read_folder(folder) for folder in folders if folder.is_dir()]
+    every = pyservicebinding.binding.ServiceBinding().bindings("postgresql")
+    bound = [{key: str(value).strip() for key, value in one.items()} for one in every]
+    found = [keys for keys in bound if keys not in taken]
     if len(found) != 1:
         raise SettingsError(
-            f"{root} holds no folder {BINDING} and {len(found)} bindings of type postgresql: name a folder {BINDING}, "
-            "or leave exactly one of that type"
+            f"{root} holds no folder {BINDING} and {len(found)} bindings of type postgresql that are no step's: name a "
+            f"folder {BINDING}, or leave exactly one of that type"
         )
     return dict(found[0])
 

@@ -60,7 +60,7 @@ def _digest(lock_file: pathlib.Path) -> str:
     try:
         return hashlib.sha256(lock_file.read_bytes()).hexdigest()[:12]
     except OSError as error:
-        there = ", ".join(sorted(path.stem for path in (PROJECT / "requirements").glob("*.txt"))) or "none"
+        there = ", ".join(sorted(path.stem for path in (PROJECT / "requirements").glob("*.in"))) or "none"
         raise LocalError(
             f"the lock file {lock_file} cannot be read ({error.strerror}); roles with a lock file: {there}"
         ) from error

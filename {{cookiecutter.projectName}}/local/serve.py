@@ -6,13 +6,14 @@ import http.client
 import pathlib
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 from local.errors import LocalError
-from local.processes import POLL_SECONDS, free_port
+from local.processes import POLL_SECONDS, free_port, is_free
 from local.state import PROJECT, say
 
 PAGE = PROJECT / "app" / "ui.py"
@@ -69,8 +70,13 @@ def serve(environment: pathlib.Path, variables: Mapping[str, str]) -> None:
             _end(list(running.values()))
 
 
+def _port(usual: range) -> int:
+    """Return the first free one of the usual ports, any other free one when all are taken."""
+    return next((port for port in usual if is_free(port)), 0) or free_port(None)
+
+
 def _services(python: str) -> list[Service]:
-    api, page = free_port(8000), free_port(8501)
+    api, page = _port(range(8000, 8020)), _port(range(8501, 8521))
     uvicorn = (python, "-m", "uvicorn", "app.api:app", "--host", "127.0.0.1", "--port", str(api))
     services = [Service("API", api, "/healthz", uvicorn)]
     if PAGE.exists():
@@ -111,7 +117,9 @@ def _await_answers(running: Mapping[Service, subprocess.Popen[bytes]], stop: thr
     while time.monotonic() < deadline:
         _require_alive(running)
         for service in [service for service in waiting if service.answers()]:
-            print(f"{service.name:<10} {service.address}", flush=True)
+            # In one piece: the programs write to the same terminal.
+            sys.stdout.write(f"{service.name:<10} {service.address}\n")
+            sys.stdout.flush()
             waiting.remove(service)
         if not waiting:
             say("serving until Ctrl-C")

@@ -77,14 +77,17 @@ def command_line() -> click.Group:
         for step in chain():
             run_step(context, step, step.defaults)
 
-    @group.command("retrain", help="Run collect_labels, then the chain with the rows that it brought.")
+    @group.command(
+        "retrain", help="Run the chain with what people have labelled: collect_labels comes before upload_dataset."
+    )
     @click.pass_context
     def retrain(context: click.Context) -> None:
-        # Labelled rows need their table, so that the training database's code comes first.
         for name in ("collect_labels", "upload_dataset"):
             if name not in found:
                 raise StepError(f"MLproject: the entry point {name}, which retrain needs, is missing")
+        importlib.import_module("pipeline.collect_labels").require_inputs()
         for step in chain():
+            # What was labelled needs its table, which deploy_training_db makes.
             if step.name == "upload_dataset":
                 run_step(context, found["collect_labels"], found["collect_labels"].defaults)
             run_step(context, step, step.defaults)

@@ -9,11 +9,7 @@ from pipeline.tracking import load_mlflow, step_run
 
 def run() -> str:
     """Bring what people have labelled; `upload_dataset` then adds it to the data set. Raises StepError."""
-    if not settings().store_inputs:
-        raise StepError(
-            "predictions are kept without their inputs (project.yaml: storeInputs, includeMonitoring), so there is "
-            "nothing that could be trained on"
-        )
+    require_inputs()
     doctor.require(doctor.trainer, doctor.inference_database, doctor.mlflow_server)
     trainer, inference = session("trainer"), session("inference-deployer")
     with trainer:
@@ -26,3 +22,12 @@ def run() -> str:
     with step_run("collect_labels"):
         load_mlflow().log_metrics({"labels_new": new, "labels": kept})
     return f"{new} new or changed labels, {kept} labelled rows in the training database"
+
+
+def require_inputs() -> None:
+    """Raise StepError where the project keeps no inputs."""
+    if not settings().store_inputs:
+        raise StepError(
+            "predictions are kept without their inputs (project.yaml: storeInputs, includeMonitoring), so there is "
+            "nothing that could be trained on"
+        )

@@ -94,13 +94,20 @@ def _read_folder(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _only_binding(name: str) -> dict[str, str]:
-    """Find by type where no folder has the name: pyservicebinding does not tell folder names."""
+    """Find by type where no folder has the name: pyservicebinding does not tell folder names.
+
+    A folder with the name of another role is that role's alone.
+    """
     kind = settings().training_database if name.startswith("train") else "postgresql"
-    found = pyservicebinding.binding.ServiceBinding().bindings(kind)
+    folders = [pathlib.Path(os.environ["SERVICE_BINDING_ROOT"]) / other for other in TYPES]
+    taken = [_read_folder(folder) for folder in folders if folder.is_dir()]
+    every = pyservicebinding.binding.ServiceBinding().bindings(kind)
+    bound = [{key: str(value).strip() for key, value in one.items()} for one in every]
+    found = [keys for keys in bound if keys not in taken]
     if len(found) != 1:
         raise StepError(
             f"{os.environ['SERVICE_BINDING_ROOT']} holds no folder {name} and {len(found)} bindings of type "
-            f"{kind}: name a folder {name}, or leave exactly one of that type"
+            f"{kind} that are no other role's: name a folder {name}, or leave exactly one of that type"
         )
     return dict(found[0])
 

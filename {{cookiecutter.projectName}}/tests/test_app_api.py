@@ -121,7 +121,7 @@ def test_a_batch_keeps_the_order(client, stand_in) -> None:
     assert len(client.post("/predictions/batch", files=files).json()["predictions"]) == 64
     assert [row[0] for row in stand_in.rows] == list(range(64))
     assert "at most 64" in problem(client.post("/predictions/batch", files=[*files, files[0]]), 422)
-    assert "field required" in problem(client.post("/predictions/batch"), 422).lower()
+    assert "the field is missing" in problem(client.post("/predictions/batch"), 422).lower()
     stand_in.rows.clear()
     problem(client.post("/predictions/batch", files=[files[0], ("images", b"text")]), 415)
     assert not stand_in.rows
@@ -223,6 +223,27 @@ def test_the_frameworks_own_errors_are_problems_too(client) -> None:
     assert refused.headers["allow"] == "POST"
     answer = client.post("/predictions", data={"image": "text"})
     assert problem(answer, 422) == "A file is expected (body.image)."
+
+
+def test_the_image_of_a_batch_that_is_refused_is_named(client) -> None:
+    images = [("images", png(1, 2, 3, 4)), ("images", b"text")]
+    answer = client.post("/predictions/batch", files=images)
+    assert answer.status_code == 415
+    assert answer.json()["detail"] == "Image 2: the file is no PNG, JPEG or WebP image."
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "told"),
+    [
+        (f"/predictions/{ID}/label", {"data": "label=dog"}, "with the header Content-Type: application/json"),
+        ("/predictions/seven/label", {"json": {"label": "dog"}}, "A prediction's id is a UUID"),
+        ("/predictions", {"content": b"x"}, "The field is missing (body.image)"),
+    ],
+)
+def test_what_is_expected_is_said(client, path, sent, told) -> None:
+    answer = client.post(path, **sent)
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
 
 
 def test_a_text_field_is_not_read_by_a_codec_that_takes_for_ever(client) -> None:

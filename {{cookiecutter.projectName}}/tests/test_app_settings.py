@@ -113,6 +113,13 @@ def test_the_only_binding_of_the_type_is_taken(bindings) -> None:
     assert pathlib.Path(found.ca_file).read_text(encoding="utf-8") == "certificate"
 
 
+def test_the_binding_of_a_step_is_not_taken(bindings) -> None:
+    """Another database, or another role of this one."""
+    write_binding(bindings / "inference-deployer")
+    with pytest.raises(settings.SettingsError, match="0 bindings of type postgresql that are no step's"):
+        settings.settings().binding()
+
+
 def test_a_missing_or_wrong_binding_is_a_sentence(bindings, monkeypatch) -> None:
     chosen = settings.settings()
     with pytest.raises(settings.SettingsError, match="0 bindings of type postgresql"):

@@ -205,3 +205,24 @@ def test_java_verifies_the_server_too(bindings) -> None:
     address = liquibase._url(databases.binding("trainer"))
     assert f"sslmode=verify-full&sslrootcert={bindings}/trainer/ca.crt" in address
     assert "canary" not in address
+
+
+def test_the_binding_of_another_role_is_not_taken(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
+    keys = {"type": "postgresql", "host": "h", "port": "1", "database": "d", "username": "u", "password": "p"}
+    for folder in ("training-deployer", "unnamed"):
+        (tmp_path / folder).mkdir()
+        for key, value in {**keys, "host": folder}.items():
+            (tmp_path / folder / key).write_text(value + "\n", encoding="utf-8")
+    assert databases.binding("inference-deployer").host == "unnamed"
+    databases.binding.cache_clear()
+    (tmp_path / "unnamed" / "type").write_text("rabbitmq", encoding="utf-8")
+    with pytest.raises(StepError, match="0 bindings of type postgresql that are no other role's"):
+        databases.binding("inference-deployer")
+
+
+def test_retrain_says_first_that_nothing_is_kept(project) -> None:
+    text = (project / "project.yaml").read_text(encoding="utf-8")
+    (project / "project.yaml").write_text(re.sub("storeInputs: .*", "storeInputs: false", text), encoding="utf-8")
+    with pytest.raises(StepError, match="kept without their inputs"):
+        command_line()(["retrain"], standalone_mode=False)
