@@ -119,7 +119,7 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
         lifespan=lifespan,
         swagger_ui_parameters={"tryItOutEnabled": True},
         # No form here has a text field, and the client says by which codec one would be read: some take minutes.
-        form_limits={"max_files": MAX_IMAGES + 1, "max_fields": 8, "max_part_size": 1024},
+        form_limits={"max_files": MAX_IMAGES + 1, "max_fields": 64, "max_part_size": 4096},
     )
     problems.install(app)
     _add_predictions(app, predictions)
