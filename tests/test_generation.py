@@ -496,9 +496,9 @@ def test_the_hook_reads_any_text_as_data(project: Path, text: str) -> None:
     assert ((project / "b").exists(), (project / "c").exists()) == (True, False)
 
 
-def test_the_layout_names_files_of_the_body() -> None:
+def test_the_layout_names_what_is_in_the_body() -> None:
     for name, rule in layout().items():
-        assert (ROOT / FOLDER / name).is_file(), name
+        assert (ROOT / FOLDER / name).exists(), name
         for path in (name, rule.get("rename", name)):
             assert (ROOT / FOLDER / path).resolve().is_relative_to(ROOT / FOLDER)
 

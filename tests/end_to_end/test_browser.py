@@ -161,13 +161,13 @@ def newest(owner: Database) -> tuple[Any, ...]:
 
 def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, work: Path) -> None:
     """A page that is open before there is a model shows it as soon as it is promoted, and the next one after that."""
-    project = Project.generate(work, trained.servers, projectName="waiting", includeMonitoring="false")
+    project = Project.generate(work, trained.servers, projectName="unpromoted", includeMonitoring="false")
     project.pipeline("deploy_inference_db")
-    with served(project, work / "waiting.log") as site, watched_page(browser) as page:
+    with served(project, work / "unpromoted.log") as site, watched_page(browser) as page:
         page.goto(site.page)
-        told = "No version of the model waiting holds the stage staging yet: run the pipeline (make pipeline)."
+        told = "No version of the model unpromoted holds the stage staging yet: run the pipeline (make pipeline)."
         expect(page.get_by_role("status")).to_have_text(f"{told} This page looks again by itself.")
-        expect(page.get_by_role("heading")).to_have_text(["waiting"])
+        expect(page.get_by_role("heading")).to_have_text(["unpromoted"])
         settle(page)
         picture(page, "page-before-a-model", 320)
         page.evaluate("window.neverLoadedAgain = true")
@@ -179,7 +179,7 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
         assert page.evaluate("window.neverLoadedAgain")
         # Without monitoring nothing of it is shown.
         expect(page.get_by_role("heading")).to_have_text(
-            ["waiting", "Picture", "Prediction", "Model", "Confusion matrix"]
+            ["unpromoted", "Picture", "Prediction", "Model", "Confusion matrix"]
         )
 
 

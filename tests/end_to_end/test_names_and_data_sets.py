@@ -5,14 +5,14 @@ import re
 import pytest
 
 from .conftest import NAMES
-from .project import Project, entry_points, step_lines
+from .project import Project, chain, step_lines
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_from_the_first_step_to_a_prediction(named_projects: dict[str, tuple[Project, str]], name: str) -> None:
     """A project of this name, with one epoch, goes through all steps and predicts."""
     project, output = named_projects[name]
-    assert step_lines(output, entry_points(project)) == entry_points(project)
+    assert step_lines(output, chain(project)) == chain(project)
     assert f"model {name.replace('-', '_')}, version 1, stage staging" in output
     assert re.search(r"^an image it had never seen: predicted \w+, true \w+$", output, re.MULTILINE)
 
@@ -34,7 +34,7 @@ def test_projects_do_not_meet(named_projects: dict[str, tuple[Project, str]]) ->
 def test_cifar10(named_projects: dict[str, tuple[Project, str]]) -> None:
     """Offline, CIFAR-10's 50,200 colour images of files in its own format are packed, trained on and predicted."""
     project, output = named_projects["cifar"]
-    assert step_lines(output, entry_points(project)) == entry_points(project)
+    assert step_lines(output, chain(project)) == chain(project)
     with project.database("trainer") as database:
         rows, shape = database.query(
             "SELECT (SELECT sum(row_count) FROM {schema}.dataset_batch), shape FROM {schema}.dataset"

@@ -168,7 +168,7 @@ def _roll_back_code(tag: str, database: str, drop_data: bool) -> str:
     if unlogged:
         print(f"rollback: {unlogged}", file=sys.stderr)
     return (
-        f"{where} is back at tag {tag} (it was at {left}; changes undone: {len(undone)}); deploy_{database}_db brings "
+        f"{where} is back at tag {tag} (it was at {left}), {len(undone)} changes undone; deploy_{database}_db brings "
         "the checked-out commit's code again, so revert that commit too"
     )
 

@@ -235,7 +235,7 @@ def test_the_image_of_a_batch_that_is_refused_is_named(client) -> None:
 @pytest.mark.parametrize(
     ("path", "sent", "told"),
     [
-        (f"/predictions/{ID}/label", {"data": "label=dog"}, "with the header Content-Type: application/json"),
+        (f"/predictions/{ID}/label", {"content": b"label=dog"}, "with the header Content-Type: application/json"),
         ("/predictions/seven/label", {"json": {"label": "dog"}}, "A prediction's id is a UUID"),
         ("/predictions", {"content": b"x"}, "The field is missing (body.image)"),
     ],
