@@ -242,7 +242,7 @@ def _api(folder: pathlib.Path, project: str) -> Iterator[Service]:
     """Serve the project's API in one process, for the schema of `project`; end it afterwards."""
     answers = yaml.safe_load(pathlib.Path("project.yaml").read_text(encoding="utf-8"))
     file, log = folder / f"{project}.yaml", folder / f"{project}.log"
-    file.write_text(yaml.safe_dump({**answers, "projectName": project}), encoding="utf-8")
+    file.write_text(yaml.safe_dump({**answers, "projectName": project.replace("_", "-")}), encoding="utf-8")
     port = free_port(None)
     command = (sys.executable, "-m", "uvicorn", "app.api:app", "--host", "127.0.0.1", "--port", str(port))
     service = Service(project, port, "/readyz", command)
