@@ -10,15 +10,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import httpx
 import yaml
-from local.processes import free_port
-from local.serve import Service
+from local.processes import free_port, wait_until
+from local.serve import Service, end
 from PIL import Image
 from pipeline.databases import connect, in_schema, query
 from pipeline.settings import settings
@@ -36,7 +35,6 @@ SECONDS, WARM_UP_SECONDS = 4, 2
 # Each round of the load starts Locust once a way and number of clients.
 LOAD_ROUNDS = 3
 SECONDS_TO_START = 60
-SECONDS_TO_STOP = 10
 TASK = "SELECT {schema}.run_inference_task(%s, %s, %s)"
 # Stands for the original's way, which takes longer: at each call it loaded a TensorFlow model from the tracking server.
 PEER = (
@@ -251,19 +249,11 @@ def _api(folder: pathlib.Path, project: str) -> Iterator[Service]:
             command, env={**os.environ, "PROJECT_FILE": str(file)}, stdout=told, stderr=subprocess.STDOUT
         )
     try:
-        deadline = time.monotonic() + SECONDS_TO_START
-        while not service.answers():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the API of {project} does not answer: {log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.05)
+        if not wait_until(service.answers, SECONDS_TO_START, gone=lambda: process.poll() is not None):
+            raise RuntimeError(f"the API of {project} does not answer: {log.read_text(errors='replace')[-2000:]}")
         yield service
     finally:
-        process.terminate()
-        try:
-            process.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end([process])
 
 
 @contextlib.contextmanager

@@ -5,9 +5,7 @@ import os
 import re
 import shutil
 import signal
-import struct
 import subprocess
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -109,13 +107,3 @@ def served(project: Project, log: Path) -> Iterator[Served]:
             process.kill()
             project.servers.outputs.append(log.read_text(encoding="utf-8"))
     assert status == 0, log.read_text(encoding="utf-8")
-
-
-def png(pixels: bytes, width: int) -> bytes:
-    """Return a grey picture's pixels, a byte each, as a PNG file."""
-    lines = b"".join(b"\0" + pixels[start : start + width] for start in range(0, len(pixels), width))
-    header = struct.pack(">IIBBBBB", width, len(pixels) // width, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    )

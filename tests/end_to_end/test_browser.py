@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from .browser import SECONDS, SIZE, Served, png, served, started_browser, watched_page
+from .api import file
+from .browser import SECONDS, SIZE, Served, served, started_browser, watched_page
 from .project import Project
 from .servers import Database
 
@@ -97,6 +99,11 @@ def visit(page: Page, site: Served) -> None:
     page.goto(site.page)
     expect(page.get_by_role("heading", name="Monitoring")).to_be_visible()
     settle(page)
+
+
+def png(row: bytes) -> bytes:
+    """Return a row as a picture of 8×8 pixels."""
+    return file(Image.frombytes("L", (8, 8), row))
 
 
 def upload(page: Page, name: str, content: bytes) -> None:
@@ -210,7 +217,7 @@ def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None
     """An uploaded file is predicted and logged once; picture, label, chart and id are shown."""
     visit(page, site)
     before = logged(owner)
-    upload(page, "three.png", png(three, 8))
+    upload(page, "three.png", png(three))
     expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
     settle(page)
     assert pixels(page) == three
@@ -232,7 +239,7 @@ def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None
     """A sample takes the place of an upload, and the other way round."""
     samples = owner.value("SELECT samples FROM {schema}.model_info")
     visit(page, site)
-    upload(page, "three.png", png(three, 8))
+    upload(page, "three.png", png(three))
     expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
     before = logged(owner)
     pick(page, "or pick a sample of the class", "5")
@@ -243,7 +250,7 @@ def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None
     found, label, _ = newest(owner)
     expect(metric(page, "Label")).to_have_text(label)
     assert logged(owner) == before + 1
-    upload(page, "again.png", png(three, 8))
+    upload(page, "again.png", png(three))
     expect(page.get_by_text("again.png, as the model sees it")).to_be_visible()
     expect(page.get_by_role("combobox", name="or pick a sample of the class")).to_have_value("")
     assert newest(owner)[0] != found
@@ -254,7 +261,7 @@ def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None
 def test_feedback(page: Page, site: Served, owner: Database, three: bytes, said: str) -> None:
     """What a person says of a prediction is in the database once, however often the button is clicked."""
     visit(page, site)
-    upload(page, "three.png", png(three, 8))
+    upload(page, "three.png", png(three))
     expect(page.get_by_role("button", name="Send")).to_be_disabled()
     found, label, _ = newest(owner)
     if said == "wrong":
@@ -340,12 +347,12 @@ def test_wrong_files(page: Page, site: Served, owner: Database) -> None:
     for content, told in (
         (b"<html></html>", "The file is no PNG, JPEG or WebP image."),
         (b"", "The file is empty."),
-        (png(bytes(64), 8)[:45], "The image cannot be decoded: the file is damaged or cut off."),
+        (png(bytes(64))[:45], "The image cannot be decoded: the file is damaged or cut off."),
     ):
         upload(page, "wrong_*name*.png", content)
         expect(page.get_by_role("alert")).to_have_text(told)
     assert logged(owner) == before
-    upload(page, "right_*name*.png", png(bytes(64), 8))
+    upload(page, "right_*name*.png", png(bytes(64)))
     expect(page.get_by_text("right_*name*.png, as the model sees it")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
 

@@ -1,11 +1,10 @@
 """The MLflow server: runs, metrics and registered models in SQLite, artifacts in a folder; loopback only."""
 
-import http.client
 import os
 import shlex
 from collections.abc import Sequence
 
-from local.processes import clean_environment, find
+from local.processes import clean_environment, find, says_ok
 from local.servers import Server
 from local.state import make_folder
 
@@ -33,15 +32,8 @@ class MlflowServer(Server):
         return f"http://127.0.0.1:{self.port}"
 
     def answers(self) -> bool:
-        """Whether /health says OK; asked directly, whatever proxies are set."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", "/health")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        """Whether /health says OK."""
+        return says_ok(self.port, "/health")
 
     def prepare(self) -> None:
         """Make the folder for database and artifacts."""

@@ -6,6 +6,7 @@ A process is known by its command line alone: root in a container may read nothi
 import contextlib
 import dataclasses
 import functools
+import http.client
 import os
 import pathlib
 import pwd
@@ -104,6 +105,18 @@ def wait_until(answers: Callable[[], bool], seconds: float, gone: Callable[[], b
             raise KeyboardInterrupt
         interrupted.wait(POLL_SECONDS)
     return True
+
+
+def says_ok(port: int, path: str) -> bool:
+    """Whether a GET on this machine is answered with 200; asked directly, whatever proxies are set."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def command_line(pid: int) -> list[str]:

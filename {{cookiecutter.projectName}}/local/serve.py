@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import http.client
 import pathlib
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 from local.errors import LocalError
-from local.processes import POLL_SECONDS, free_port, is_free
+from local.processes import POLL_SECONDS, free_port, is_free, says_ok
 from local.state import PROJECT, say
 
 PAGE = PROJECT / "app" / "ui.py"
@@ -36,15 +35,8 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     def answers(self) -> bool:
-        """Whether a request is answered; asked directly, whatever proxies are set."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", self.path)
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        """Whether a request is answered."""
+        return says_ok(self.port, self.path)
 
 
 def role() -> str:
@@ -67,7 +59,7 @@ def serve(environment: pathlib.Path, variables: Mapping[str, str]) -> None:
             while not stop.wait(POLL_SECONDS):
                 _require_alive(running)
         finally:
-            _end(list(running.values()))
+            end(list(running.values()))
 
 
 def _port(usual: range) -> int:
@@ -135,7 +127,7 @@ def _require_alive(running: Mapping[Service, subprocess.Popen[bytes]]) -> None:
             raise LocalError(f"the {service.name} ended with status {process.returncode}: what it said is above")
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End the programs, by force those that are left after a while."""
     for process in processes:
         process.terminate()

@@ -12,8 +12,6 @@ from pipeline.databases import query
 from pipeline.settings import settings
 from pipeline.tracking import answering, load_mlflow
 
-STAGES = ("staging", "production")
-
 
 class Alias(NamedTuple):
     """A row of model_alias; rolled_back_from: {version: time} of rollbacks that the registry does not know of."""

@@ -188,9 +188,14 @@ def query(connection: Any, statement: str, parameters: Any = None) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
+def has_relation(connection: Any, name: str) -> bool:
+    """Whether the project's schema has a table or view of that name."""
+    return query(connection, "SELECT to_regclass(%s)", (in_schema("{schema}.") + name,))[0][0] is not None
+
+
 def require_relation(connection: Any, name: str, step: str) -> None:
     """Raise StepError naming the step that creates a table or view of the project's schema when it is not there."""
-    if not query(connection, "SELECT to_regclass(%s)", (in_schema("{schema}.") + name,))[0][0]:
+    if not has_relation(connection, name):
         raise StepError(f"the database {connection.info.dbname} has no {name} of this project yet: run {step}")
 
 

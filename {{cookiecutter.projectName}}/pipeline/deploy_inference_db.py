@@ -12,7 +12,7 @@ import yaml
 from pipeline import aliases, doctor, liquibase
 from pipeline.databases import binding, grant_role, insert, query, session
 from pipeline.errors import StepError
-from pipeline.settings import settings
+from pipeline.settings import STAGES, settings
 from pipeline.tracking import answering, impatient, load_mlflow, registered_alias, step_run
 
 
@@ -34,7 +34,7 @@ def run() -> str:
     grant_role(connection, f"{settings().schema}_app", binding("inference-app").username)
     _write_settings(connection)
     _purge(connection)
-    told = [_follow(connection, stage) for stage in aliases.STAGES]
+    told = [_follow(connection, stage) for stage in STAGES]
     changes = "; ".join(line for line in told if line) or "no version holds an alias yet"
     with step_run("deploy_inference_db", liquibase_tag=tag):
         load_mlflow().log_params({"liquibase_tag": tag, "aliases": changes})

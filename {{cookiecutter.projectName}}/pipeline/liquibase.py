@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import psycopg2.extensions
 
-from pipeline.databases import Binding, binding, query, session
+from pipeline.databases import Binding, binding, has_relation, query, session
 from pipeline.errors import StepError
 from pipeline.settings import ROOT, code_tag, settings
 
@@ -48,7 +48,7 @@ def deployed(name: str) -> list[Change]:
     """Return the changes that the database with this binding holds, newest first; none before the first time."""
     connection = session(name)
     with connection:
-        if not query(connection, "SELECT to_regclass('{schema}.databasechangelog')")[0][0]:
+        if not has_relation(connection, "databasechangelog"):
             return []
         found = query(
             connection,

@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from pipeline import aliases, doctor
+from pipeline import doctor
 from pipeline.databases import query, require_relation, session
 from pipeline.errors import StepError
-from pipeline.settings import Monitoring, settings, write_outcome
+from pipeline.settings import Monitoring, chosen_stage, settings, write_outcome
 from pipeline.tracking import load_mlflow, step_run
 
 FINE = "fine"
@@ -48,14 +48,13 @@ def run(stage: str) -> str:
     """
     if not settings().include_monitoring:
         raise StepError("this project is not monitored (project.yaml: includeMonitoring)")
-    if stage not in ("", *aliases.STAGES):
-        raise StepError(f"stage is {stage!r}; allowed is {' or '.join(aliases.STAGES)}")
+    stage = chosen_stage(stage)
     doctor.require(doctor.inference_database, doctor.mlflow_server)
     connection = session("inference-deployer")
     with connection:
         require_relation(connection, "drift", "deploy_inference_db")
         purged = query(connection, "SELECT {schema}.purge_predictions()")[0][0]
-        observed = observe(connection, stage or settings().promotion_stage)
+        observed = observe(connection, stage)
     decision = decide(observed, settings().monitoring)
     _log(observed, decision, purged)
     write_outcome("decision", decision.outcome)

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline import aliases, doctor, labelled_rows, onnx_export, training_runs
 from pipeline.databases import binding, session
 from pipeline.errors import StepError
-from pipeline.settings import git_commit, settings, write_outcome
+from pipeline.settings import chosen_stage, git_commit, settings, write_outcome
 from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
 from pipeline.training_runs import FinishedRun
 
@@ -30,9 +30,7 @@ class Promotion(NamedTuple):
 
 def run(version: int, stage: str) -> Promotion:
     """Give the alias to the candidate if it deserves it, or to the version a person names. Raises StepError."""
-    stage = stage or settings().promotion_stage
-    if stage not in ("staging", "production"):
-        raise StepError(f"stage is {stage!r}; allowed is staging or production")
+    stage = chosen_stage(stage)
     if version < 0:
         raise StepError(f"version is {version}; allowed is 0 (the candidate) or a registered version")
     doctor.require(doctor.mlflow_server)
@@ -72,11 +70,12 @@ def _promote_candidate(stage: str) -> Promotion:
         )
         scores = training_runs.evaluate(connection, candidate.data.dataset, "holdout", candidate.weights, config)
     current = registered_alias(stage)
-    refusal = _refusal(connection, candidate, scores, current, stage)
+    version = _registered_version(candidate)
+    refusal = _refusal(connection, candidate, version, scores, current, stage)
     tags = {"data_hash": candidate.data.data_hash, "run_hash": candidate.run_hash}
     with step_run("promote_model", **tags):
         load_mlflow().log_metrics(_metrics(scores))
-        version = _registered_version(candidate) or _register(connection, candidate, scores)
+        version = version or _register(connection, candidate, scores)
         _log_decision(version, stage, refusal is None)
     if refusal:
         return Promotion(False, f"version {version} is not promoted: {refusal}")
@@ -95,14 +94,15 @@ def _metrics(scores: dict[str, Any]) -> dict[str, float]:
     return {"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]}
 
 
-def _refusal(connection: Any, candidate: FinishedRun, scores: dict[str, Any], current: Any, stage: str) -> str | None:
-    """Return why the candidate may not have the alias, None when it may."""
+def _refusal(
+    connection: Any, candidate: FinishedRun, version: int | None, scores: dict[str, Any], current: Any, stage: str
+) -> str | None:
+    """Return why the candidate, which may have a version already, may not have the alias; None when it may."""
     least = settings().minimum_accuracy
     if scores["accuracy"] < least:
         return f"its {_told(scores)} is below the minimum {least:g} (project.yaml: minimumAccuracy)"
     if current and current.tags.get("run_hash") == candidate.run_hash:
         return None
-    version = _registered_version(candidate)
     rolled_back = aliases.rolled_back_at(stage, version) if version else None
     if rolled_back:
         by_hand = f"`promote_model --version {version} --stage {stage}`"

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg2.errors
 
 from pipeline import aliases, doctor, liquibase
-from pipeline.databases import binding, query, session
+from pipeline.databases import binding, has_relation, query, session
 from pipeline.errors import StepError
-from pipeline.settings import settings
+from pipeline.settings import chosen_stage, settings
 from pipeline.tracking import impatient, load_mlflow, registered_alias, step_run
 
 DATABASES = {"inference": doctor.inference_database, "training": doctor.training_database}
@@ -45,15 +45,14 @@ def run(to_version: int, to_tag: str, stage: str, database: str, drop_data: str)
         raise StepError(f"database is {database!r}; allowed is {' or '.join(DATABASES)}")
     if drop_data not in ("true", "false"):
         raise StepError(f"drop_data is {drop_data!r}; allowed is true or false")
-    if stage not in ("", *aliases.STAGES):
-        raise StepError(f"stage is {stage!r}; allowed is {' or '.join(aliases.STAGES)}")
+    served = chosen_stage(stage)
     if to_tag:
         if stage:
             raise StepError("--stage belongs to --to_version: a tag has no stage")
         return _roll_back_code(to_tag, database, drop_data == "true")
     if database != "inference" or drop_data == "true":
         raise StepError("--database and --drop_data belong to --to_tag: versions are in the inference database alone")
-    return _roll_back_model(to_version, stage or settings().promotion_stage)
+    return _roll_back_model(to_version, served)
 
 
 def _roll_back_model(version: int, stage: str) -> str:
@@ -93,7 +92,7 @@ def _lock_awaited(stage: str) -> Iterator[None]:
 
 def _require_version(connection: Any, version: int) -> None:
     """Raise StepError when the inference database does not hold the version."""
-    if not query(connection, "SELECT to_regclass('{schema}.model_alias')")[0][0]:
+    if not has_relation(connection, "model_alias"):
         raise StepError(f"{binding('inference-deployer').where} holds no model: deploy_inference_db was not run there")
     rows = query(
         connection,

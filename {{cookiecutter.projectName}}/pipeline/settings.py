@@ -17,6 +17,7 @@ PROJECT_NAME = r"(?!pg-|gp-)[a-z][a-z0-9-]{1,38}[a-z0-9]"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+STAGES = ("staging", "production")
 # The entry points of MLproject up to this one are the chain; those after it stand beside it.
 LAST_OF_CHAIN = "deploy_inference_db"
 
@@ -96,7 +97,7 @@ def settings() -> Settings:
     if not 0 <= answers["minimumAccuracy"] <= 1:
         raise StepError(f"project.yaml: minimumAccuracy is {answers['minimumAccuracy']}; allowed is 0 to 1")
     for name, allowed in (
-        ("promotionStage", ("staging", "production")),
+        ("promotionStage", STAGES),
         ("trainingDatabase", ("greenplum", "postgresql")),
     ):
         if answers[name] not in allowed:
@@ -181,6 +182,13 @@ def _read_yaml(name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise StepError(f"{name} holds no keys and values")
     return content
+
+
+def chosen_stage(stage: str) -> str:
+    """Return a step's parameter `stage`, the project's own where it is empty. Raises StepError when it is none."""
+    if stage not in ("", *STAGES):
+        raise StepError(f"stage is {stage!r}; allowed is {' or '.join(STAGES)}")
+    return stage or settings().promotion_stage
 
 
 def require_seed(seed: int) -> None:
