@@ -92,7 +92,7 @@ def parts(page: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_backstage_has_a_page_for_each_group(options: dict[str, Option]) -> None:
     pages = yaml.safe_load((ROOT / "template.yaml").read_text(encoding="utf-8"))["spec"]["parameters"]
-    assert [page["title"] for page in pages] == ["Project", "Model", "Databases", "App", "Repository"]
+    assert [page["title"] for page in pages] == ["Project", "Model", "Databases", "Delivery", "App", "Repository"]
     shown = {name: fields for page in pages for part in parts(page) for name, fields in part["properties"].items()}
     assert list(shown) == [*options, "repoUrl"]
     for option in options.values():
@@ -128,7 +128,7 @@ UNSUITABLE: dict[str, tuple[str, str, str]] = {
     "no option decides": ("#dataset != 'digits'", "#data != 'x'", "the condition names data, which is no option"),
     "always": ("#dataset != 'digits'", "#dataset != 'none'", "is no table of answers"),
     "no file": ("[dataset_digits.py]", "[dataset_digit.py]", "'dataset_digit.py' matches no file"),
-    "no file to fill in": ("MLproject,", "MLprojekt,", "the applyTo pattern 'MLprojekt' matches no file"),
+    "no file to fill in": ("- MLproject", "- MLprojekt", "the applyTo pattern 'MLprojekt' matches no file"),
     "another value": ("with: '#owner'", "with: '#projectName'", "is no placeholder and its option"),
     "a placeholder left out": (OWNER, "", "no substitution of the engine section fills in {{ cookiecutter.owner }}"),
     "a let for nothing": ("  let:\n", "  let:\n    - {name: x, expression: '1'}\n", "has a dependsOn: x"),
@@ -204,5 +204,5 @@ def test_a_placeholder_that_nothing_fills_in_is_refused(template: Path) -> None:
 def test_a_file_with_braces_is_copied_as_it_is(template: Path) -> None:
     (template / FOLDER / "argo.yaml").write_text("x: '{{inputs.parameters.x}}'\n")
     tables = plan(template)
-    assert tables.verbatim == ["argo.yaml"]
-    assert json.loads(derived(template)[template / "cookiecutter.json"])["_copy_without_render"] == ["argo.yaml"]
+    assert "argo.yaml" in tables.verbatim
+    assert "argo.yaml" in json.loads(derived(template)[template / "cookiecutter.json"])["_copy_without_render"]

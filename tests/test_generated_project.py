@@ -19,7 +19,11 @@ WITH_PLACEHOLDERS = {
     ".provenance.yaml",
     "MLproject",
     "README.md",
+    "app/openapi.json",
     "catalog-info.yaml",
+    "deploy/values-production.yaml",
+    "deploy/values.yaml",
+    "mkdocs.yml",
     "project.yaml",
     "pyproject.toml",
 }
@@ -35,8 +39,9 @@ def body_files() -> list[Path]:
 
 
 def test_placeholders_stand_in_data_files_alone() -> None:
-    """Choices are data: linters and editors work on the code as it stands."""
-    found = {str(path.relative_to(BODY)) for path in body_files() if "{{" in path.read_text(encoding="utf-8")}
+    """Choices are data: linters and editors work on the code as it stands (Argo and others have braces of their own)."""
+    placeholder = "{{ cookiecutter."
+    found = {str(path.relative_to(BODY)) for path in body_files() if placeholder in path.read_text(encoding="utf-8")}
     assert found == WITH_PLACEHOLDERS
 
 
@@ -87,10 +92,11 @@ def make(project: Path, target: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_generated_is_good_yaml(project: Path) -> None:
     """YAML with placeholders can be linted only once it is generated."""
     yamllint = shutil.which("yamllint", path=str(ROOT / ".venv" / "bin")) or "yamllint"
-    files = [*project.rglob("*.yaml"), project / "MLproject"]
+    files = [*(path.relative_to(project) for path in project.rglob("*.yaml")), "MLproject"]
     assert len(files) >= 4
     done = subprocess.run(
-        [yamllint, "--strict", "-c", project / ".yamllint", *files],
+        [yamllint, "--strict", *files],
+        cwd=project,
         capture_output=True,
         text=True,
         check=False,

@@ -141,7 +141,7 @@ def test_generating_again_keeps_what_people_added(sandbox: Sandbox) -> None:
 
 
 def test_questions_can_be_answered(sandbox: Sandbox) -> None:
-    done = cookiecutter(sandbox, stdin="abc\n\n\n2\n\n\n\n\n\n\n\n")
+    done = cookiecutter(sandbox, stdin="abc\n\n\n2\n" + "\n" * 13)
     assert done.returncode == 0, done.stdout
     assert "Handwritten digits (bundled, works offline)" in done.stdout
     data_set = (sandbox.output / "abc" / "dataset.py").read_text()
@@ -156,6 +156,7 @@ def test_a_project_without_a_page(cookies: Cookies) -> None:
         "app/.streamlit/config.toml",
         "app/charts.py",
         "app/ui.py",
+        "deploy/app/workload-ui.yaml",
         "requirements/ui.in",
         "requirements/ui.txt",
     }
@@ -418,7 +419,7 @@ def change_template(repository: Path) -> None:
     manifest = manifest.replace("# `make derive` turns", f"{FLAVOUR}# `make derive` turns")
     rename = "    - {type: RewritePath, regex: extra.txt, rewriteTo: \"'added.txt'\"}\n"
     manifest = manifest.replace("    # Every other file", f"{rename}    # Every other file")
-    manifest = manifest.replace("applyTo: [", "applyTo: [added.txt, ").rstrip("\n")
+    manifest = manifest.replace("- applyTo:\n", "- applyTo:\n        - added.txt\n").rstrip("\n")
     manifest += "\n            - {text: '{{ cookiecutter.flavour }}', with: '#flavour'}\n"
     (repository / "accelerator.yaml").write_text(manifest, encoding="utf-8")
     for path, text in derived(repository).items():

@@ -22,6 +22,12 @@ ORDER = [
     "minimumAccuracy",
     "promotionStage",
     "trainingDatabase",
+    "credentials",
+    "gitRepository",
+    "gitBranch",
+    "namespace",
+    "appPlatform",
+    "domain",
 ]
 # Answered with true or false.
 TOGGLES = ["includeUi", "includeMonitoring", "storeInputs"]
@@ -61,6 +67,16 @@ GOOD = {
     "minimumAccuracy": ["0", "1", "0.5", "0.05", "0.85", "0.123456789012345"],
     "promotionStage": ["staging", "production"],
     "trainingDatabase": ["greenplum", "postgresql"],
+    "credentials": ["service-binding", "external-secrets", "kubernetes-secret"],
+    "gitRepository": [
+        "https://a/b",
+        "https://git.example.com:8443/Team_1/sub~x/a.b-c.git",
+        "https://h/a/b/c/d/e/f/g/h",
+    ],
+    "gitBranch": ["main", "M", "release/1.x", "feature/a_b-c/D", "1/2/3/4/5", "no", "a.locks", "main_"],
+    "namespace": ["a", "ml", "x" * 52, "kubernetes", "no"],
+    "appPlatform": ["tap", "kubernetes"],
+    "domain": ["a.b", "example.com", "x" * 63 + ".com", "1.2.3", "a-b.c--d.io"],
 }
 
 BAD = {
@@ -86,6 +102,22 @@ BAD = {
     ],
     "promotionStage": ["Production", "production\n", "stage", "none"],
     "trainingDatabase": ["Greenplum", "postgres", "mysql", "postgresql\n"],
+    "credentials": ["none", "Service-binding", "vault", "kubernetes-secret\n"],
+    "gitRepository": [
+        "http://a/b", "git@github.com:a/b.git", "ssh://git@a/b", "https://user:secret@a/b", "https://user@a/b", "https://a",
+        "https://a/", "https://a/b?x=1", "https://a/b#c", "https://a/b c", "https://a//b", "https://A/b", "https://a/b\n",
+        "https://a:0/b", "https://a/'b", "https://a/" + "x" * 61, "https:///b", "https://a/é", "a/b", "file:///a/b",
+    ],
+    "gitBranch": [
+        "-x", "a..b", "/a", "a/", "a//b", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", ".a", "a/.b", "a.",
+        "a./b", "x.lock", "x.lock/y", "main\n", "@", "a@{1}", "é", "a/b/c/d/e/f", "origin main", "x-", "'a'",
+    ],
+    "namespace": ["kube-system", "A", "1a", "-a", "a-", "a_b", "a.b", "x" * 53, "ml\n", "a b"],
+    "appPlatform": ["TAP", "knative", "tap\n", "k8s"],
+    "domain": [
+        "example", ".com", "a.", "a..b", "-a.b", "a-.b", "A.com", "a_b.com", "x" * 64 + ".com", "a.b\n", "https://a.b",
+        "a.b:80", "a.b/", "*.a.b", ".".join(["x" * 60] * 4),
+    ],
 }  # fmt: skip
 
 
@@ -221,7 +253,13 @@ def test_every_option_is_declared_in_full(name: str) -> None:
 
 def test_the_pattern_of_a_select_is_its_choices(options: dict[str, Option]) -> None:
     selects = [option for option in options.values() if option.choices]
-    assert [option.name for option in selects] == ["dataset", "promotionStage", "trainingDatabase"]
+    assert [option.name for option in selects] == [
+        "dataset",
+        "promotionStage",
+        "trainingDatabase",
+        "credentials",
+        "appPlatform",
+    ]
     for option in selects:
         assert option.pattern == f"^({'|'.join(option.values)})(?![\\s\\S])"
         assert option.default == option.values[0]
