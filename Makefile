@@ -46,11 +46,23 @@ help: ## list what can be made
 
 .PHONY: test-fast
 test-fast: .venv ## the tests that take less than a minute together
-	$(ALONE) $(BIN)/python -m pytest -m 'not slow' --numprocesses auto
+	$(ALONE) $(BIN)/python -m pytest -m 'not slow and not cluster' --numprocesses auto
 
 .PHONY: test
-test: lint ## every check and every test
-	$(ALONE) $(BIN)/python -m pytest
+test: lint ## every check and every test but those on a cluster
+	$(ALONE) $(BIN)/python -m pytest -m 'not cluster'
+
+.PHONY: test-cluster
+test-cluster: .venv ## the generated project on a real Kubernetes that is started for it (as root on Linux)
+	$(ALONE) $(BIN)/python -m pytest tests/cluster
+
+.PHONY: cluster-up
+cluster-up: .venv ## start that Kubernetes to try a project on it (as root on Linux)
+	@PYTHONPATH=tests $(BIN)/python -m cluster up
+
+.PHONY: cluster-down
+cluster-down: .venv ## stop it and remove what it kept
+	@PYTHONPATH=tests $(BIN)/python -m cluster down
 
 .PHONY: lint
 lint: .venv ## style, types, YAML, shell and SQL
@@ -67,6 +79,15 @@ lint: .venv ## style, types, YAML, shell and SQL
 .PHONY: derive
 derive: .venv ## write cookiecutter.json, template.yaml and docs/options.md from accelerator.yaml
 	$(BIN)/python -m accelerator_engine derive
+
+.PHONY: openapi
+openapi: .venv ## write app/openapi.json of the template body anew
+	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; set -e; \
+	$(BIN)/cookiecutter --no-input --default-config --output-dir "$$folder" . projectName=the-name description='The description' >/dev/null; \
+	$(SUBMAKE) --no-print-directory -C "$$folder/the-name" openapi; \
+	sed -e 's/"title": "the-name"/"title": "{{ cookiecutter.projectName }}"/' \
+		-e 's/"description": "The description"/"description": "{{ cookiecutter.description }}"/' \
+		"$$folder/the-name/app/openapi.json" > $(BODY)/app/openapi.json
 
 .PHONY: demo
 demo: .venv ## generate the default project into build/ and run its demo

@@ -42,7 +42,13 @@ def _go(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOWORK": "off"}
     environment["GOFLAGS"] = "-mod=readonly -trimpath -buildvcs=false"
     done = subprocess.run(
-        [GO, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
+        [GO, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
     )
     if done.returncode:
         what = arguments[-1] if arguments[0] == "build" else "the pinned modules"

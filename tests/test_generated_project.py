@@ -21,6 +21,7 @@ WITH_PLACEHOLDERS = {
     "README.md",
     "app/openapi.json",
     "catalog-info.yaml",
+    "catalog-ui.yaml",
     "deploy/values-production.yaml",
     "deploy/values.yaml",
     "mkdocs.yml",

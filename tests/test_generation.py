@@ -156,6 +156,7 @@ def test_a_project_without_a_page(cookies: Cookies) -> None:
         "app/.streamlit/config.toml",
         "app/charts.py",
         "app/ui.py",
+        "catalog-ui.yaml",
         "deploy/app/workload-ui.yaml",
         "requirements/ui.in",
         "requirements/ui.txt",

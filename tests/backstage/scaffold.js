@@ -8,6 +8,7 @@ const path = require('node:path');
 const readline = require('node:readline');
 
 const { startBackend } = require('./backend');
+const { readCatalog } = require('./catalog');
 const { Tasks } = require('./tasks');
 const { readTemplate } = require('./templates');
 
@@ -27,6 +28,7 @@ async function main([installed, workFolder]) {
   const createTask = await startBackend({ load, workspaces, socket, tasks, templates });
   const calls = {
     validate: ({ template }) => readTemplate(load, template).then(({ messages }) => messages),
+    catalog: ({ file }) => readCatalog(load, file),
     generate: request => generate({ load, tasks, templates, createTask }, request),
   };
   for await (const line of readline.createInterface({ input: process.stdin })) {

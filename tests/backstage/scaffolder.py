@@ -108,6 +108,14 @@ class Scaffolder:
         """Return what Backstage's catalog has against a template.yaml; nothing means that it is accepted."""
         return list(self._call("validate", template=str(template.resolve())))
 
+    def catalog(self, file: Path) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the entities that the catalog reads from a catalog-info.yaml, and what it has against them.
+
+        Files that a Location leads to and that `$text` names are read too; a reference to nothing is a complaint.
+        """
+        found = self._call("catalog", file=str(file.resolve()))
+        return found["entities"], found["messages"]
+
     def generate(
         self,
         template: Path,

@@ -22,17 +22,21 @@ async function readTemplate(load, file) {
 async function acceptedEntity(load, given, file) {
   const model = load('@backstage/catalog-model');
   const { templateEntityV1beta3Validator } = load('@backstage/plugin-scaffolder-common');
-  const policies = model.EntityPolicies.allOf([
+  const entity = await policies(model).enforce(located(model, given, file));
+  if (!(await templateEntityV1beta3Validator.check(entity))) {
+    throw new Error(`${entity.apiVersion} ${entity.kind} is not a Template of scaffolder.backstage.io/v1beta3`);
+  }
+  return entity;
+}
+
+/** The policies that a catalog has for every entity. */
+function policies(model) {
+  return model.EntityPolicies.allOf([
     new model.SchemaValidEntityPolicy(),
     new model.DefaultNamespaceEntityPolicy(),
     new model.NoForeignRootFieldsEntityPolicy(),
     new model.FieldFormatEntityPolicy(),
   ]);
-  const entity = await policies.enforce(located(model, given, file));
-  if (!(await templateEntityV1beta3Validator.check(entity))) {
-    throw new Error(`${entity.apiVersion} ${entity.kind} is not a Template of scaffolder.backstage.io/v1beta3`);
-  }
-  return entity;
 }
 
 function located(model, entity, file) {
@@ -41,4 +45,4 @@ function located(model, entity, file) {
   return { ...entity, metadata: { ...entity.metadata, annotations } };
 }
 
-module.exports = { readTemplate };
+module.exports = { located, policies, readTemplate };

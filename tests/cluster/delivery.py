@@ -100,7 +100,7 @@ class Delivery:
 
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
         """Run kubectl in the project's namespace."""
-        return self.cluster.kubectl(*words, f"--namespace={NAMESPACE}", stdin=stdin)
+        return self.cluster.kubectl(f"--namespace={NAMESPACE}", *words, stdin=stdin)
 
     def get(self, kind: str, name: str = "", selector: str = "") -> Object:
         """Return an object of the namespace, or a list."""

@@ -21,6 +21,8 @@ from .project import LOCAL, Project
 from .servers import wait_until
 
 PROBLEM = "application/problem+json"
+# As every place starts it: a laptop, a container, a platform's builder.
+START = ("run", "--environment", "app", "--", "python", "-m", "app")
 
 
 class Api:
@@ -76,12 +78,12 @@ def serving(project: Project, log: Path, **variables: str) -> Iterator[Api]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [*LOCAL, "run", "--environment", "app", "--", "uvicorn", "app.api:app", "--port", str(port)]
-    environment = {**project.environment, **variables}
+    environment = {**project.environment, "HOST": "127.0.0.1", "PORT": str(port), **variables}
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=project.folder, env=environment, stdout=file, stderr=subprocess.PIPE, start_new_session=True
-        )
+            [*LOCAL, *START],
+            cwd=project.folder, env=environment, stdout=file, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
     api = Api(port, process, log)
     try:
         # The first time the environment is installed.

@@ -5,10 +5,12 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ import pytest
 import requests
 from PIL import Image
 
-from .api import Api, file, png, sentence, serving
+from .api import START, Api, file, png, sentence, serving
 from .project import Project
 from .servers import wait_until
 
@@ -27,6 +29,7 @@ HERE = Path(__file__).parent
 PIXELS = np.random.default_rng(7).integers(0, 256, (8, 8), dtype=np.uint8)
 CLIENTS, LOAD_SECONDS = 50, 60
 UNKNOWN = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
+WAITING = "This API is waiting for a model: no version of {model} holds the stage {stage} yet."
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +119,14 @@ def test_the_model_is_described(api: Api, trained: Project) -> None:
     assert "only image_classifier" in sentence(api.get("/models/another"), 404)
 
 
-def test_it_is_alive_ready_and_documented(api: Api) -> None:
-    """The pages of the documentation come from this server alone."""
+def test_it_is_alive_ready_and_documented(api: Api, trained: Project) -> None:
+    """The pages of the documentation come from this server alone; the description lies in a file, too."""
     assert api.get("/healthz").json() == {"status": "alive"}
-    assert api.get("/readyz").json()["status"] == "ready"
+    assert api.get("/readyz").json() == {
+        "status": "ready", "model": trained.schema, "alias": "staging", "version": 1,
+    }  # fmt: skip
+    described = (trained.folder / "app" / "openapi.json").read_text(encoding="utf-8")
+    assert api.get("/openapi.json").json() == json.loads(described)
     page = api.get("/docs")
     assert "swagger-ui-bundle.js" in page.text
     assert "https://" not in page.text
@@ -181,26 +188,25 @@ def test_other_pages_are_let_in_only_by_name(api: Api, trained: Project, work: P
     with serving(trained, work / "open.log", **variables) as opened:
         found = opened.get("/healthz", headers=asked).headers
         assert found["Access-Control-Allow-Origin"] == "https://a.example"
-        assert opened.get("/readyz").json() == {
-            "status": "waiting for a model", "model": trained.schema, "alias": "production", "version": None,
-        }  # fmt: skip
+        assert sentence(opened.get("/readyz"), 503) == WAITING.format(model=trained.schema, stage="production")
 
 
 def test_a_mistake_of_who_starts_it_is_one_sentence(trained: Project) -> None:
     """No traceback, and not started."""
-    command = ("run", "--environment", "app", "--", "uvicorn", "app.api:app", "--port", "1")
-    done = trained.local(*command, status=1, POOL_SIZE="many")
-    (line,) = done.stderr.strip().splitlines()
-    assert line == "error: POOL_SIZE is 'many'; allowed is a whole number from 1 to 100"
+    uvicorn = ("run", "--environment", "app", "--", "uvicorn", "app.api:app", "--port", "1")
+    for command in (START, uvicorn):
+        done = trained.local(*command, status=1, POOL_SIZE="many")
+        (line,) = done.stderr.strip().splitlines()
+        assert line == "error: POOL_SIZE is 'many'; allowed is a whole number from 1 to 100"
 
 
 def test_it_waits_for_the_first_model(default_project: Project, work: Path) -> None:
-    """Before anything is deployed, and before a version is promoted, it is ready to say so; then it answers."""
+    """Before anything is deployed, and before a version is promoted, it says so; then it answers."""
     project = Project.generate(work, default_project.servers, projectName="waiting", epochs="1", minimumAccuracy="0")
     with serving(project, work / "waiting.log") as api:
 
         def is_waiting() -> None:
-            assert api.get("/readyz").json()["status"] == "waiting for a model"
+            assert sentence(api.get("/readyz"), 503) == WAITING.format(model="waiting", stage="staging")
             for answer in (api.predict(png(PIXELS)), api.get("/models/waiting")):
                 assert sentence(answer, 503)
                 assert answer.headers["Retry-After"] == "5"
@@ -236,7 +242,7 @@ def test_the_database_is_restarted_under_load(api: Api, trained: Project) -> Non
                 _wait_for(told, 100, 200)
                 with restarted(trained.servers.state / "inference"):
                     _wait_for(told, 20, 503)
-                    assert sentence(api.get("/readyz"), 503)
+                    assert sentence(api.get("/readyz"), 503) == "The inference database does not answer."
                     assert api.is_alive()
             _wait_for(told, 100, 200)
         finally:
@@ -283,6 +289,58 @@ def restarted(cluster: Path) -> Iterator[None]:
 
 def _become(owner: os.stat_result) -> dict[str, Any]:
     return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+
+
+def sent_alone(api: Api, path: str, **options: Any) -> requests.Response:
+    """Send a POST in a session of its own: none is shared by threads."""
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.post(api.address + path, timeout=60, **options)
+
+
+def test_a_process_that_is_told_to_end_answers_first(
+    trained: Project, work: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """As a rolling update has it: what it was asked before is answered, and then it is gone."""
+    large = file(Image.new("RGB", (5000, 5000)))
+    with serving(trained, work / "ended.log") as api, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        image = {"image": ("large.png", large, "image/png")}
+        asking = [pool.submit(sent_alone, api, "/predictions", files=image) for _ in range(8)]
+        time.sleep(0.3)
+        api.process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        assert api.process.wait(30) in (0, -signal.SIGTERM)
+        assert [one.result().status_code for one in asking] == [200] * 8
+        record_property("seconds_to_end", round(time.monotonic() - told, 2))
+
+
+def test_large_uploads_at_once_do_not_need_more_memory(
+    trained: Project, work: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Those for which there is no room are asked to come again; probes are answered all the while."""
+    random = np.random.default_rng(1)
+    noise = file(Image.fromarray(random.integers(0, 256, (1000, 1000, 3), dtype=np.uint8)))
+    with serving(trained, work / "large.log", UPLOADS_MIB="64") as api:
+
+        def upload() -> list[int]:
+            images = [("images", ("noise.png", noise, "image/png"))] * 10
+            return [sent_alone(api, "/predictions/batch", files=images).status_code for _ in range(4)]
+
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            uploads = [pool.submit(upload) for _ in range(12)]
+            while not all(one.done() for one in uploads):
+                assert api.get("/healthz").elapsed.total_seconds() < 2
+                assert api.get("/readyz").status_code == 200
+                time.sleep(0.05)
+        answered = Counter(status for one in uploads for status in one.result())
+        assert answered.keys() == {200, 503}
+        refused = [line for line in api.requests() if line["status"] == 503]
+        assert len(refused) == answered[503]
+        peak = int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{api.process.pid}/status").read_text())[0]) // 1024
+        record_property("answers", dict(answered))
+        record_property("peak_mib", peak)
+        # Twelve of 29 MiB, each of them held twice for a while, would be far more.
+        assert peak < 400
 
 
 def test_fifty_clients_for_a_minute_lose_nothing(

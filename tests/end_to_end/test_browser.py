@@ -3,10 +3,15 @@
 With PICTURES set to a folder, the pictures of the README are written there.
 """
 
+import contextlib
 import json
 import os
+import signal
+import socket
+import subprocess
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +21,8 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from .api import file
 from .browser import SECONDS, SIZE, Served, served, started_browser, watched_page
-from .project import Project
-from .servers import Database
+from .project import LOCAL, Project
+from .servers import Database, wait_until
 
 # A picture that shows something: that many people said what is on an image, and some of them that it was wrong.
 LABELLED, WRONG_EVERY = 220, 12
@@ -171,6 +176,8 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
     project = Project.generate(work, trained.servers, projectName="unpromoted", includeMonitoring="false")
     project.pipeline("deploy_inference_db")
     with served(project, work / "unpromoted.log") as site, watched_page(browser) as page:
+        waits = "not ready: This API is waiting for a model: no version of unpromoted holds the stage staging yet."
+        wait_until(lambda: waits in (work / "unpromoted.log").read_text(encoding="utf-8"), 30, "what is waited for")
         page.goto(site.page)
         told = "No version of the model unpromoted holds the stage staging yet: run the pipeline (make pipeline)."
         expect(page.get_by_role("status")).to_have_text(f"{told} This page looks again by itself.")
@@ -188,6 +195,42 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
         expect(page.get_by_role("heading")).to_have_text(
             ["unpromoted", "Picture", "Prediction", "Model", "Confusion matrix"]
         )
+
+
+def test_a_page_that_is_open_keeps_no_process_alive(
+    browser: BrowserContext, trained: Project, work: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """A rolling update does not wait for people to leave."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [*LOCAL, "run", "--environment", "ui", "--", "python", "-m", "app"]
+    variables = {**trained.environment, "APP_PROCESS": "ui", "HOST": "127.0.0.1", "PORT": port}
+    with (work / "page.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=trained.folder, env=variables, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/_stcore/health"), 300, "the page")
+        # What it complains of once nothing answers any more is no matter here.
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}")
+        expect(page.get_by_role("heading", name="Monitoring")).to_be_visible()
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        seconds = time.monotonic() - started
+        page.close()
+        record_property("seconds_to_end", round(seconds, 2))
+        assert seconds < 5
+    finally:
+        process.kill()
+        trained.servers.outputs.append((work / "page.log").read_text(encoding="utf-8"))
+    assert "Traceback" not in (work / "page.log").read_text(encoding="utf-8")
+
+
+def answers(address: str) -> bool:
+    """Whether a GET is answered with 200."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(address) as answer:  # noqa: S310
+        return answer.status == 200
+    return False
 
 
 def register(trained: Project, project: Project) -> None:

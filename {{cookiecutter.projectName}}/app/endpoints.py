@@ -1,8 +1,6 @@
 """The operations of the API."""
 
 import contextlib
-import os
-import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
@@ -15,7 +13,7 @@ from starlette.formparsers import MultiPartParser
 
 from app import logs, problems
 from app.images import FORMATS, MAX_BYTES, ImageError, TooLarge, decode
-from app.predictions import Model, Prediction, Predictions, RefusedInput
+from app.predictions import Model, Prediction, Predictions, RefusedInput, WaitingForModel
 from app.settings import Settings
 
 MAX_IMAGES = 64
@@ -25,8 +23,6 @@ MAX_BATCH_BYTES = 32 * 2**20
 MAX_LABEL = 1000
 UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
-# More at once than there are cores would only need more memory.
-DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
 # Files are kept in memory, where the limits bound a request's: a container's disk may not be writable.
 MultiPartParser.spool_max_size = MAX_BYTES
 
@@ -95,12 +91,12 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Requests are answered, as far as there is a model."""
+    """A model is served, and the database answers."""
 
-    status: str = Field(description="`ready`, or `waiting for a model`", examples=["ready"])
+    status: str = Field(examples=["ready"])
     model: str = Field(examples=["image_classifier"])
-    alias: str = Field(examples=["staging"])
-    version: int | None = Field(description="null while there is none", examples=[3])
+    alias: str = Field(description="The stage that this API serves", examples=["staging"])
+    version: int = Field(examples=[3])
 
 
 def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
@@ -137,7 +133,7 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
         )
     # Added last it is outermost.
     limits = {"/predictions": MAX_BYTES + MAX_REST, "/predictions/batch": MAX_BATCH_BYTES}
-    app.add_middleware(logs.Requests, limits=limits, limit=MAX_REST)
+    app.add_middleware(logs.Requests, limits=limits, limit=MAX_REST, together=settings.uploads_mib * 2**20)
     return app
 
 
@@ -151,7 +147,7 @@ def _add_predictions(app: FastAPI, predictions: Predictions) -> None:
         "/predictions",
         tags=["predictions"],
         summary="Classify an image",
-        responses=problems.declared(400, 413, 415, 422, 503),
+        responses=problems.declared(400, 408, 413, 415, 422, 503),
         openapi_extra=form("image"),
     )
     def predict(
@@ -171,7 +167,7 @@ def _add_predictions(app: FastAPI, predictions: Predictions) -> None:
         "/predictions/batch",
         tags=["predictions"],
         summary="Classify several images",
-        responses=problems.declared(400, 413, 415, 422, 503),
+        responses=problems.declared(400, 408, 413, 415, 422, 503),
         openapi_extra=form("images"),
     )
     def predict_batch(
@@ -219,8 +215,7 @@ def _rows(contents: Sequence[bytes], model: Model) -> list[bytes]:
 
 def _row(number: int, contents: Sequence[bytes], model: Model) -> bytes:
     try:
-        with DECODING:
-            return decode(contents[number], model.input_shape, model.input_dtype)
+        return decode(contents[number], model.input_shape, model.input_dtype)
     except ImageError as error:
         if len(contents) == 1:
             raise
@@ -242,7 +237,7 @@ def _add_labels(app: FastAPI, predictions: Predictions) -> None:
         "/predictions/{prediction_id}/label",
         tags=["predictions"],
         summary="Say what a prediction should have been",
-        responses=problems.declared(400, 404, 413, 422, 503),
+        responses=problems.declared(400, 404, 408, 413, 422, 503),
     )
     def record_label(
         request: Request,
@@ -259,7 +254,7 @@ def _add_model(app: FastAPI, settings: Settings, predictions: Predictions) -> No
     @app.get("/models/{name}", tags=["model"], summary="The served model", responses=problems.declared(404, 422, 503))
     def read_model(
         name: Annotated[
-            str, Path(pattern="^[a-z0-9_]{1,63}$", description="Name of the model", examples=[settings.model])
+            str, Path(pattern="^[a-z0-9_]{1,63}$", description="Name of the model", examples=["image_classifier"])
         ],
     ) -> ModelAnswer:
         """Return the version that answers, what it takes, its classes and its metrics on held-out rows."""
@@ -289,14 +284,13 @@ def _add_health(app: FastAPI, settings: Settings, predictions: Predictions) -> N
 
     @app.get("/readyz", tags=["health"], summary="Can it answer?", responses=problems.declared(503))
     def readyz() -> Readiness:
-        """Ask the database. Waiting for the first model is ready too: it comes without a restart."""
+        """Ask the database. While it waits for a model it is not ready, and says so: one comes without a restart."""
         model = predictions.model(newest=True)
-        return Readiness(
-            status="ready" if model else "waiting for a model",
-            model=settings.model,
-            alias=settings.stage,
-            version=model.version if model else None,
-        )
+        if not model:
+            raise WaitingForModel(
+                f"this API is waiting for a model: no version of {settings.model} holds the stage {settings.stage} yet"
+            )
+        return Readiness(status="ready", model=model.model, alias=model.alias, version=model.version)
 
 
 def _describe_problems(app: FastAPI) -> None:

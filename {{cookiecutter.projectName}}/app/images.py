@@ -1,6 +1,7 @@
 """Image files as the rows that a model takes, and rows as pictures."""
 
 import io
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 25_000_000
 ORIENTATION = 0x0112
+# A picture of so many pixels takes up to 400 MB while it is decoded, whatever the file's size.
+DECODING = threading.BoundedSemaphore(2)
 DTYPES = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
 
 # Set once, for all threads. `_require_allowed` refuses the same with a sentence, so nobody needs the warning.
@@ -45,7 +48,7 @@ def decode(content: bytes, shape: Sequence[int], dtype: str) -> bytes:
         raise TooLarge(f"the file has {len(content):,} bytes; allowed are {MAX_BYTES:,}")
     mode = "L" if channels == 1 else "RGB"
     try:
-        with _open(content) as image:
+        with DECODING, _open(content) as image:
             _require_allowed(image, content)
             picture = _fitted(image, (width, height), mode)
     except ImageError:
@@ -115,11 +118,16 @@ def _fitted(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
-        image = _resized(image.convert("RGBA"), size)
+        image = _resized(_in_mode(image, "RGBA"), size)
         return Image.alpha_composite(Image.new("RGBA", size, "white"), image).convert(mode)
     # Colours are mixed in RGB: neither a palette's indices nor black and white can be.
-    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    image = _in_mode(image, "L" if image.mode in ("1", "L") else "RGB")
     return _resized(image, size).convert(mode)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Return the image itself where it has the mode: `convert` would copy it."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -1,10 +1,13 @@
 """The log: one JSON object a line, and for each request one line. No image, header or body is in it."""
 
+import asyncio
+import contextlib
 import logging
 import logging.config
 import re
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,6 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import problem
 
+# Seconds after which others have been answered, and there may be room for an upload.
+RETRY_AFTER = "2"
+# A body of which nothing came for so long is given up: its sender may be gone without a word.
+SECONDS_OF_SILENCE = 30
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 logger = logging.getLogger("app.requests")
 
@@ -59,11 +66,14 @@ def note(request: Request, **fields: Any) -> None:
 class Requests:
     """Gives each request its id, limits its body, logs it, and answers for what nobody caught."""
 
-    def __init__(self, app: ASGIApp, limits: dict[str, int], limit: int) -> None:
-        """Take bodies of up to `limit` bytes, or those in `limits` for single paths."""
+    def __init__(self, app: ASGIApp, limits: dict[str, int], limit: int, together: int) -> None:
+        """Take bodies of up to `limit` bytes, or those in `limits` for single paths; `together` at the same time."""
         self.app = app
         self.limits = limits
         self.limit = limit
+        self.together = together
+        # The bytes that the requests which are not answered yet have room for.
+        self.kept = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,7 +94,8 @@ class Requests:
             await send(message)
 
         try:
-            await self.app(scope, self._limited(scope, receive), answer)
+            with self._limited(scope, receive) as limited:
+                await self.app(scope, limited, answer)
         except Exception as caught:
             error = caught
             if not status:
@@ -104,19 +115,49 @@ class Requests:
             },
         )
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Return a `receive` that ends a body that is too long, by its announced length or by what has come."""
+    @contextlib.contextmanager
+    def _limited(self, scope: Scope, receive: Receive) -> Iterator[Receive]:
+        """Yield a `receive` that ends a body: one too long, one without room beside the others, one that stops coming.
+
+        Room is kept from the first bytes on for all that are announced, or else allowed: who has it is not turned away
+        half-way.
+        """
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         limit = self.limits.get(path, self.limit)
-        announced = Headers(scope=scope).get("content-length", "")
-        received = int(announced) if re.fullmatch("[0-9]{1,18}", announced) and int(announced) > limit else 0
+        header = Headers(scope=scope).get("content-length", "")
+        announced = int(header) if re.fullmatch("[0-9]{1,18}", header) else 0
+        received, room, complete = announced if announced > limit else 0, 0, False
 
         async def limited() -> Message:
-            nonlocal received
-            message = await receive() if received <= limit else {"type": "http.request"}
-            received += len(message.get("body", b""))
+            nonlocal received, room, complete
+            message = await _next(receive, complete) if received <= limit else {"type": "http.request"}
+            complete = not message.get("more_body", False)
+            size = len(message.get("body", b""))
+            received += size
             if received > limit:
                 raise HTTPException(413, f"the body is longer than the {limit:,} bytes that are allowed")
+            if size and not room:
+                room = self._room(announced or limit)
             return message
 
-        return limited
+        try:
+            yield limited
+        finally:
+            self.kept -= room
+
+    def _room(self, size: int) -> int:
+        """Keep room for a body and return how much. Raises HTTPException when there is too little."""
+        if self.kept + size > self.together:
+            raise HTTPException(503, "too much is being uploaded at once: try again", {"Retry-After": RETRY_AFTER})
+        self.kept += size
+        return size
+
+
+async def _next(receive: Receive, complete: bool) -> Message:
+    """Return the next message, of an incomplete body soon. Raises HTTPException when it does not come."""
+    try:
+        async with asyncio.timeout(None if complete else SECONDS_OF_SILENCE):
+            return await receive()
+    except TimeoutError:
+        told = f"nothing more of the body came for {SECONDS_OF_SILENCE} s"
+        raise HTTPException(408, told, {"Connection": "close"}) from None

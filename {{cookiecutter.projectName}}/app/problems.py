@@ -29,11 +29,13 @@ MEANINGS = {
     400: "The body cannot be read",
     404: "There is no such thing",
     405: "The path takes other methods",
+    408: "The rest of the body did not come",
     413: "The file, or the whole body, is too large",
     415: "The file is no PNG, JPEG or WebP image",
     422: "What was sent is not allowed; `detail` says what and why",
     500: "A mistake of the server: `request_id` finds it in the log",
-    503: "No model is served yet, or the database does not answer: try again after `Retry-After` seconds",
+    503: "No model is served yet, the database does not answer, or too much is being uploaded at once: try again after "
+    "`Retry-After` seconds",
 }
 
 

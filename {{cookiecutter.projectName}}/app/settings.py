@@ -17,6 +17,8 @@ BINDING = "inference-app"
 # What the pipeline's steps are bound as.
 ROLES = ("training-deployer", "trainer", "inference-deployer")
 KEYS = ("type", "host", "port", "database", "username", "password")
+# libpq's own variables, which say where there is no binding what a binding says.
+PG_KEYS = {"host": "PGHOST", "port": "PGPORT", "database": "PGDATABASE", "username": "PGUSER", "password": "PGPASSWORD"}
 PROJECT_NAME = r"[a-z][a-z0-9-]{1,38}[a-z0-9]"
 STAGES = ("staging", "production")
 ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|\*"
@@ -39,6 +41,7 @@ class Settings:
     minimum_predictions: int
     cors_origins: tuple[str, ...] = ()
     pool_size: int = 4
+    uploads_mib: int = 128
 
     @property
     def schema(self) -> str:
@@ -51,24 +54,20 @@ class Settings:
         return self.schema
 
     def binding(self) -> "Binding":
-        """Return $SERVICE_BINDING_ROOT/inference-app, else the one binding of type postgresql.
+        """Return $SERVICE_BINDING_ROOT/inference-app, else the one binding of type postgresql, else what PGHOST names.
 
         Raises SettingsError when there is none, several fit, a key is missing or the type is another.
         """
-        root = os.environ.get("SERVICE_BINDING_ROOT")
-        if not root or not pathlib.Path(root).is_dir():
-            told = f"is {root}; there is no such folder" if root else "is not set"
-            raise SettingsError(f"SERVICE_BINDING_ROOT {told}: it names the folder of service bindings")
+        root = os.environ.get("SERVICE_BINDING_ROOT") or ""
         folder = pathlib.Path(root) / BINDING
-        keys = _read_folder(folder) if folder.is_dir() else _only_binding(root)
-        missing = [key for key in KEYS if not keys.get(key)]
-        if missing:
-            raise SettingsError(f"the service binding {folder} lacks {', '.join(missing)}")
-        if keys["type"] != "postgresql":
-            raise SettingsError(f"the service binding {folder} is of type {keys['type']!r}; allowed is postgresql")
-        return Binding(
-            **{key: keys[key] for key in KEYS}, sslmode=keys.get("sslmode", ""), ca_file=_ca_file(folder, keys)
-        )
+        if root and folder.is_dir():
+            return _from_keys(folder, _read_folder(folder))
+        found = _bindings_of_type(root) if root and pathlib.Path(root).is_dir() else []
+        if len(found) == 1:
+            return _from_keys(folder, found[0])
+        if not found and os.environ.get("PGHOST"):
+            return _from_libpq()
+        raise SettingsError(_no_binding(root, len(found)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +82,8 @@ class Binding:
     password: str = dataclasses.field(repr=False)
     sslmode: str = ""
     ca_file: str = ""
+    # The certificate itself, where it lies in no file yet: libpq reads it from one.
+    ca: str = dataclasses.field(default="", repr=False)
 
     @property
     def where(self) -> str:
@@ -92,8 +93,8 @@ class Binding:
     def dsn(self, **options: str | int) -> str:
         """Return the connection string, password and all, with further options of libpq. Each value is quoted."""
         tls = {"sslmode": self.sslmode} if self.sslmode else {}
-        if self.ca_file:
-            tls = {"sslmode": self.sslmode or "verify-full", "sslrootcert": self.ca_file}
+        if self.ca_file or self.ca:
+            tls = {"sslmode": self.sslmode or "verify-full", "sslrootcert": self.ca_file or _written(self.ca)}
         return psycopg2.extensions.make_dsn(
             host=self.host,
             port=self.port,
@@ -119,7 +120,8 @@ def settings() -> Settings:
         maximum_psi=float(_wanted(monitoring, "maximumPsi", int | float, "a number")),
         minimum_predictions=_wanted(monitoring, "minimumPredictions", int, "a whole number"),
         cors_origins=_origins(os.environ.get("CORS_ORIGINS", "")),
-        pool_size=_pool_size(os.environ.get("POOL_SIZE") or "4"),
+        pool_size=_number("POOL_SIZE", 4, 1, 100),
+        uploads_mib=_number("UPLOADS_MIB", 128, 32, 65536),
     )
 
 
@@ -163,9 +165,10 @@ def _stage(answers: dict[str, Any]) -> str:
     return value
 
 
-def _pool_size(value: str) -> int:
-    if not re.fullmatch("[0-9]{1,3}", value) or not 1 <= int(value) <= 100:
-        raise SettingsError(f"POOL_SIZE is {value!r}; allowed is a whole number from 1 to 100")
+def _number(name: str, usual: int, least: int, most: int) -> int:
+    value = os.environ.get(name) or str(usual)
+    if not re.fullmatch("[0-9]{1,9}", value) or not least <= int(value) <= most:
+        raise SettingsError(f"{name} is {value!r}; allowed is a whole number from {least} to {most}")
     return int(value)
 
 
@@ -184,7 +187,22 @@ def _read_folder(folder: pathlib.Path) -> dict[str, str]:
         raise SettingsError(f"the service binding {folder} cannot be read: {error}") from error
 
 
-def _only_binding(root: str) -> dict[str, str]:
+def _from_keys(folder: pathlib.Path, keys: dict[str, str]) -> Binding:
+    missing = [key for key in KEYS if not keys.get(key)]
+    if missing:
+        raise SettingsError(f"the service binding {folder} lacks {', '.join(missing)}")
+    if keys["type"] != "postgresql":
+        raise SettingsError(f"the service binding {folder} is of type {keys['type']!r}; allowed is postgresql")
+    ca_file = folder / "ca.crt"
+    return Binding(
+        **{key: keys[key] for key in KEYS},
+        sslmode=keys.get("sslmode", ""),
+        ca_file=str(ca_file) if keys.get("ca.crt") and ca_file.is_file() else "",
+        ca=keys.get("ca.crt", ""),
+    )
+
+
+def _bindings_of_type(root: str) -> list[dict[str, str]]:
     """Find by type where no folder has the name: pyservicebinding does not tell folder names.
 
     A folder with the name of a step's role is that role's alone.
@@ -193,23 +211,39 @@ def _only_binding(root: str) -> dict[str, str]:
     taken = [_read_folder(folder) for folder in folders if folder.is_dir()]
     every = pyservicebinding.binding.ServiceBinding().bindings("postgresql")
     bound = [{key: str(value).strip() for key, value in one.items()} for one in every]
-    found = [keys for keys in bound if keys not in taken]
-    if len(found) != 1:
+    return [keys for keys in bound if keys not in taken]
+
+
+def _from_libpq() -> Binding:
+    values = {"PGPORT": "5432", **{name: value for name, value in os.environ.items() if value}}
+    missing = [name for name in PG_KEYS.values() if name not in values]
+    if missing:
         raise SettingsError(
-            f"{root} holds no folder {BINDING} and {len(found)} bindings of type postgresql that are no step's: name a "
-            f"folder {BINDING}, or leave exactly one of that type"
+            f"PGHOST is set without {', '.join(missing)}: set all of them, or SERVICE_BINDING_ROOT to the "
+            f"folder that holds the service binding {BINDING}"
         )
-    return dict(found[0])
+    ca_file = values.get("PGSSLROOTCERT", "")
+    # libpq takes this word for the certificates of the system.
+    if ca_file not in ("", "system") and not pathlib.Path(ca_file).is_file():
+        raise SettingsError(f"PGSSLROOTCERT is {ca_file!r}; there is no such file")
+    keys = {key: values[name] for key, name in PG_KEYS.items()}
+    return Binding("postgresql", **keys, sslmode=values.get("PGSSLMODE", ""), ca_file=ca_file)
 
 
-def _ca_file(folder: pathlib.Path, keys: dict[str, str]) -> str:
-    """Return the certificate's path: libpq reads it from a file."""
-    if not keys.get("ca.crt"):
-        return ""
-    if (folder / "ca.crt").is_file():
-        return str(folder / "ca.crt")
+def _no_binding(root: str, found: int) -> str:
+    """Return the sentence that says why there is no binding to take."""
+    variables = "set PGHOST, PGDATABASE, PGUSER and PGPASSWORD instead"
+    if not root or not pathlib.Path(root).is_dir():
+        told = f"is {root}; there is no such folder" if root else "is not set"
+        return f"SERVICE_BINDING_ROOT {told}: let it name the folder of service bindings, or {variables}"
+    told = f"{root} holds no folder {BINDING} and {found} bindings of type postgresql that are no step's: name a folder"
+    return f"{told} {BINDING}, or " + ("leave exactly one of that type" if found else variables)
+
+
+def _written(certificate: str) -> str:
+    """Write a certificate to a file that lies there until the process ends; return its path."""
     handle, path = tempfile.mkstemp(suffix="-ca.crt")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(keys["ca.crt"])
+        file.write(certificate)
     atexit.register(os.unlink, path)
     return path

@@ -108,13 +108,19 @@ def wait_until(answers: Callable[[], bool], seconds: float, gone: Callable[[], b
 
 
 def says_ok(port: int, path: str) -> bool:
-    """Whether a GET on this machine is answered with 200; asked directly, whatever proxies are set."""
+    """Whether a GET on this machine is answered with 200."""
+    return answer(port, path)[0] == http.client.OK
+
+
+def answer(port: int, path: str) -> tuple[int, bytes]:
+    """Return status and body of a GET on this machine, 0 where nothing answers; no proxy that is set is asked."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
+        response = connection.getresponse()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException):
-        return False
+        return 0, b""
     finally:
         connection.close()
 

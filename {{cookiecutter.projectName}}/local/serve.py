@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import http.client
+import json
 import pathlib
 import signal
 import subprocess
@@ -12,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 from local.errors import LocalError
-from local.processes import POLL_SECONDS, free_port, is_free, says_ok
+from local.processes import POLL_SECONDS, answer, free_port, is_free, says_ok
 from local.state import PROJECT, say
 
 PAGE = PROJECT / "app" / "ui.py"
@@ -28,6 +30,7 @@ class Service:
     port: int
     path: str
     command: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...] = ()
 
     @property
     def address(self) -> str:
@@ -69,15 +72,18 @@ def _port(usual: range) -> int:
 
 def _services(python: str) -> list[Service]:
     api, page = _port(range(8000, 8020)), _port(range(8501, 8521))
-    uvicorn = (python, "-m", "uvicorn", "app.api:app", "--host", "127.0.0.1", "--port", str(api))
-    services = [Service("API", api, "/healthz", uvicorn)]
+    command = (python, "-m", "app")
+    services = [Service("API", api, "/healthz", command, _variables("api", api))]
     if PAGE.exists():
-        streamlit = (
-            python, "-m", "streamlit", "run", str(PAGE),
-            "--server.address", "127.0.0.1", "--server.port", str(page), "--logger.hideWelcomeMessage", "true",
-        )  # fmt: skip
-        services.append(Service("page", page, "/_stcore/health", streamlit))
+        # Whoever edits the page here sees it at once.
+        edited = ("STREAMLIT_SERVER_FILE_WATCHER_TYPE", "auto")
+        services.append(Service("page", page, "/_stcore/health", command, (edited, *_variables("ui", page))))
     return services
+
+
+def _variables(process: str, port: int) -> tuple[tuple[str, str], ...]:
+    """Return what `python -m app` is told."""
+    return (("APP_PROCESS", process), ("HOST", "127.0.0.1"), ("PORT", str(port)))
 
 
 @contextlib.contextmanager
@@ -97,8 +103,9 @@ def _signals_set(stop: threading.Event) -> Iterator[None]:
 
 def _start(service: Service, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own: Ctrl-C reaches it through this process alone."""
+    environment = {**variables, **dict(service.variables)}
     return subprocess.Popen(
-        service.command, cwd=PROJECT, env=variables, stdin=subprocess.DEVNULL, start_new_session=True
+        service.command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
     )
 
 
@@ -114,11 +121,24 @@ def _await_answers(running: Mapping[Service, subprocess.Popen[bytes]], stop: thr
             sys.stdout.flush()
             waiting.remove(service)
         if not waiting:
+            if told := lacks(next(iter(running)).port):
+                say(told)
             say("serving until Ctrl-C")
             return
         if stop.wait(POLL_SECONDS):
             return
     raise LocalError(f"the {waiting[0].name} does not answer on {waiting[0].address} after {SECONDS_TO_START} s")
+
+
+def lacks(port: int) -> str:
+    """Return the sentence with which the API says why it is not ready (no model yet, say), nothing when it is."""
+    status, content = answer(port, "/readyz")
+    if status == http.client.OK:
+        return ""
+    try:
+        return f"not ready: {json.loads(content)['detail']}"
+    except (ValueError, TypeError, KeyError):
+        return "not ready: the API does not say why"
 
 
 def _require_alive(running: Mapping[Service, subprocess.Popen[bytes]]) -> None:

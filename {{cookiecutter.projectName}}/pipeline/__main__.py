@@ -6,18 +6,23 @@ import inspect
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
+
+from pipeline import image
 
 try:
     import click
     import psycopg2
 
-    from pipeline.databases import first_line
+    from pipeline.databases import first_line, may_pass
     from pipeline.errors import StepError
     from pipeline.settings import LAST_OF_CHAIN, Step, chain, steps
 except ModuleNotFoundError as error:
-    start = "/usr/bin/python3 -m local run -- python -m pipeline …"
-    sys.exit(f"error: {error.name} is not installed here: run it as `{start}`")
+    mend = "run it as `/usr/bin/python3 -m local run -- python -m pipeline …`"
+    sys.exit(f"error: {error.name} is not installed here: {image.MEND if os.environ.get(image.LOCK) else mend}")
+
+# It ends what the others began: it must run in whatever image there is.
+END_OF_RUN = "finish_run"
 
 
 def run_step(context: click.Context, step: Step, values: dict[str, Any]) -> None:
@@ -26,6 +31,8 @@ def run_step(context: click.Context, step: Step, values: dict[str, Any]) -> None
     if step.name == LAST_OF_CHAIN and context.obj.get("refused"):
         click.echo(f"{step.name}: skipped, nothing was promoted")
         return
+    if step.name != END_OF_RUN:
+        image.require_own_lock()
     started = time.monotonic()
     run = importlib.import_module(f"pipeline.{step.name}").run
     taken = list(inspect.signature(run).parameters)
@@ -96,7 +103,10 @@ def command_line() -> click.Group:
 
 
 def main() -> None:
-    """Run the command line; a StepError is printed as one sentence, exit 1."""
+    """Run the command line; a failure is printed as one sentence.
+
+    The exit status is 75 (EX_TEMPFAIL) for what may pass by itself, 1 for what a person must mend.
+    """
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     try:
         command_line()(standalone_mode=False)
@@ -106,9 +116,15 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit("stopped; the same command goes on where it stopped")
     except StepError as error:
-        sys.exit(f"error: {error}")
+        end(str(error), error)
     except psycopg2.Error as error:
-        sys.exit(f"error: the database refused: {first_line(error)}")
+        end(f"the database {'went away' if may_pass(error) else 'refused'}: {first_line(error)}", error)
+
+
+def end(told: str, error: Exception) -> NoReturn:
+    """Print the sentence and exit with the status that fits the error."""
+    print(f"error: {told}", file=sys.stderr)
+    sys.exit(os.EX_TEMPFAIL if may_pass(error) else 1)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def tell_registry(stage: str, version: int, rolled_back_from: dict[str, str]) ->
 
     The alias moves last: whatever interrupts this, the next telling does all of it. Raises StepError.
     """
-    if _registered(version) is None:
+    if registered_version(version) is None:
         return False
     mark(stage, rolled_back_from)
     with answering():
@@ -91,7 +91,7 @@ def mark(stage: str, rolled_back_from: dict[str, str]) -> None:
     """Mark registered versions as rolled back from: promote_model does not promote them by itself. Raises StepError."""
     client = load_mlflow().MlflowClient()
     for version, time in rolled_back_from.items():
-        if _registered(int(version)) is not None:
+        if registered_version(int(version)) is not None:
             with answering():
                 client.set_model_version_tag(settings().model, version, _rolled_back(stage), time)
 
@@ -111,7 +111,7 @@ def promoted_by_hand(stage: str, version: int) -> None:
 
 def rolled_back_at(stage: str, version: int) -> str | None:
     """Return when a registered version was last rolled back from, None when it was not."""
-    found = _registered(version)
+    found = registered_version(version)
     return found.tags.get(_rolled_back(stage)) if found else None
 
 
@@ -120,7 +120,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat()
 
 
-def _registered(version: int) -> Any:
+def registered_version(version: int) -> Any:
     """Return a version as the registry has it, None when it has not."""
     mlflow = load_mlflow()
     with answering():

@@ -18,7 +18,7 @@ import psycopg2.extensions
 import psycopg2.extras
 import pyservicebinding.binding
 
-from pipeline.errors import StepError
+from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import settings
 
 TYPES = {
@@ -28,6 +28,14 @@ TYPES = {
     "inference-app": ("postgresql",),
 }
 REQUIRED_KEYS = ("type", "host", "port", "database", "username", "password")
+# libpq tells no SQLSTATE of a connection that was not made. What is not named here, a person must mend.
+RECOVERS = re.compile("recovery mode|starting up|shutting down|not yet accepting")
+# A name may be unknown for as long as a pod takes to start.
+IS_AWAY = re.compile(
+    "Connection refused|Connection reset|Broken pipe|timed out|timeout expired|No route to host|is unreachable"
+    "|Host is down|server closed the connection|closed unexpectedly|EOF detected|terminating connection"
+    "|could not translate host name|too many clients|too many connections|connection slots are reserved"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +146,11 @@ def _ca_file(folder: pathlib.Path, keys: dict[str, str]) -> str:
 
 
 def connect(name: str) -> Any:
-    """Open a new session with the binding called `name`. Raises StepError when the server does not answer."""
+    """Open a new session with the binding called `name`.
+
+    Raises TemporaryError when the server is away, StepError when it refuses, psycopg2.OperationalError while it
+    recovers.
+    """
     found = binding(name)
     tls = {"sslmode": found.sslmode} if found.sslmode else {}
     if found.ca_file:
@@ -155,9 +167,13 @@ def connect(name: str) -> Any:
             **tls,
         )
     except psycopg2.OperationalError as error:
-        if re.search("recovery mode|starting up|shutting down|not yet accepting", str(error)):
+        if RECOVERS.search(str(error)):
             raise  # it is there and will answer: whoever can wait tries again
-        raise StepError(f"{name}: {found.where} does not answer: {first_line(error)}") from error
+        # One line an address that was tried; a server that answered is the last.
+        tried = [line for line in str(error).splitlines() if line.startswith("connection to server")]
+        reason = tried[-1] if tried else first_line(error)
+        kind = TemporaryError if IS_AWAY.search(reason) else StepError
+        raise kind(f"{name}: {found.where} does not answer: {reason}") from error
     return connection
 
 
@@ -229,6 +245,11 @@ def lost_connection(error: BaseException) -> bool:
         return False
     code = error.pgcode
     return code is None or code[:2] in ("08", "58") or code in ("57P01", "57P02", "57P03")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error of a database or of a step may pass by itself."""
+    return isinstance(error, TemporaryError) or lost_connection(error)
 
 
 def first_line(error: BaseException) -> str:

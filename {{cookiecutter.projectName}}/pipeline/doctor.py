@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -18,8 +19,8 @@ from typing import Any
 
 import psycopg2
 
-from pipeline.databases import Binding, binding, first_line, query, session
-from pipeline.errors import StepError
+from pipeline.databases import Binding, binding, first_line, may_pass, query, session
+from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import ROOT, settings
 
 DISK_GIB = 2
@@ -63,12 +64,13 @@ PACKAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One line of the doctor: what was looked for, whether it is there, and what mends it."""
+    """One line of the doctor: what was looked for, whether it is there, what mends it, whether time may, too."""
 
     name: str
     found: bool
     detail: str
     mend: str = ""
+    temporary: bool = False
 
     def __str__(self) -> str:
         line = f"{'found  ' if self.found else 'missing'}  {self.name}: {self.detail}"
@@ -76,11 +78,13 @@ class Finding:
 
 
 def require(*checks: Callable[[], Finding]) -> None:
-    """Run the checks; raise StepError with the first part that is missing and what mends it."""
+    """Run the checks; raise StepError with the first part that is missing and what mends it, TemporaryError if it is
+    only away."""
     for check in checks:
         finding = check()
         if not finding.found:
-            raise StepError(f"{finding.name}: {finding.detail}; {finding.mend}")
+            kind = TemporaryError if finding.temporary else StepError
+            raise kind(f"{finding.name}: {finding.detail}; {finding.mend}")
 
 
 @functools.cache
@@ -121,10 +125,8 @@ def _database(name: str, title: str) -> Finding:
         connection = session(name)
         with connection:
             version = query(connection, "SELECT version()")[0][0]
-    except StepError as error:
-        return Finding(title, False, str(error).removeprefix(f"{name}: "), mend)
-    except psycopg2.Error as error:
-        return Finding(title, False, first_line(error), mend)
+    except (StepError, psycopg2.Error) as error:
+        return Finding(title, False, first_line(error).removeprefix(f"{name}: "), mend, may_pass(error))
     return Finding(title, True, f"{where}, {version.split(' on ')[0]}")
 
 
@@ -159,9 +161,12 @@ def mlflow_server() -> Finding:
             return Finding("MLflow", answer.status == 200, address, mend)
     except urllib.error.HTTPError as error:
         # A proxy that asks for a login answers too: the client knows the credentials, this check does not.
-        return Finding("MLflow", error.code in (401, 403), f"{address} answers {error.code}", mend)
+        found, away = error.code in (401, 403), error.code == 429 or error.code >= 500
+        return Finding("MLflow", found, f"{address} answers {error.code}", mend, away)
     except (OSError, ValueError) as error:
-        return Finding("MLflow", False, f"{address} does not answer ({getattr(error, 'reason', error)})", mend)
+        reason = getattr(error, "reason", error)
+        away = isinstance(error, OSError) and not isinstance(reason, ssl.SSLCertVerificationError)
+        return Finding("MLflow", False, f"{address} does not answer ({reason})", mend, away)
 
 
 @functools.cache
@@ -198,7 +203,7 @@ def _packages(name: str, role: str, title: str) -> Finding:
             answers = _ask_for_packages(connection, found, role) if extension else []
             path = query(connection, "SELECT current_setting('plpython3.python_path', true)")[0][0]
     except (StepError, psycopg2.Error) as error:
-        return Finding(title, False, first_line(error), "see docs/greenplum.md")
+        return Finding(title, False, first_line(error), "see docs/greenplum.md", may_pass(error))
     if not extension:
         return Finding(
             title,

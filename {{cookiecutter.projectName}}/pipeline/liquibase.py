@@ -4,17 +4,26 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 import urllib.parse
 from typing import NamedTuple
 
 import psycopg2.extensions
 
 from pipeline.databases import Binding, binding, has_relation, query, session
-from pipeline.errors import StepError
-from pipeline.settings import ROOT, code_tag, settings
+from pipeline.errors import StepError, TemporaryError
+from pipeline.settings import ROOT, code_tag, pipeline_run, settings
 
 # The tag that the changelogs themselves give to a database in which nothing is deployed.
 EMPTY = "empty"
+# Liquibase's own variable for how long to wait for its lock.
+WAIT_MINUTES = "LIQUIBASE_CHANGELOG_LOCK_WAIT_TIME_IN_MINUTES"
+# What Liquibase says when it lost the database.
+LOST = re.compile(
+    "database system is|terminating connection|connection has been closed|I/O error occurred|Connection to .* refused"
+    "|connection attempt failed"
+)
 
 
 class Change(NamedTuple):
@@ -36,6 +45,7 @@ def deploy(name: str, folder: str) -> str:
         exists = query(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", (settings().schema,))
         if not exists:
             query(connection, f"CREATE SCHEMA {quoted}")
+    take_turn(name)
     run(name, folder, "update")
     tag = deployed(name)[0].tag
     if not tag:
@@ -61,7 +71,8 @@ def deployed(name: str) -> list[Change]:
 def run(name: str, folder: str, *command: str) -> str:
     """Run one Liquibase command with a binding's database; return what it printed.
 
-    The password travels by environment. Raises StepError when Liquibase is missing or refuses.
+    The password travels by environment; the lock that Liquibase takes names the pipeline run.
+    Raises StepError when Liquibase is missing or refuses, TemporaryError when it lost the database.
     """
     program = shutil.which("liquibase")
     if not program:
@@ -69,6 +80,7 @@ def run(name: str, folder: str, *command: str) -> str:
     found = binding(name)
     environment = {
         **os.environ,
+        "JAVA_OPTS": f"{os.environ.get('JAVA_OPTS', '')} -Dliquibase.hostDescription={pipeline_run()}".strip(),
         "LIQUIBASE_COMMAND_URL": _url(found),
         "LIQUIBASE_COMMAND_USERNAME": found.username,
         "LIQUIBASE_COMMAND_PASSWORD": found.password,
@@ -88,13 +100,88 @@ def run(name: str, folder: str, *command: str) -> str:
         cwd=ROOT, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise StepError(f"liquibase {verb} on {found.where} failed: {_reason(done.stderr or done.stdout)}")
+        reason = _reason(done.stderr or done.stdout)
+        kind = TemporaryError if LOST.search(reason) else StepError
+        raise kind(f"liquibase {verb} on {found.where} failed: {reason}")
     return done.stdout + done.stderr
+
+
+def release_own_lock(name: str) -> bool:
+    """Release Liquibase's lock on a binding's database if this pipeline run holds it; return whether it did.
+
+    It does when a step of the run was killed: the run's next try, or finish_run, must not wait for it. What that
+    step left in the database is ended first, lest two deploy at once.
+    """
+    connection = session(name)
+    with connection:
+        if not has_relation(connection, "databasechangeloglock"):
+            return False
+        released = query(
+            connection,
+            "UPDATE {schema}.databasechangeloglock SET locked = FALSE, lockgranted = NULL, lockedby = NULL "
+            "WHERE locked AND strpos(lockedby, %s) > 0 RETURNING 1",
+            # Liquibase writes host#<hostDescription> (address); a run's name holds neither of the marks.
+            (f"#{pipeline_run()} (",),
+        )
+        if released:
+            query(
+                connection,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND usename = current_user AND application_name = %s",
+                (_session_name(),),
+            )
+    return bool(released)
+
+
+def take_turn(name: str) -> None:
+    """Release what a killed step of this run has locked, and wait while anybody else holds Liquibase's lock.
+
+    Liquibase 4.28 waits too, but its `update` releases the lock of others when it gives up or has nothing to do.
+    Raises StepError when the lock is held for too long.
+    """
+    release_own_lock(name)
+    given = os.environ.get(WAIT_MINUTES, "5")
+    if not re.fullmatch("[0-9]{1,4}", given):
+        raise StepError(f"{WAIT_MINUTES} is {given!r}; allowed is a whole number of minutes")
+    deadline, told = time.monotonic() + 60 * int(given), False
+    while held := _lock(name):
+        holder, since = held
+        if time.monotonic() >= deadline:
+            raise StepError(f"{binding(name).where}: {holder} has held Liquibase's lock since {since}; {_mend(holder)}")
+        if not told:
+            print(f"{binding(name).where}: waiting for {holder}, who deploys since {since}", file=sys.stderr)
+        told = True
+        time.sleep(1)
+
+
+def _lock(name: str) -> tuple[str, str] | None:
+    """Return who holds Liquibase's lock, and since when; None when nobody does."""
+    connection = session(name)
+    with connection:
+        if not has_relation(connection, "databasechangeloglock"):
+            return None
+        found = query(
+            connection,
+            "SELECT coalesce(lockedby, 'somebody'), coalesce(to_char(lockgranted, 'YYYY-MM-DD HH24:MI:SS'), '?') "
+            "FROM {schema}.databasechangeloglock WHERE locked",
+        )
+    return found[0] if found else None
+
+
+def _mend(holder: str) -> str:
+    run_name = re.search(r"#(\S+) \(", holder)
+    release = f"`PIPELINE_RUN={run_name[1]} python -m pipeline finish_run`" if run_name else "Liquibase's release-locks"
+    return f"if nothing of it works any more, {release} releases it"
+
+
+def _session_name() -> str:
+    """Return the name of Liquibase's sessions: 63 characters are kept, and a run's last ones are its time."""
+    return f"liquibase {pipeline_run()[-53:]}"
 
 
 def _url(found: Binding) -> str:
     """Return the JDBC address; Liquibase keeps its own two tables in the current schema."""
-    options = [f"currentSchema=%22{settings().schema}%22", "ApplicationName=liquibase"]
+    options = [f"currentSchema=%22{settings().schema}%22", f"ApplicationName={urllib.parse.quote(_session_name())}"]
     if found.sslmode or found.ca_file:
         options.append(f"sslmode={found.sslmode or 'verify-full'}")
     if found.ca_file:

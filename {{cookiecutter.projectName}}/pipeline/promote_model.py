@@ -41,15 +41,11 @@ def run(version: int, stage: str) -> Promotion:
 
 def _promote_version(version: int, stage: str) -> Promotion:
     """A person has decided: no gate, but the version must exist."""
-    mlflow = load_mlflow()
-    client = mlflow.MlflowClient()
-    try:
-        client.get_model_version(settings().model, str(version))
-    except mlflow.exceptions.MlflowException as error:
-        raise StepError(f"MLflow has no version {version} of the model {settings().model}") from error
+    if aliases.registered_version(version) is None:
+        raise StepError(f"MLflow has no version {version} of the model {settings().model}")
     with step_run("promote_model"):
         aliases.promoted_by_hand(stage, version)
-        client.set_registered_model_alias(settings().model, stage, str(version))
+        load_mlflow().MlflowClient().set_registered_model_alias(settings().model, stage, str(version))
         _log_decision(version, stage, True)
     return Promotion(True, f"version {version} now holds {stage}")
 

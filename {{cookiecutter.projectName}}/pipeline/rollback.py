@@ -161,6 +161,7 @@ def _roll_back_code(tag: str, database: str, drop_data: bool) -> str:
             f"{where}: going back to tag {tag} would drop what holds rows: {', '.join(lost)}; save them (pg_dump), "
             "then give --drop_data true"
         )
+    liquibase.take_turn(name)
     liquibase.run(name, folder, "rollback", f"--tag={tag}")
     left = in_force or "no tag"
     unlogged = _log_code(database=database, dropped=", ".join(lost) or "nothing", **{"from": left, "to": tag})

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import subprocess
+import time
 from typing import Any
 
 import yaml
@@ -20,6 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ("staging", "production")
 # The entry points of MLproject up to this one are the chain; those after it stand beside it.
 LAST_OF_CHAIN = "deploy_inference_db"
+# It stands in MLflow's searches, in Liquibase's lock (255 characters with host and address) and on a command line.
+RUN_NAME = "[A-Za-z0-9._-]{1,100}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,10 @@ class Monitoring:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The answers in project.yaml; `model` and `schema` derive from the project's name."""
+    """The answers in project.yaml; `model` and `schema` derive from the project's name.
+
+    `promotion_stage` is $MODEL_STAGE where that is set: one project may be deployed for each stage.
+    """
 
     project_name: str
     owner: str
@@ -102,9 +108,18 @@ def settings() -> Settings:
     ):
         if answers[name] not in allowed:
             raise StepError(f"project.yaml: {name} is {answers[name]!r}; allowed is {' or '.join(allowed)}")
+    answers["promotionStage"] = _own_stage() or answers["promotionStage"]
     # What is not monitored is not kept either.
     answers["storeInputs"] &= answers["includeMonitoring"]
     return Settings(*(answers[name] for name in wanted), monitoring=_monitoring(answers.get("monitoring")))
+
+
+def _own_stage() -> str:
+    """Return $MODEL_STAGE, empty when it is not set. Raises StepError when it is no stage."""
+    stage = os.environ.get("MODEL_STAGE", "")
+    if stage not in ("", *STAGES):
+        raise StepError(f"MODEL_STAGE is {stage!r}; allowed is {' or '.join(STAGES)}")
+    return stage
 
 
 def _is(kind: Any, value: Any) -> bool:
@@ -197,6 +212,19 @@ def require_seed(seed: int) -> None:
         raise StepError(f"seed is {seed}; allowed is 0 to {2**31 - 1}")
 
 
+def pipeline_run() -> str:
+    """Return the name that all steps of a pipeline run share: $PIPELINE_RUN, for this process alone made up here.
+
+    Raises StepError when the name given holds what it may not.
+    """
+    made_up = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{os.getpid()}"
+    name = os.environ.get("PIPELINE_RUN") or made_up
+    if not re.fullmatch(RUN_NAME, name):
+        raise StepError(f"PIPELINE_RUN is {name!r}; allowed are 1 to 100 letters, digits, dots, hyphens, underscores")
+    os.environ["PIPELINE_RUN"] = name
+    return name
+
+
 @functools.cache
 def git_commit() -> str:
     """Return $GIT_COMMIT, else the commit checked out here, else `uncommitted`."""
@@ -206,8 +234,13 @@ def git_commit() -> str:
 
 
 def code_tag(folder: str) -> str:
-    """Return the Liquibase tag for a changelog folder: the commit, or a hash of what is not committed."""
+    """Return the Liquibase tag for a changelog folder: the commit, or a hash of what is not committed.
+
+    $GIT_COMMIT is believed: whoever gives it has checked that commit out, and git may be missing or refuse.
+    """
     commit = git_commit()
+    if os.environ.get("GIT_COMMIT"):
+        return commit
     if commit != "uncommitted" and not _git("status", "--porcelain", "--", folder):
         return commit
     digest = hashlib.sha256()
@@ -231,9 +264,16 @@ def _git(*arguments: str) -> str:
 
 
 def write_outcome(name: str, value: str) -> None:
-    """Write an outcome as the file $STEP_OUTPUTS/<name>, for an orchestrator; nothing without it."""
+    """Write an outcome as the file $STEP_OUTPUTS/<name>, for an orchestrator; nothing without it.
+
+    Raises StepError when it cannot be written: what comes next would be decided without it.
+    """
     folder = os.environ.get("STEP_OUTPUTS")
-    if folder:
-        path = pathlib.Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text(value, encoding="utf-8")
+    if not folder:
+        return
+    path = pathlib.Path(folder) / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value, encoding="utf-8")
+    except OSError as error:
+        raise StepError(f"STEP_OUTPUTS is {folder}; {path} cannot be written: {error.strerror}") from error

@@ -4,14 +4,13 @@ import contextlib
 import functools
 import logging
 import os
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.databases import binding, in_schema
-from pipeline.errors import StepError
-from pipeline.settings import git_commit, settings
+from pipeline.errors import StepError, TemporaryError
+from pipeline.settings import git_commit, pipeline_run, settings
 
 # Seconds for an answer, and tries after the first: of a step's work, and while something is locked or waits.
 USUAL = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
@@ -32,6 +31,17 @@ def impatient() -> Iterator[None]:
 @functools.cache
 def load_mlflow() -> Any:
     """Import MLflow (3 s), point it at $MLFLOW_TRACKING_URI and choose the experiment. Raises StepError."""
+    _prepare()
+    import mlflow
+    import mlflow.onnx
+
+    with answering():
+        mlflow.set_experiment(settings().model)
+    return mlflow
+
+
+def _prepare() -> None:
+    """Set what all need of MLflow, and silence it. Raises StepError."""
     for name, value in USUAL.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -40,20 +50,16 @@ def load_mlflow() -> Any:
     warnings.filterwarnings("ignore", module="mlflow")
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         raise StepError("MLFLOW_TRACKING_URI is not set: `make pipeline` sets it to the local server")
-    import mlflow
-    import mlflow.onnx
+    import mlflow  # noqa: F401 - it sets its logger's level
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     # A step's whole answer is one line; MLflow's links would hide it.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    with answering():
-        mlflow.set_experiment(settings().model)
-    return mlflow
 
 
 @contextlib.contextmanager
 def answering() -> Iterator[None]:
-    """Turn a tracking server that does not answer or refuses into a StepError."""
+    """Turn a tracking server that does not answer into a TemporaryError, one that refuses into a StepError."""
     import mlflow.exceptions
     import requests
 
@@ -61,16 +67,44 @@ def answering() -> Iterator[None]:
         yield
     except (mlflow.exceptions.MlflowException, requests.RequestException) as error:
         reason = str(error).splitlines()[0][:300]
-        raise StepError(
-            f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI')} refused or does not answer: {reason}"
-        ) from error
+        address = os.environ.get("MLFLOW_TRACKING_URI")
+        if _is_away(error):
+            raise TemporaryError(f"MLflow at {address} does not answer: {reason}") from error
+        raise StepError(f"MLflow at {address} refused: {reason}") from error
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether an error means that the server did not answer, or that it cannot now (5xx, too many requests).
+
+    MLflow's own exception tells neither: what it wraps does.
+    """
+    import mlflow.exceptions
+    import requests
+
+    while error is not None:
+        if isinstance(error, requests.exceptions.SSLError):
+            return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+        if isinstance(error, (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)):
+            return True
+        if isinstance(error, requests.exceptions.RetryError):
+            return True
+        if isinstance(error, mlflow.exceptions.RestException):
+            return _passes(error.get_http_status_code())
+        if isinstance(error, requests.HTTPError) and error.response is not None:
+            return _passes(error.response.status_code)
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _passes(status: int) -> bool:
+    return status in (408, 429) or (status >= 500 and status != 501)
 
 
 @functools.cache
 def parent_run() -> str:
     """Return the parent run's id: the one tagged with $PIPELINE_RUN, made when it is not there yet."""
     mlflow = load_mlflow()
-    name = os.environ.setdefault("PIPELINE_RUN", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{os.getpid()}")
+    name = pipeline_run()
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(settings().model).experiment_id
     found = client.search_runs([experiment], f"tags.pipeline_run = '{name}'", max_results=1)
@@ -129,6 +163,45 @@ def _parent_follows() -> Iterator[None]:
         client.set_terminated(parent_run(), "FAILED")
         raise
     client.set_terminated(parent_run())
+
+
+def end_pipeline_run(name: str, status: str) -> str:
+    """End the runs of a pipeline run as the orchestrator's `status` says, and return what was done.
+
+    A step's run that still runs is one whose process was killed. With no status, the parent run's own stays unless
+    it still runs. Makes nothing that is not there yet. Raises StepError.
+    """
+    _prepare()
+    from mlflow import MlflowClient
+
+    with answering(), impatient():
+        client = MlflowClient()
+        experiment = client.get_experiment_by_name(settings().model)
+        found = _runs(client, experiment, f"tags.pipeline_run = '{name}'") if experiment else []
+        if not found:
+            return "MLflow has no run of that name"
+        killed = 0
+        for parent in found:
+            left = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND attributes.status = 'RUNNING'"
+            for child in _runs(client, experiment, left):
+                client.set_terminated(child.info.run_id, "KILLED")
+                killed += 1
+            if status:
+                client.set_tag(parent.info.run_id, "status", status)
+            ended = _ended(parent.info.status, status)
+            client.set_terminated(parent.info.run_id, ended)
+    return f"MLflow's run is {ended}" + (f", {killed} of its steps KILLED" if killed else "")
+
+
+def _ended(before: str, status: str) -> str:
+    """Return the parent run's last status."""
+    if status:
+        return "FINISHED" if status == "Succeeded" else "FAILED"
+    return "KILLED" if before == "RUNNING" else before
+
+
+def _runs(client: Any, experiment: Any, wanted: str) -> list[Any]:
+    return list(client.search_runs([experiment.experiment_id], wanted, max_results=1000))
 
 
 def dataset_input(data_hash: str) -> Any:

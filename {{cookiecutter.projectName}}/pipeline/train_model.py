@@ -26,7 +26,7 @@ from pipeline.databases import (
     query,
     session,
 )
-from pipeline.errors import StepError
+from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import git_commit, require_seed, settings
 from pipeline.tracking import answering, dataset_input, load_mlflow, step_run
 from pipeline.training_runs import StoredArchitecture, TrainingData
@@ -99,7 +99,7 @@ def _reconnecting(training: Training) -> str:
     """Train; begin again after the last committed epoch when the server went away.
 
     A killed backend restarts all of PostgreSQL, which is no reason to stop; a database that dies again and again
-    in the same epoch is. Raises StepError.
+    in the same epoch is. Raises StepError, TemporaryError when it is given up.
     """
     losses, reached = 0, -1
     while True:
@@ -114,7 +114,7 @@ def _reconnecting(training: Training) -> str:
         epochs = _committed_epochs(training)
         losses, reached = (losses + 1 if epochs == reached else 1), epochs
         if losses == MOST_LOSSES:
-            raise StepError(
+            raise TemporaryError(
                 f"the training database went away {losses} times in epoch {epochs + 1}; its log says why "
                 "(a model that needs more memory than the server has is one reason)"
             )

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app import endpoints, images
+from app import endpoints, images, logs
 from app.predictions import DatabaseAway, Model, Prediction, RefusedInput, UnknownPrediction, WaitingForModel
 from app.settings import Settings
 
@@ -188,6 +188,73 @@ def test_what_is_too_long_is_not_read_to_its_end(headers, most) -> None:
     assert taken <= most
 
 
+FORM = (b"content-type", b"multipart/form-data; boundary=b")
+FIRST_PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
+
+
+async def asked(app, path: str, *headers: tuple[bytes, bytes], body=()) -> dict:
+    """Send a request whose body comes in the given pieces, an event standing for a wait; return its answer."""
+    pieces, sent = list(body), []
+
+    async def receive() -> dict:
+        while pieces and isinstance(pieces[0], asyncio.Event):
+            await pieces[0].wait()
+            pieces.pop(0)
+        piece = pieces.pop(0) if pieces else b""
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    method = "POST" if body else "GET"
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "http_version": "1.1"}
+    await asyncio.wait_for(app({**scope, "headers": [FORM, *headers]}, receive, send), 10)
+    return {"status": sent[0]["status"], "headers": dict(sent[0]["headers"]), "body": sent[1]["body"]}
+
+
+@pytest.mark.parametrize(("announced", "fitting"), [(20 * 2**20, 1), (None, 1), (9 * 2**20, 3)])
+def test_uploads_have_room_or_are_asked_to_come_again(announced, fitting) -> None:
+    """As many as fit are taken; the next is refused at once, until one of them is answered."""
+    headers = [(b"content-length", str(announced).encode())] if announced else []
+
+    async def upload_beside_others() -> None:
+        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
+        path, rest = "/predictions/batch", asyncio.Event()
+        body = (FIRST_PART, rest, b"no image\r\n--b--\r\n")
+        others = [asyncio.create_task(asked(app, path, *headers, body=body)) for _ in range(fitting)]
+        await asyncio.sleep(0.1)
+        refused = await asked(app, path, *headers, body=body)
+        assert refused["status"] == 503
+        assert refused["headers"][b"retry-after"] == b"2"
+        assert json.loads(refused["body"])["detail"] == "Too much is being uploaded at once: try again."
+        # Who asks for little is not affected, and neither are probes.
+        assert (await asked(app, "/readyz"))["status"] == 200
+        rest.set()
+        assert {(await other)["status"] for other in others} == {415}
+        assert (await asked(app, path, *headers, body=body))["status"] == 415
+
+    asyncio.run(upload_beside_others())
+
+
+def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
+    """Else its room would be kept for ever; one that comes slowly is waited for."""
+    monkeypatch.setattr(logs, "SECONDS_OF_SILENCE", 0.2)
+
+    async def upload_in_pieces() -> None:
+        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
+        loop, never = asyncio.get_running_loop(), asyncio.Event()
+        answer = await asked(app, "/predictions/batch", body=(FIRST_PART, never, b""))
+        assert (answer["status"], answer["headers"][b"connection"]) == (408, b"close")
+        slow = [asyncio.Event() for _ in range(4)]
+        for number, event in enumerate(slow):
+            loop.call_later(0.1 * (number + 1), event.set)
+        pieces = [piece for event in slow for piece in (event, b"no image")]
+        answer = await asked(app, "/predictions/batch", body=(FIRST_PART, *pieces, b"\r\n--b--\r\n"))
+        assert answer["status"] == 415
+
+    asyncio.run(upload_in_pieces())
+
+
 @pytest.mark.parametrize(
     ("error", "seconds"), [(WaitingForModel("no version yet"), "5"), (DatabaseAway("it does not answer"), "2")]
 )
@@ -203,9 +270,11 @@ def test_readiness(client, stand_in) -> None:
     assert client.get("/readyz").json()["status"] == "ready"
     stand_in.models = [None]
     waiting = client.get("/readyz")
-    assert (waiting.status_code, waiting.json()["status"]) == (200, "waiting for a model")
+    told = "This API is waiting for a model: no version of pictures holds the stage staging yet."
+    assert problem(waiting, 503) == told
+    assert waiting.headers["retry-after"] == "5"
     stand_in.error = DatabaseAway("it does not answer")
-    problem(client.get("/readyz"), 503)
+    assert problem(client.get("/readyz"), 503) == "It does not answer."
 
 
 def test_the_model(client) -> None:

@@ -3,6 +3,8 @@
 import concurrent.futures
 import io
 import struct
+import threading
+import time
 import zlib
 
 import numpy as np
@@ -173,3 +175,23 @@ def test_threads_do_not_disturb_each_other() -> None:
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda content: images.decode(content, RGB, "uint8"), contents * 3))
     assert together == alone * 3
+
+
+def test_few_are_decoded_at_once(monkeypatch) -> None:
+    """Each may take hundreds of megabytes, however many cores there are."""
+    decoding, most, lock, fitted = 0, 0, threading.Lock(), images._fitted
+
+    def counted(*arguments):
+        nonlocal decoding, most
+        with lock:
+            decoding += 1
+            most = max(most, decoding)
+        time.sleep(0.02)
+        with lock:
+            decoding -= 1
+        return fitted(*arguments)
+
+    monkeypatch.setattr(images, "_fitted", counted)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: images.decode(content, RGB, "uint8"), [file(Image.fromarray(PIXELS))] * 16))
+    assert most == 2

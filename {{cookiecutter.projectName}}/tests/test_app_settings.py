@@ -9,6 +9,7 @@ import yaml
 from app import settings
 
 PROJECT = pathlib.Path(settings.__file__).resolve().parent.parent / "project.yaml"
+VARIABLES = ("PROJECT_FILE", "MODEL_STAGE", "CORS_ORIGINS", "POOL_SIZE", "UPLOADS_MIB")
 KEYS = {
     "type": "postgresql",
     "host": "db",
@@ -21,7 +22,7 @@ KEYS = {
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch):
-    for name in ("PROJECT_FILE", "MODEL_STAGE", "CORS_ORIGINS", "POOL_SIZE"):
+    for name in (*VARIABLES, *settings.PG_KEYS.values(), "PGSSLMODE", "PGSSLROOTCERT"):
         monkeypatch.delenv(name, raising=False)
     settings.settings.cache_clear()
     yield
@@ -47,15 +48,16 @@ def test_what_the_project_says() -> None:
     assert found.project_name == answers["projectName"]
     assert found.model == found.schema == answers["projectName"].replace("-", "_")
     assert found.stage == answers["promotionStage"]
-    assert (found.cors_origins, found.pool_size) == ((), 4)
+    assert (found.cors_origins, found.pool_size, found.uploads_mib) == ((), 4, 128)
 
 
 def test_what_variables_say_beside_it(monkeypatch) -> None:
     monkeypatch.setenv("MODEL_STAGE", "production")
     monkeypatch.setenv("CORS_ORIGINS", "https://a.example, http://localhost:3000,")
     monkeypatch.setenv("POOL_SIZE", "9")
+    monkeypatch.setenv("UPLOADS_MIB", "32")
     found = settings.settings()
-    assert (found.stage, found.pool_size) == ("production", 9)
+    assert (found.stage, found.pool_size, found.uploads_mib) == ("production", 9, 32)
     assert found.cors_origins == ("https://a.example", "http://localhost:3000")
 
 
@@ -65,6 +67,7 @@ def test_what_variables_say_beside_it(monkeypatch) -> None:
         ("MODEL_STAGE", "x'; --", "allowed is staging or production"),
         ("POOL_SIZE", "0", "from 1 to 100"),
         ("POOL_SIZE", "many", "from 1 to 100"),
+        ("UPLOADS_MIB", "31", "from 32 to 65536"),
         ("CORS_ORIGINS", "example.com", "written like https"),
         ("PROJECT_FILE", "/nowhere/project.yaml", "No such file"),
     ],
@@ -110,7 +113,9 @@ def test_the_only_binding_of_the_type_is_taken(bindings) -> None:
     write_binding(bindings / "queue", type="rabbitmq")
     found = settings.settings().binding()
     assert found.where == "db:5432/inference"
-    assert pathlib.Path(found.ca_file).read_text(encoding="utf-8") == "certificate"
+    told = psycopg2.extensions.parse_dsn(found.dsn())
+    assert pathlib.Path(told["sslrootcert"]).read_text(encoding="utf-8") == "certificate"
+    assert told["sslmode"] == "verify-full"
 
 
 def test_the_binding_of_a_step_is_not_taken(bindings) -> None:
@@ -138,5 +143,66 @@ def test_a_missing_or_wrong_binding_is_a_sentence(bindings, monkeypatch) -> None
     with pytest.raises(settings.SettingsError, match="no such folder"):
         chosen.binding()
     monkeypatch.delenv("SERVICE_BINDING_ROOT")
-    with pytest.raises(settings.SettingsError, match="is not set"):
+    with pytest.raises(settings.SettingsError, match="is not set") as refused:
         chosen.binding()
+    assert str(refused.value).endswith(", or set PGHOST, PGDATABASE, PGUSER and PGPASSWORD instead")
+
+
+LIBPQ = {"PGHOST": "pg", "PGDATABASE": "served", "PGUSER": "app", "PGPASSWORD": KEYS["password"]}
+
+
+@pytest.mark.parametrize("root", ["unset", "empty", "missing", "without a fitting folder"])
+def test_without_a_binding_libpqs_variables_are_taken(monkeypatch, tmp_path, root) -> None:
+    write_binding(tmp_path / "inference-deployer")
+    roots = {"empty": "", "missing": str(tmp_path / "missing"), "without a fitting folder": str(tmp_path)}
+    monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
+    for name, value in {**LIBPQ, **({"SERVICE_BINDING_ROOT": roots[root]} if root in roots else {})}.items():
+        monkeypatch.setenv(name, value)
+    found = settings.settings().binding()
+    assert (found.where, found.username, found.password) == ("pg:5432/served", "app", KEYS["password"])
+    assert "secret" not in repr(found)
+    assert "sslmode" not in psycopg2.extensions.parse_dsn(found.dsn())
+
+
+def test_libpqs_other_variables(monkeypatch, tmp_path) -> None:
+    certificate = tmp_path / "ca.crt"
+    certificate.write_text("certificate", encoding="utf-8")
+    monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
+    for name, value in {**LIBPQ, "PGPORT": "6432", "PGSSLROOTCERT": str(certificate)}.items():
+        monkeypatch.setenv(name, value)
+    told = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
+    assert (told["port"], told["sslmode"], told["sslrootcert"]) == ("6432", "verify-full", str(certificate))
+    monkeypatch.setenv("PGSSLMODE", "verify-ca")
+    monkeypatch.setenv("PGSSLROOTCERT", "system")
+    told = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
+    assert (told["sslmode"], told["sslrootcert"]) == ("verify-ca", "system")
+
+
+def test_a_binding_wins_over_libpqs_variables(monkeypatch, bindings) -> None:
+    for name, value in LIBPQ.items():
+        monkeypatch.setenv(name, value)
+    write_binding(bindings / "whatever")
+    assert settings.settings().binding().where == "db:5432/inference"
+    # Which of several is meant is not guessed.
+    write_binding(bindings / "another")
+    with pytest.raises(settings.SettingsError, match="2 bindings of type postgresql"):
+        settings.settings().binding()
+    write_binding(bindings / "inference-app", password=None)
+    with pytest.raises(settings.SettingsError, match="lacks password"):
+        settings.settings().binding()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"PGUSER": "", "PGPASSWORD": ""}, "PGHOST is set without PGUSER, PGPASSWORD: .* SERVICE_BINDING_ROOT"),
+        ({"PGSSLROOTCERT": "/nowhere/ca.crt"}, "PGSSLROOTCERT is '/nowhere/ca.crt'; there is no such file"),
+    ],
+)
+def test_what_is_wrong_with_libpqs_variables_is_a_sentence(monkeypatch, changed, told) -> None:
+    monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
+    for name, value in {**LIBPQ, **changed}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(settings.SettingsError, match=told) as refused:
+        settings.settings().binding()
+    assert "secret" not in str(refused.value) and "\n" not in str(refused.value)

@@ -12,7 +12,7 @@ from conftest import run_pipeline
 
 from pipeline import mini_batches
 from pipeline.databases import binding, connect, query
-from pipeline.errors import StepError
+from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import settings
 from pipeline.user_code import load_dataset
 
@@ -147,5 +147,6 @@ def test_no_one_comes_in_without_tls_or_with_a_wrong_password(own_binding, key, 
     (own_binding / key).write_text(value, encoding="utf-8")
     if key == "sslmode":
         (own_binding / "ca.crt").unlink()
-    with pytest.raises(StepError, match=r"inference-app: postgresql localhost:.* does not answer: "):
+    with pytest.raises(StepError, match=r"inference-app: postgresql localhost:.* does not answer: ") as refused:
         connect("inference-app")
+    assert not isinstance(refused.value, TemporaryError)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import databases, liquibase, settings, train_model
 from pipeline.__main__ import command_line
-from pipeline.errors import StepError
+from pipeline.errors import StepError, TemporaryError
 
 STEPS = [
     "deploy_training_code",
@@ -21,11 +21,13 @@ STEPS = [
     "monitor_model",
     "collect_labels",
     "rollback",
+    "finish_run",
 ]
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> None:
+def _forget(monkeypatch) -> None:
+    monkeypatch.delenv("MODEL_STAGE", raising=False)
     settings.settings.cache_clear()
     settings.steps.cache_clear()
     databases.binding.cache_clear()
@@ -119,7 +121,7 @@ def test_a_database_that_dies_again_and_again_is_given_up(monkeypatch) -> None:
 
     monkeypatch.setattr(train_model, "_train", lost)
     monkeypatch.setattr(train_model, "_committed_epochs", lambda training: 4)
-    with pytest.raises(StepError, match="went away 3 times in epoch 5"):
+    with pytest.raises(TemporaryError, match="went away 3 times in epoch 5"):
         train_model._reconnecting(None)
 
 

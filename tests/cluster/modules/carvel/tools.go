@@ -1,0 +1,10 @@
+// Names what is built from here, so that go.mod and go.sum pin it.
+
+//go:build tools
+
+package tools
+
+import (
+	_ "carvel.dev/kapp/cmd/kapp"
+	_ "carvel.dev/vendir/cmd/vendir"
+)

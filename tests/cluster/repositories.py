@@ -1,0 +1,96 @@
+"""Git repositories that kapp-controller and pods read from this machine, as they would from a server."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from .errors import CommandFailed
+from .places import HOST_ADDRESS, REPOSITORIES
+from .processes import Process
+from .waiting import wait_for
+
+PORT = 9418
+SERVER = Process("git-daemon")
+PERSON = {"NAME": "Test", "EMAIL": "test@example.com"}
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A served repository; who works on it needs no checkout."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """The bare repository: a person pushes to it by this path."""
+        return REPOSITORIES / f"{self.name}.git"
+
+    @property
+    def url(self) -> str:
+        """The address in the cluster."""
+        return f"git://{HOST_ADDRESS}/{self.name}.git"
+
+    @classmethod
+    def serve(cls, name: str) -> "Repository":
+        """Make the repository if there is none and serve it."""
+        repository = cls(name)
+        if not repository.folder.exists():
+            _git("init", "--quiet", "--bare", "--initial-branch=main", str(repository.folder))
+        if SERVER.number is None:
+            options = ["--export-all", "--reuseaddr", f"--listen={HOST_ADDRESS}", f"--base-path={REPOSITORIES}"]
+            SERVER.start(["/usr/lib/git-core/git-daemon", *options])
+            wait_for("the git server", _listens, 20, SERVER.check)
+        return repository
+
+    def push(self, folder: Path, message: str = "change", branch: str = "main") -> str:
+        """Commit a folder's files as the branch's next state and return the commit.
+
+        The folder itself is left alone; what its .gitignore names stays out. Without a change there is a commit all
+        the same.
+        """
+        with tempfile.TemporaryDirectory() as work:
+            index = {"GIT_DIR": str(self.folder), "GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": f"{work}/index"}
+            _git("add", "--all", ".", folder=folder, variables=index)
+            tree = _git("write-tree", variables=index)
+            parent = self.head(branch)
+            commit = _git("commit-tree", tree, "-m", message, *(["-p", parent] if parent else []), variables=index)
+            _git("update-ref", f"refs/heads/{branch}", commit, variables=index)
+        return commit
+
+    def head(self, branch: str = "main") -> str:
+        """Return a branch's commit, nothing when there is no such branch."""
+        with contextlib.suppress(CommandFailed):
+            return _git(
+                "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", variables={"GIT_DIR": str(self.folder)}
+            )
+        return ""
+
+    def remove(self) -> None:
+        """Take the repository away: who reads it is refused from now on."""
+        shutil.rmtree(self.folder)
+
+
+def _git(*words: str, folder: Path = Path("/"), variables: Mapping[str, str] = MappingProxyType({})) -> str:
+    people = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in PERSON.items()}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # A person's own settings (signatures, hooks) have no say here.
+    environment = {**kept, **people, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", **variables}
+    done = subprocess.run(
+        ["git", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode:
+        raise CommandFailed(f"git {words[0]}", done.stderr or done.stdout)
+    return done.stdout.strip()
+
+
+def _listens() -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST_ADDRESS, PORT), 1):
+        return True
+    return False

@@ -1,0 +1,128 @@
+"""What a Backstage catalog makes of a generated project, by Backstage's own validators; and its documentation."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from backstage.scaffolder import Scaffolder
+
+from tests.conftest import FOLDER, ROOT
+from tests.doors import cookiecutter
+
+LONGEST = "a-name-that-is-as-long-as-a-name-may-be1"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "elsewhere": {"namespace": "machine-learning", "owner": "team-a"},
+    "longest": {"projectName": LONGEST, "appPlatform": "kubernetes"},
+    "postgresql": {"trainingDatabase": "postgresql"},
+    "greenplum": {"trainingDatabase": "greenplum"},
+    "no-page": {"includeUi": False},
+}
+
+
+@pytest.fixture(name="projects", scope="module")
+def _projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A project a variant."""
+    found = {}
+    for name, answers in VARIANTS.items():
+        result = cookiecutter(ROOT, answers, tmp_path_factory.mktemp(name) / "output")
+        assert result.folder, result.refusal
+        found[name] = result.folder
+    return found
+
+
+def named(entities: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Entities by kind and name."""
+    return {f"{entity['kind']} {entity['metadata']['name']}": entity for entity in entities}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_backstage_takes_all_of_it(scaffolder: Scaffolder, projects: dict[str, Path], variant: str) -> None:
+    """Every entity is valid, and every name in it leads to another one."""
+    answers = {"projectName": "image-classifier", "includeUi": True, "owner": "ml-team", "namespace": "ml"}
+    answers |= VARIANTS[variant]
+    entities, messages = scaffolder.catalog(projects[variant] / "catalog-info.yaml")
+    assert messages == []
+    project = answers["projectName"]
+    page = {f"Component {project}-ui"} if answers["includeUi"] else set()
+    assert set(named(entities)) == page | {
+        f"Location {project}",
+        f"System {project}",
+        f"Component {project}-api",
+        f"Component {project}-pipeline",
+        f"API {project}-predictions",
+        f"Resource {project}-training-db",
+        f"Resource {project}-inference-db",
+    }
+    for entity in entities[1:]:
+        assert entity["spec"]["owner"] == answers["owner"]
+        assert entity["kind"] == "System" or entity["spec"]["system"] == project
+    for entity in (entity for entity in entities if entity["kind"] == "Component"):
+        annotations = entity["metadata"]["annotations"]
+        assert annotations["backstage.io/kubernetes-namespace"] == answers["namespace"]
+        assert annotations["backstage.io/kubernetes-label-selector"] == f"app.kubernetes.io/part-of={project}"
+
+
+def test_the_databases_are_found_by_their_bindings_type(scaffolder: Scaffolder, projects: dict[str, Path]) -> None:
+    """The tag is the type of the service binding."""
+    for variant, training in (("default", "greenplum"), ("greenplum", "greenplum"), ("postgresql", "postgresql")):
+        entities, _ = scaffolder.catalog(projects[variant] / "catalog-info.yaml")
+        found = named(entities)
+        tags = [found[f"Resource image-classifier-{role}-db"]["metadata"]["tags"] for role in ("training", "inference")]
+        assert tags == [[f"servicebinding:type:{training}"], ["servicebinding:type:postgresql"]]
+
+
+def test_the_apis_definition_is_the_apps_own(scaffolder: Scaffolder, projects: dict[str, Path]) -> None:
+    """The catalog shows the file that the project keeps."""
+    entities, _ = scaffolder.catalog(projects["default"] / "catalog-info.yaml")
+    definition = named(entities)["API image-classifier-predictions"]["spec"]["definition"]
+    assert definition == (projects["default"] / "app" / "openapi.json").read_text(encoding="utf-8")
+
+
+BREAKS: dict[str, tuple[Callable[[str], str], str]] = {
+    "a name that leads nowhere": (lambda text: text.replace("-inference-db']", "-served-db']"), "is not there"),
+    "a tag that no catalog takes": (lambda text: text.replace("[fastapi,", "[Fast_API,"), "tags.0"),
+    "an entity without an owner": (lambda text: re.sub(r"\n  owner: .*", "", text), "owner"),
+    "a definition that is not there": (lambda text: text.replace("openapi.json", "api.json"), "api.json"),
+    "a page that has to be there": (lambda text: text.replace("  presence: optional\n", ""), "catalog-ui.yaml"),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_backstage_refuses_what_is_broken(
+    scaffolder: Scaffolder, projects: dict[str, Path], case: str, tmp_path: Path
+) -> None:
+    """The checks above would notice."""
+    given = projects["no-page"]
+    change, reason = BREAKS[case]
+    text = (given / "catalog-info.yaml").read_text(encoding="utf-8")
+    assert change(text) != text
+    (tmp_path / "catalog-info.yaml").write_text(change(text), encoding="utf-8")
+    (tmp_path / "app").symlink_to(given / "app")
+    _, messages = scaffolder.catalog(tmp_path / "catalog-info.yaml")
+    assert any(reason in message for message in messages), messages
+
+
+def test_the_documentation_is_whole(projects: dict[str, Path]) -> None:
+    """TechDocs is told where the pages are, begins with one, and each link in them leads to a page."""
+    project = projects["default"]
+    settings = yaml.safe_load((project / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert settings["site_name"] == "image-classifier"
+    assert "techdocs-core" in settings["plugins"]
+    pages = sorted((project / settings["docs_dir"]).glob("*.md"))
+    assert project / settings["docs_dir"] / "index.md" in pages
+    linked = set()
+    for page in pages:
+        links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if not (page.parent / link).is_file()] == [], page
+        linked |= {page.parent / link for link in links}
+    assert set(pages) - linked == {project / settings["docs_dir"] / "index.md"}
+
+
+def test_no_address_stands_in_the_catalog() -> None:
+    """Neither of a database nor of the repository: the catalog knows where it read the file."""
+    for name in ("catalog-info.yaml", "catalog-ui.yaml", "mkdocs.yml"):
+        assert "://" not in (ROOT / FOLDER / name).read_text(encoding="utf-8"), name

@@ -1,0 +1,61 @@
+"""app/openapi.json is what the API says of itself, and holds no answer but the project's name and description."""
+
+import difflib
+import json
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+
+from app import endpoints, openapi, settings
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    settings.settings.cache_clear()
+    yield
+    settings.settings.cache_clear()
+
+
+def test_it_is_not_stale() -> None:
+    assert openapi.main(["--check"]) == 0
+    served = TestClient(endpoints.create_app(settings.settings(), None)).get("/openapi.json").json()
+    assert json.loads(openapi.FILE.read_text(encoding="utf-8")) == served
+
+
+def test_it_is_written_and_checked(monkeypatch, tmp_path, capsys) -> None:
+    """In one sentence, which says what mends it."""
+    committed = openapi.FILE.read_bytes()
+    monkeypatch.setattr(openapi, "FILE", tmp_path / "openapi.json")
+    told = "error: app/openapi.json is not what the API is now: write it anew with `make openapi`\n"
+    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, told)
+    assert (openapi.main([]), openapi.main(["--check"])) == (0, 0)
+    assert openapi.FILE.read_bytes() == committed
+    openapi.FILE.write_bytes(committed.replace(b"10 MiB", b"11 MiB"))
+    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, told)
+    assert openapi.main(["--write"]) == 1
+    assert "--check or nothing" in capsys.readouterr().err
+
+
+def test_other_answers_change_name_and_description_alone(monkeypatch, tmp_path) -> None:
+    answers = yaml.safe_load((openapi.FILE.parent.parent / "project.yaml").read_text(encoding="utf-8"))
+    stage = {"staging": "production", "production": "staging"}[answers["promotionStage"]]
+    changed = {"projectName": "another", "description": "Äpfel & Birnen", "promotionStage": stage}
+    (tmp_path / "project.yaml").write_text(yaml.safe_dump({**answers, **changed}), encoding="utf-8")
+    before = openapi.described(settings.settings())
+    settings.settings.cache_clear()
+    monkeypatch.setenv("PROJECT_FILE", str(tmp_path / "project.yaml"))
+    monkeypatch.setenv("CORS_ORIGINS", "*")
+    after = openapi.described(settings.settings())
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    assert [line[2:].strip() for line in lines if line.startswith("+")] == [
+        '"title": "another",',
+        '"description": "Äpfel & Birnen",',
+    ]
+
+
+def test_no_brace_meets_another() -> None:
+    """A template's placeholders would be seen in it."""
+    text = openapi.FILE.read_text(encoding="utf-8")
+    assert "{prediction_id}" in text
+    assert not [mark for mark in "#%{" if "{" + mark in text]
