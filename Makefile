@@ -69,11 +69,11 @@ lint: .venv ## style, types, YAML, shell and SQL
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/yamllint --strict .yamllint *.yaml
+	$(BIN)/yamllint --strict .yamllint *.yaml tests/cluster/modules tests/argo
 	$(BIN)/python -m accelerator_engine lint
 	$(BIN)/python -m accelerator_engine derive --check
 	@$(call need,command -v shellcheck,shellcheck)
-	shellcheck .ci/run
+	shellcheck .ci/run $(BODY)/deploy/images/*.sh
 	@if [ -d $(BODY)/database ]; then cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint database; fi
 
 .PHONY: derive

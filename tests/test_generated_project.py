@@ -40,7 +40,7 @@ def body_files() -> list[Path]:
 
 
 def test_placeholders_stand_in_data_files_alone() -> None:
-    """Choices are data: linters and editors work on the code as it stands (Argo and others have braces of their own)."""
+    """Choices are data: linters and editors work on the code as it stands. Argo's braces are its own."""
     placeholder = "{{ cookiecutter."
     found = {str(path.relative_to(BODY)) for path in body_files() if placeholder in path.read_text(encoding="utf-8")}
     assert found == WITH_PLACEHOLDERS

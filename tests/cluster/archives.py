@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+CREATED = "2020-01-01T00:00:00Z"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -20,8 +21,9 @@ def write(target: Path, names: Sequence[str], layer: Path, machine: str, config:
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        # A builder that adds layers counts those that are told of here.
-        "history": [{"created_by": "test"}],
+        "created": CREATED,
+        # A builder counts the layers that are told of here, and knows them again by their time.
+        "history": [{"created": CREATED, "created_by": "test"}],
     }
     settings = json.dumps(described).encode()
     name = f"{hashlib.sha256(settings).hexdigest()}.json"

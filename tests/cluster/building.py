@@ -104,7 +104,7 @@ def _files(place: Path) -> Iterator[Path]:
 
 
 def _build(context: Path, dockerfile: Path, tag: str, arguments: dict[str, str], base: Path, storage: Path) -> None:
-    if storage.exists() and shutil.disk_usage(storage).free < NEEDED_BYTES and not node.is_there():
+    if storage.exists() and not node.is_there() and not _is_useful(storage, arguments["BASE"]):
         # Layers only save time; but a node may be reading them.
         shutil.rmtree(storage)
     with tempfile.TemporaryDirectory() as work:
@@ -117,6 +117,12 @@ def _build(context: Path, dockerfile: Path, tag: str, arguments: dict[str, str],
         how = ["--isolation=chroot", "--network=host", "--layers", "--pull-never", "--format=docker"]
         files = [f"--file={dockerfile}", f"--tag={tag}", *_policy(Path(work))]
         _run([*buildah, "bud", *how, *given, *settings, *files, str(context)])
+
+
+def _is_useful(storage: Path, base: str) -> bool:
+    """Whether the layers are built on this base, and leave room for others."""
+    room = shutil.disk_usage(storage).free >= NEEDED_BYTES
+    return room and layers.find(storage, base) is not None
 
 
 def _buildah(storage: Path, work: Path) -> list[str]:

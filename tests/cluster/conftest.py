@@ -15,7 +15,7 @@ KEEP = "KEEP_CLUSTER"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here, and let none begin where no cluster can run; the look at what is left comes last."""
+    """Mark every test here, and let none begin where no cluster can run."""
     reason = debian.unfit()
     for item in items:
         if HERE in item.path.parents:

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 from .errors import ClusterError
 
@@ -58,6 +57,5 @@ def install() -> None:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
         if done.returncode:
             raise ClusterError(f"{' '.join(wanted)} cannot be installed; apt-get says: {done.stderr.strip()[-500:]}")
-    still = [package for package in missing() if Path("/var/lib/dpkg").exists()]
-    if still:
-        raise ClusterError(f"{' '.join(still)} were installed and are not found on PATH")
+    if missing():
+        raise ClusterError(f"{' '.join(missing())}: installed, but not found on PATH")

@@ -115,7 +115,8 @@ def newest_training(delivery: Delivery) -> tuple[dict[str, Any], list[tuple[Any,
     """Return the training that was chosen last, and its epochs."""
     with delivery.project.database("trainer") as database:
         (row,) = database.query(
-            "SELECT run_hash, parameters, status, git_commit FROM {schema}.training_run ORDER BY selected_at DESC LIMIT 1"
+            "SELECT run_hash, parameters, status, git_commit FROM {schema}.training_run "
+            "ORDER BY selected_at DESC LIMIT 1"
         )
         epochs = database.query(
             "SELECT epoch, train_loss, train_accuracy, val_loss, val_accuracy FROM {schema}.training_epoch "

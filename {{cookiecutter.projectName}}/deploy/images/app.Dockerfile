@@ -8,7 +8,7 @@ FROM ${BASE} AS system
 # Debian's stable archive changes a package for its security alone and keeps no older version to pin.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates python3 \
+    && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/*
 
 FROM system AS environment
