@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 import ytt
 
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 # What nobody has a default for.
 CHOSEN: dict[str, Any] = {
     "training": {
         "mlflow": {"url": "http://mlflow.example.com:5000"},
         "databases": {
-            "training": {"host": "training.example.com", "database": "ml"},
-            "inference": {"host": "inference.example.com", "database": "ml"},
+            "training": {"host": "training.example.com", "database": "ml", "caCertificate": AUTHORITY},
+            "inference": {"host": "inference.example.com", "database": "ml", "caCertificate": AUTHORITY},
         },
     },
     "externalSecrets": {"store": "vault"},

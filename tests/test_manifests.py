@@ -29,6 +29,7 @@ from manifests import (
 )
 
 CREDENTIALS = ["service-binding", "external-secrets", "kubernetes-secret"]
+CHOSEN_AUTHORITY = CHOSEN["training"]["databases"]["inference"]["caCertificate"]
 ROLES = ["training-deployer", "trainer", "inference-deployer", "inference-app"]
 # What any of these answers changes in deploy/.
 ANSWERS = {
@@ -210,9 +211,13 @@ def test_parameters_reach_no_script(project: Path) -> None:
 def test_every_pod_ends_and_is_tried_again(project: Path) -> None:
     spec = workflow_template(deployed(project))["spec"]
     assert spec["activeDeadlineSeconds"] == 24 * 3600
+    (run,) = of_kind(deployed(project), "Workflow")
+    assert set(run["spec"]["ttlStrategy"].values()) == {10 * 365 * 24 * 3600}
     for name, template in pods(deployed(project)).items():
         assert template["activeDeadlineSeconds"] in (600, 4 * 3600), name
         assert template["retryStrategy"]["limit"] == "3"
+        # It counts from the first try's start: no long step would be tried again.
+        assert "maxDuration" not in template["retryStrategy"]["backoff"]
         if name != "fetch-git-revision":
             assert "in [75, 137, 143]" in template["retryStrategy"]["expression"]
 
@@ -303,7 +308,7 @@ CHANGES_OF_THE_MODEL = {
     "a changelog": ("database/inference/changelog.yaml", "\n", "\n# another\n"),
     "a lock file": ("requirements/training-db.txt", "\n", "\n# another\n"),
     "the stage": (VALUES, "stage: 'staging'", "stage: 'production'"),
-    "a training database": (VALUES, "type: 'greenplum'", "type: 'postgresql'"),
+    "a database": (VALUES, "database: null", "database: null\n      port: 6432"),
 }
 OTHER_CHANGES = {
     "README": ("README.md", "\n", "\nanother\n"),
@@ -335,6 +340,11 @@ def test_no_other_change_does(project: Path, copied: Path, what: str) -> None:
     assert before == after
 
 
+def test_a_module_beside_the_model_starts_a_run(project: Path, copied: Path) -> None:
+    (copied / "layers.py").write_text("SIZE = 3\n")
+    assert training_inputs(deployed(project)) != training_inputs(deployed(copied))
+
+
 def test_a_file_that_moves_starts_a_run(project: Path, copied: Path) -> None:
     (copied / "pipeline" / "errors.py").rename(copied / "pipeline" / "mistakes.py")
     assert training_inputs(deployed(project)) != training_inputs(deployed(copied))
@@ -353,11 +363,15 @@ WRONG_VALUES = [
     ("name", "X", "3 to 40 lower-case letters"),
     ("namespace", "a.b", "a DNS label"),
     ("valuesFiles", [], "length >= 1"),
-    ("syncPeriod", "soon", "a time like 30s"),
+    ("namespace", "kube-system", "does not begin with kube-"),
+    ("syncPeriod", "soon", "a time of 30s at least"),
+    ("syncPeriod", "5s", "a time of 30s at least"),
     ("imagePullSecret", "A b", "the name of a Secret"),
     ("git.url", "git@github.com:a/b.git", "begins with https://"),
     ("git.url", "https://me:secret@github.com/a/b.git", "without credentials"),
-    ("git.branch", "-x", "a branch"),
+    ("git", {"url": "http://git.example.com/a.git", "secret": "x"}, "with an https:// or ssh:// address"),
+    ("git.branch", "-x", "from a letter or digit on"),
+    ("git.branch", "a..b", "without .."),
     ("git.secret", "a b", "the name of a Secret"),
     ("credentials", "vault", "one of"),
     *((f"secrets.{role}", "A b", "the name of a Secret") for role in ROLES),
@@ -369,6 +383,7 @@ WRONG_VALUES = [
     ("training.mlflow.url", "mlflow:5000", "begins with http"),
     ("training.mlflow.secret", "A b", "the name of a Secret"),
     ("training.databases.training.type", "mysql", "one of"),
+    ("training.databases.inference.caCertificate", "", "which sslmode verify-ca and verify-full need"),
     ("training.databases.inference.type", "greenplum", "one of"),
     ("training.databases.training.host", "a b", "a host name"),
     ("training.databases.training.port", 0, "value >= 1"),
@@ -437,6 +452,42 @@ def test_what_has_to_be_chosen_is_named(project: Path) -> None:
     assert named == ["training.mlflow.url", "pipeline.image", "app.image"]
 
 
+def test_a_platform_that_nothing_was_generated_for_is_refused(project: Path) -> None:
+    with pytest.raises(Refused, match=r"app\.platform is tap, but deploy/app was generated for the other one"):
+        deployed(project, more=merged(CHOSEN, {"app": {"platform": "tap"}}))
+
+
+def test_another_kind_of_training_database_than_the_code_expects_is_refused(project: Path) -> None:
+    more = merged(CHOSEN, value("training.databases.training.type", "postgresql"))
+    with pytest.raises(Refused, match=r"is not project\.yaml's trainingDatabase, greenplum"):
+        deployed(project, more=more)
+
+
+def test_production_has_addresses_of_its_own(project: Path) -> None:
+    """Those of values.yaml would let it change the other environment's databases."""
+    address = {"host": "staging.example.com", "database": "ml", "caCertificate": CHOSEN_AUTHORITY}
+    chosen = {**CHOSEN, "training": {"mlflow": {"url": "http://mlflow:5000"}}, "credentials": "kubernetes-secret"}
+    file = project.parent / "staging.yaml"
+    databases = {"training": {"databases": {"training": address, "inference": address}}}
+    file.write_text(yaml.safe_dump(databases), encoding="utf-8")
+    accounts_and_app(project, [VALUES, str(file)], chosen)
+    with pytest.raises(Refused, match=r"training\.databases\.inference\.host"):
+        accounts_and_app(project, [VALUES, str(file), PRODUCTION], chosen)
+
+
+def test_tap_takes_labels_and_parameters_of_the_platform(tmp_path: Path) -> None:
+    folder = generate(tmp_path / "p", appPlatform="tap", credentials="kubernetes-secret")
+    more = {
+        "labels": {"apps.tanzu.vmware.com/has-tests": "true"},
+        "params": [{"name": "gitops_ssh_secret", "value": "x"}],
+    }
+    (workload, _) = of_kind(deployed(folder, more=merged(CHOSEN, {"app": more})), "Workload")
+    assert workload["metadata"]["labels"]["apps.tanzu.vmware.com/has-tests"] == "true"
+    assert {"name": "gitops_ssh_secret", "value": "x"} in workload["spec"]["params"]
+    (authority,) = [each["value"] for each in workload["spec"]["env"] if each["name"] == "PGSSLROOTCERT_PEM"]
+    assert authority == CHOSEN_AUTHORITY
+
+
 @pytest.mark.parametrize("credentials", CREDENTIALS)
 def test_addresses_are_asked_for_where_the_secrets_do_not_hold_them(project: Path, credentials: str) -> None:
     chosen = {key: found for key, found in CHOSEN.items() if key in ("pipeline", "app")}
@@ -446,7 +497,7 @@ def test_addresses_are_asked_for_where_the_secrets_do_not_hold_them(project: Pat
         return
     with pytest.raises(Refused) as refused:
         accounts_and_app(project, more=chosen)
-    for database, key in itertools.product(("training", "inference"), ("host", "database")):
+    for database, key in itertools.product(("training", "inference"), ("host", "database", "caCertificate")):
         assert f"training.databases.{database}.{key}" in str(refused.value)
     assert ("externalSecrets.store" in str(refused.value)) == (credentials == "external-secrets")
 

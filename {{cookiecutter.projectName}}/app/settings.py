@@ -215,7 +215,8 @@ def _bindings_of_type(root: str) -> list[dict[str, str]]:
 
 
 def _from_libpq() -> Binding:
-    values = {"PGPORT": "5432", **{name: value for name, value in os.environ.items() if value}}
+    given = {name: value.strip() for name, value in os.environ.items() if name.startswith("PG")}
+    values = {"PGPORT": "5432", **{name: value for name, value in given.items() if value}}
     missing = [name for name in PG_KEYS.values() if name not in values]
     if missing:
         raise SettingsError(
@@ -227,7 +228,9 @@ def _from_libpq() -> Binding:
     if ca_file not in ("", "system") and not pathlib.Path(ca_file).is_file():
         raise SettingsError(f"PGSSLROOTCERT is {ca_file!r}; there is no such file")
     keys = {key: values[name] for key, name in PG_KEYS.items()}
-    return Binding("postgresql", **keys, sslmode=values.get("PGSSLMODE", ""), ca_file=ca_file)
+    # Not libpq's: where no file can be mounted, the certificate itself.
+    authority = values.get("PGSSLROOTCERT_PEM", "")
+    return Binding("postgresql", **keys, sslmode=values.get("PGSSLMODE", ""), ca_file=ca_file, ca=authority)
 
 
 def _no_binding(root: str, found: int) -> str:

@@ -72,6 +72,7 @@ def _promote_candidate(stage: str) -> Promotion:
     with step_run("promote_model", **tags):
         load_mlflow().log_metrics(_metrics(scores))
         version = version or _register(connection, candidate, scores)
+        load_mlflow().set_tag("reason", refusal or _told(scores))
         _log_decision(version, stage, refusal is None)
     if refusal:
         return Promotion(False, f"version {version} is not promoted: {refusal}")

@@ -22,7 +22,7 @@ KEYS = {
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch):
-    for name in (*VARIABLES, *settings.PG_KEYS.values(), "PGSSLMODE", "PGSSLROOTCERT"):
+    for name in (*VARIABLES, *settings.PG_KEYS.values(), "PGSSLMODE", "PGSSLROOTCERT", "PGSSLROOTCERT_PEM"):
         monkeypatch.delenv(name, raising=False)
     settings.settings.cache_clear()
     yield
@@ -176,6 +176,17 @@ def test_libpqs_other_variables(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PGSSLROOTCERT", "system")
     told = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
     assert (told["sslmode"], told["sslrootcert"]) == ("verify-ca", "system")
+
+
+def test_the_authority_as_a_variable(monkeypatch) -> None:
+    """Where no file can be mounted; a line break that a Secret ends with is none of the password's."""
+    monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
+    pem = "-----BEGIN CERTIFICATE-----"
+    for name, value in {**LIBPQ, "PGPASSWORD": "secret\n", "PGSSLROOTCERT_PEM": f"{pem}\n"}.items():
+        monkeypatch.setenv(name, value)
+    told = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
+    assert told["password"] == "secret"
+    assert pathlib.Path(told["sslrootcert"]).read_text(encoding="utf-8") == pem
 
 
 def test_a_binding_wins_over_libpqs_variables(monkeypatch, bindings) -> None:
