@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from backstage.scaffolder import Scaffolder
+from conftest import FOLDER, ROOT
+from doors import cookiecutter
 
-from tests.conftest import FOLDER, ROOT
-from tests.doors import cookiecutter
-
+# Node and Backstage take their seconds.
+pytestmark = pytest.mark.slow
 LONGEST = "a-name-that-is-as-long-as-a-name-may-be1"
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},

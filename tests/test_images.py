@@ -19,8 +19,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-
-from tests.conftest import FOLDER, ROOT
+from conftest import FOLDER, ROOT
 
 BODY = ROOT / FOLDER
 IMAGES = BODY / "deploy" / "images"

@@ -1,5 +1,6 @@
 """Images in the node: those that it cannot do without, and what is brought in."""
 
+import hashlib
 import platform
 import tarfile
 from pathlib import Path
@@ -41,11 +42,18 @@ def load(image: Path) -> None:
 def _program(name: str, image: str, program: Path) -> Path:
     """Return the archive of an image that holds one program; it lies beside the program's own folder."""
     folder = program.parent
-    target = folder.with_name(f"{folder.name}-{name}.tar")
+    how = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    target = folder.with_name(f"{folder.name}-{name}-{how}.tar")
     if not target.exists():
+        for older in target.parent.glob(f"{folder.name}-{name}*.tar"):
+            older.unlink()
         layer = target.with_suffix(".layer")
         with tarfile.open(layer, "w") as tar:
             tar.add(program, f"bin/{name}", filter=_runnable)
+            # Argo's executor writes what it creates to a file there first, as whatever user a pod has.
+            temporary = tarfile.TarInfo("tmp")
+            temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
+            tar.addfile(temporary)
         config = {"Entrypoint": [f"/bin/{name}"], "Env": ["PATH=/bin"]}
         partial = target.with_suffix(".partial")
         archives.write(partial, [image], layer, platform.machine(), config)
