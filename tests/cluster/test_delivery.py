@@ -414,7 +414,7 @@ def test_monitoring_starts_a_run_when_the_model_is_wrong(delivery: Delivery) -> 
     run = delivery.cluster.wait_for("the end of monitoring", lambda: delivery.ended(name), 180)
     assert phase(run) == "Succeeded", run["status"].get("message")
     assert "retrain: version" in delivery.log(run, "monitor-model")
-    assert "1 new or changed labels" in delivery.log(run, "collect-labels")
+    assert "6 new or changed labels" in delivery.log(run, "collect-labels")
     (started,) = [each for each in delivery.get("workflow")["items"] if "-retrain-" in each["metadata"]["name"]]
     assert started["spec"]["workflowTemplateRef"] == {"name": f"{NAME}-pipeline"}
     assert {"name": "reason", "value": "monitoring"} in started["spec"]["arguments"]["parameters"]
