@@ -278,7 +278,8 @@ def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_pat
     manifest = manifest.replace("# `make derive` turns this into", MORE_OPTIONS + "# `make derive` turns this into")
     manifest = manifest.replace("  let:\n", MORE_SYMBOLS)
     manifest = manifest.replace("    # Every other file is copied", MORE_RULES + "    # Every other file is copied")
-    manifest = manifest.replace("- applyTo: [", "- applyTo: ['extra/deeper/answers.yaml', answers.yaml, ")
+    listed = "".join(f"        - {name}\n" for name in ("extra/deeper/answers.yaml", "answers.yaml"))
+    manifest = manifest.replace("- applyTo:\n", f"- applyTo:\n{listed}")
     manifest = manifest.rstrip("\n") + "\n" + placeholders
     (template / "accelerator.yaml").write_text(manifest, encoding="utf-8")
     body = template / FOLDER
