@@ -182,4 +182,8 @@ def parses_and_says(project: Path, case: Mapping[str, Any]) -> None:
         tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["description"]
         == case["description"]
     )
-    assert yaml.safe_load((project / "catalog-info.yaml").read_text(encoding="utf-8"))["spec"]["owner"] == case["owner"]
+    entities = yaml.safe_load_all((project / "catalog-info.yaml").read_text(encoding="utf-8"))
+    assert {entity["spec"]["owner"] for entity in entities if entity["kind"] != "Location"} == {case["owner"]}
+    values = yaml.safe_load((project / "deploy" / "values.yaml").read_text(encoding="utf-8"))
+    assert (values["git"]["url"], values["git"]["branch"]) == (case["gitRepository"], case["gitBranch"])
+    assert (values["namespace"], values["credentials"]) == (case["namespace"], case["credentials"])

@@ -202,13 +202,14 @@ def tell(predictions: Predictions, prediction: Prediction, label: str) -> None:
     """Record what a prediction should have been; the second click of a double click finds it recorded."""
     if st.session_state.get("recorded"):
         return
+    right = f"{plain(prediction.label)} is right" if label == prediction.label else f"it is {plain(label)}"
+    # Before the database is asked: Streamlit may run the second click while the first is still at it.
+    st.session_state.recorded = f"Recorded: {right}. Thank you."
     try:
         predictions.record_label(prediction.prediction_id, label)
     except PredictionError as error:
+        st.session_state.pop("recorded", None)
         st.session_state.refused = sentence(error)
-        return
-    right = f"{plain(prediction.label)} is right" if label == prediction.label else f"it is {plain(label)}"
-    st.session_state.recorded = f"Recorded: {right}. Thank you."
 
 
 def describe(model: Model) -> None:
