@@ -28,6 +28,8 @@ from manifests import (
     training_inputs,
 )
 
+# Each test renders: a quarter of a second, a hundred times.
+pytestmark = pytest.mark.slow
 CREDENTIALS = ["service-binding", "external-secrets", "kubernetes-secret"]
 CHOSEN_AUTHORITY = CHOSEN["training"]["databases"]["inference"]["caCertificate"]
 ROLES = ["training-deployer", "trainer", "inference-deployer", "inference-app"]
@@ -75,7 +77,6 @@ def combinations(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[st
     return found
 
 
-@pytest.mark.slow
 def test_every_combination_renders_and_argo_accepts_it(
     combinations: list[tuple[dict[str, Any], Path]], tmp_path: Path
 ) -> None:
