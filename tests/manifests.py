@@ -23,6 +23,7 @@ CHOSEN: dict[str, Any] = {
     "pipeline": {"image": "registry.example.com/ml/pipeline:1"},
     "app": {"image": "registry.example.com/ml/app:1"},
 }
+ROLES = ("training-deployer", "trainer", "inference-deployer", "inference-app")
 ACCOUNTS_AND_APP = ["deploy/config/schema.yaml", "deploy/pipeline_app.yaml"]
 VALUES = "deploy/values.yaml"
 PRODUCTION = "deploy/values-production.yaml"

@@ -14,8 +14,10 @@ import pytest
 import yaml
 from conftest import ROOT
 from manifests import (
+    AUTHORITY,
     CHOSEN,
     PRODUCTION,
+    ROLES,
     VALUES,
     Manifest,
     Refused,
@@ -31,8 +33,6 @@ from manifests import (
 # Each test renders: a quarter of a second, a hundred times.
 pytestmark = pytest.mark.slow
 CREDENTIALS = ["service-binding", "external-secrets", "kubernetes-secret"]
-CHOSEN_AUTHORITY = CHOSEN["training"]["databases"]["inference"]["caCertificate"]
-ROLES = ["training-deployer", "trainer", "inference-deployer", "inference-app"]
 # What any of these answers changes in deploy/.
 ANSWERS = {
     "credentials": CREDENTIALS,
@@ -466,7 +466,7 @@ def test_another_kind_of_training_database_than_the_code_expects_is_refused(proj
 
 def test_production_has_addresses_of_its_own(project: Path) -> None:
     """Those of values.yaml would let it change the other environment's databases."""
-    address = {"host": "staging.example.com", "database": "ml", "caCertificate": CHOSEN_AUTHORITY}
+    address = {"host": "staging.example.com", "database": "ml", "caCertificate": AUTHORITY}
     chosen = {**CHOSEN, "training": {"mlflow": {"url": "http://mlflow:5000"}}, "credentials": "kubernetes-secret"}
     file = project.parent / "staging.yaml"
     databases = {"training": {"databases": {"training": address, "inference": address}}}
@@ -486,7 +486,7 @@ def test_tap_takes_labels_and_parameters_of_the_platform(tmp_path: Path) -> None
     assert workload["metadata"]["labels"]["apps.tanzu.vmware.com/has-tests"] == "true"
     assert {"name": "gitops_ssh_secret", "value": "x"} in workload["spec"]["params"]
     (authority,) = [each["value"] for each in workload["spec"]["env"] if each["name"] == "PGSSLROOTCERT_PEM"]
-    assert authority == CHOSEN_AUTHORITY
+    assert authority == AUTHORITY
 
 
 @pytest.mark.parametrize("credentials", CREDENTIALS)

@@ -14,14 +14,13 @@ from typing import Any
 import yaml
 from end_to_end.project import Project
 from end_to_end.servers import wait_until
-from manifests import accounts_and_app, merged
+from manifests import ROLES, accounts_and_app, merged
 
 from .kubernetes import Cluster
 from .repositories import Repository
 
 NAMESPACE = "ml"
 NAME = "image-classifier"
-ROLES = ("training-deployer", "trainer", "inference-deployer", "inference-app")
 PIPELINE_IMAGE = "localhost/pipeline:1"
 APP_IMAGE = "localhost/app:1"
 RUN_SECONDS = 420

@@ -24,7 +24,6 @@ from .delivery import (
     NAME,
     NAMESPACE,
     PIPELINE_IMAGE,
-    ROLES,
     Delivery,
     Object,
     phase,
@@ -281,7 +280,7 @@ def test_another_layer_needs_no_new_image(delivery: Delivery) -> None:
     before = served(delivery)
     delivery.edit("model.py", "max(64, 8 * classes)", "max(96, 8 * classes)")
     delivery.edit("MLproject", "default: 0.0005", "default: 0.002")
-    for role in ROLES:
+    for role in manifests.ROLES:
         whole = delivery.get("secret", f"{NAME}-{role}")["data"]
         keys = {key: whole[key] for key in ("username", "password")}
         patch = json.dumps([{"op": "replace", "path": "/data", "value": keys}])
