@@ -141,7 +141,7 @@ def test_generating_again_keeps_what_people_added(sandbox: Sandbox) -> None:
 
 
 def test_questions_can_be_answered(sandbox: Sandbox) -> None:
-    done = cookiecutter(sandbox, stdin="abc\n\n\n2\n" + "\n" * 13)
+    done = cookiecutter(sandbox, stdin="abc\n\n\n2\n" + "\n" * 22)
     assert done.returncode == 0, done.stdout
     assert "Handwritten digits (bundled, works offline)" in done.stdout
     data_set = (sandbox.output / "abc" / "dataset.py").read_text()

@@ -18,6 +18,10 @@ ORDER = [
     "owner",
     "description",
     "dataset",
+    "sourceSchema",
+    "sourceTable",
+    "labelColumn",
+    "featureColumns",
     "epochs",
     "minimumAccuracy",
     "promotionStage",
@@ -26,11 +30,20 @@ ORDER = [
     "gitRepository",
     "gitBranch",
     "namespace",
+    "orchestrator",
     "appPlatform",
     "domain",
+    "ci",
 ]
-# Answered with true or false.
-TOGGLES = ["includeUi", "includeMonitoring", "storeInputs"]
+# Answered with true or false, and their defaults.
+TOGGLES = {
+    "includeUi": True,
+    "includeMonitoring": True,
+    "storeInputs": True,
+    "includeNotebook": False,
+    "includePgadmin": False,
+    "includeDatahub": False,
+}
 
 OPTIONS = read_options(ROOT / "accelerator.yaml")
 
@@ -62,7 +75,11 @@ GOOD = {
         "@home",
         "$HOME | x",
     ],
-    "dataset": ["digits", "cifar10"],
+    "dataset": ["digits", "cifar10", "table"],
+    "sourceSchema": ["public", "_a", "Sales", "x" * 63, "select", "null", "yes"],
+    "sourceTable": ["breast_cancer", "T1", "_", "x" * 63, "table"],
+    "labelColumn": ["diagnosis", "Class", "_y", "x" * 63, "user"],
+    "featureColumns": ["*", "a", "a,b", "a, b, C_1", "x" * 63 + "," + "y" * 63, ",".join(["a"] * 200)],
     "epochs": ["1", "9", "10", "99", "100", "999", "1000"],
     "minimumAccuracy": ["0", "1", "0.5", "0.05", "0.85", "0.123456789012345"],
     "promotionStage": ["staging", "production"],
@@ -75,8 +92,10 @@ GOOD = {
     ],
     "gitBranch": ["main", "M", "release/1.x", "feature/a_b-c/D", "1/2/3/4/5", "no", "a.locks", "main_"],
     "namespace": ["a", "ml", "x" * 52, "kubernetes", "no"],
+    "orchestrator": ["argo", "kubeflow"],
     "appPlatform": ["tap", "kubernetes"],
     "domain": ["a.b", "example.com", "x" * 63 + ".com", "1.2.3", "a-b.c--d.io"],
+    "ci": ["none", "github", "gitlab"],
 }
 
 BAD = {
@@ -92,7 +111,14 @@ BAD = {
         "a\u2028b", "a\u2029b", "a\u0085b", "a\u200bb", "a\u202eb", "a\u2066b", "a\ufeffb", "a\u00adb",
         "a\u061cb", "a\u00a0", "\u3000", "a\u2800", "x" * 121, "\U0001f600", "a\ufffeb",
     ],
-    "dataset": ["Digits", "digits ", "digits\n", "table", "cifar", "digits|cifar10", "xdigits"],
+    "dataset": ["Digits", "digits ", "digits\n", "tables", "cifar", "digits|cifar10", "xdigits"],
+    "sourceSchema": ["1a", "a-b", "a.b", "a b", "public\n", "x" * 64, "é", '"a"', "a'b", "*"],
+    "sourceTable": ["1a", "a-b", "public.t", "a b", "t\n", "x" * 64, "é", '"a"', "t;", "*"],
+    "labelColumn": ["1a", "a-b", "t.y", "a b", "y\n", "x" * 64, "é", '"y"', "*", "a,b"],
+    "featureColumns": [
+        "a,", ",a", "a,,b", "*,a", "a,*", "a;b", "a  b", "a,  b", "a\n", "x" * 64, "1a", "a-b", '"a"', "**",
+        ",".join(["a"] * 201),
+    ],
     "epochs": [
         "0", "-1", "+1", "01", "1001", "10000", "1.0", "1e2", " 1", "1 ", "1\n", "ten", "１", "1_0",
     ],
@@ -113,11 +139,13 @@ BAD = {
         "a./b", "x.lock", "x.lock/y", "main\n", "@", "a@{1}", "é", "a/b/c/d/e/f", "origin main", "x-", "'a'",
     ],
     "namespace": ["kube-system", "A", "1a", "-a", "a-", "a_b", "a.b", "x" * 53, "ml\n", "a b"],
+    "orchestrator": ["Argo", "airflow", "kubeflow\n", "kfp"],
     "appPlatform": ["TAP", "knative", "tap\n", "k8s"],
     "domain": [
         "example", ".com", "a.", "a..b", "-a.b", "a-.b", "A.com", "a_b.com", "x" * 64 + ".com", "a.b\n", "https://a.b",
         "a.b:80", "a.b/", "*.a.b", ".".join(["x" * 60] * 4),
     ],
+    "ci": ["None", "gitHub", "jenkins", "github\n"],
 }  # fmt: skip
 
 
@@ -189,13 +217,16 @@ def test_a_toggle_takes_true_and_false_alone(options: dict[str, Option], name: s
         sentence = refusal(options[name], answer)
         assert sentence.startswith(f"{name} cannot be ")
         assert "; allowed is true for " in sentence
-        assert sentence.endswith(", for example true.")
+        assert sentence.endswith(f", for example {str(TOGGLES[name]).lower()}.")
 
 
-def test_what_is_kept_is_asked_where_something_is_monitored(options: dict[str, Option]) -> None:
-    conditions = {name: option.condition for name, option in options.items() if option.condition}
-    assert list(conditions) == ["storeInputs"]
-    assert conditions["storeInputs"].name == "includeMonitoring"
+def test_what_depends_on_another_answer(options: dict[str, Option]) -> None:
+    """A table is asked for where one is trained on, and what is kept where something is monitored."""
+    conditions = {
+        name: (option.condition.name, option.condition.value) for name, option in options.items() if option.condition
+    }
+    table = dict.fromkeys(["sourceSchema", "sourceTable", "labelColumn", "featureColumns"], ("dataset", "table"))
+    assert conditions == {**table, "storeInputs": ("includeMonitoring", True)}
 
 
 def test_the_sentence_as_people_read_it(options: dict[str, Option]) -> None:
@@ -243,10 +274,10 @@ def test_every_option_is_declared_in_full(name: str) -> None:
     asked |= {"x-group"}
     if name in TOGGLES:
         assert set(fields) - {"dependsOn"} == asked
-        assert fields["defaultValue"] is True
+        assert fields["defaultValue"] is TOGGLES[name]
         return
     asked |= {"validationRegex"}
-    assert set(fields) - {"x-backstage"} == (asked | {"choices"} if fields["inputType"] == "select" else asked)
+    assert set(fields) - {"x-backstage", "dependsOn"} == (asked | {"choices"} if fields["inputType"] == "select" else asked)
     assert fields["validationRegex"].startswith("^")
     assert fields["validationRegex"].endswith(r"(?![\s\S])")
 
@@ -258,7 +289,9 @@ def test_the_pattern_of_a_select_is_its_choices(options: dict[str, Option]) -> N
         "promotionStage",
         "trainingDatabase",
         "credentials",
+        "orchestrator",
         "appPlatform",
+        "ci",
     ]
     for option in selects:
         assert option.pattern == f"^({'|'.join(option.values)})(?![\\s\\S])"
