@@ -253,7 +253,7 @@ def test_the_layout_cannot_be_given_on_the_command_line(sandbox: Sandbox) -> Non
     assert sandbox.untouched()
 
 
-@pytest.mark.parametrize("given", ["_extensions=x", "_copy_without_render=*", "dataset=table"])
+@pytest.mark.parametrize("given", ["_extensions=x", "_copy_without_render=*", "dataset=mnist"])
 def test_cookiecutter_refuses_what_is_not_in_a_list_itself(sandbox: Sandbox, given: str) -> None:
     done = cookiecutter(sandbox, "--no-input", given)
     name, _, value = given.partition("=")
@@ -313,7 +313,7 @@ def test_the_last_answers_can_be_replayed(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("projectName", "../evil"), ("dataset", "table"), ("dataset", "digits\n"), ("epochs", "{{ 7*7 }}")],
+    [("projectName", "../evil"), ("dataset", "mnist"), ("dataset", "digits\n"), ("epochs", "{{ 7*7 }}")],
 )
 def test_a_tampered_answer_is_refused(sandbox: Sandbox, options: dict[str, Option], name: str, answer: str) -> None:
     done = replay(sandbox, **{name: answer})
@@ -398,7 +398,7 @@ def test_cruft_creates_and_updates(sandbox: Sandbox, repository: Path) -> None:
 
 FLAVOUR = """\
     - name: flavour
-      x-group: App
+      x-group: Tools
       label: Flavour
       description: The flavour, plain or sweet
       dataType: string
