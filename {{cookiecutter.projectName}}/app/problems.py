@@ -104,9 +104,11 @@ def _invalid(request: Request, error: Any) -> JSONResponse:
 def _told(found: dict[str, Any]) -> str:
     if found["type"] == "json_invalid":
         return "the body is not valid JSON"
-    if found["type"] in ("model_attributes_type", "dict_type", "list_type") and len(found["loc"]) == 1:
+    if found["type"] in ("model_attributes_type", "dict_type", "list_type"):
         kind = "list" if found["type"] == "list_type" else "object"
-        return f"a JSON {kind} is expected, with the header Content-Type: application/json"
+        # Without the header whatever was sent is text.
+        header = ", with the header Content-Type: application/json" if len(found["loc"]) == 1 else ""
+        return f"a JSON {kind} is expected{header}"
     if found["type"] == "string_pattern_mismatch" and "prediction_id" in found["loc"]:
         return "a prediction's id is a UUID"
     if found["type"] == "missing" and found["loc"][0] == "body":

@@ -17,11 +17,20 @@ NO_ZERO = r"^[^\x00]*$"
 TEXT = Annotated[str, Field(pattern=NO_ZERO)]
 KINDS = {"number": float, "boolean": bool}
 TOLD = {"number": "a number", "boolean": "true or false", "text": "text without the character of code 0"}
+# So much of a wrong value, and so many columns, are told.
 SHOWN = 60
+MOST_NAMES = 20
 
 
 def read(row: Mapping[str, Any], encoding: Encoding) -> str:
     """Return a row as JSON. Raises RefusedInput, which names the column, unless it has exactly the columns."""
+    names = [column["name"] for column in encoding["columns"]]
+    for name in row:
+        if name not in names:
+            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+            raise RefusedInput(
+                f"there is no column {_short(name)}; the columns are {', '.join(names[:MOST_NAMES])}{more}"
+            )
     try:
         return json.dumps(_reader(_key(encoding)).validate_python(row))
     except ValidationError as error:
@@ -72,7 +81,7 @@ def _type(column: Mapping[str, Any]) -> Any:
     if is_whole(column):
         most = WHOLE[column["type"]]
         # JSON does not tell 1.0 from 1.
-        return Annotated[Annotated[int, BeforeValidator(_whole), Field(ge=-most, lt=most)] | None, told]
+        return Annotated[Annotated[int, Field(ge=-most, le=most - 1), BeforeValidator(_whole)] | None, told]
     if column["kind"] == "text":
         unknown = {"type": "string", "pattern": NO_ZERO, "description": "Any other text: unknown to the model"}
         allowed = [{"enum": column["vocabulary"]}, unknown, {"type": "null"}]
@@ -91,8 +100,6 @@ def _told(found: Mapping[str, Any], row: Mapping[str, Any], encoding: Encoding) 
     columns = {column["name"]: column for column in encoding["columns"]}
     if name not in row:
         return f"column {name} is missing; where its value is not known, give null"
-    if name not in columns:
-        return f"there is no column {_short(name)}; the columns are {', '.join(columns)}"
     allowed = TOLD[columns[name]["kind"]]
     if is_whole(columns[name]):
         most = WHOLE[columns[name]["type"]]

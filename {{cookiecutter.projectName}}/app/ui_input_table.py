@@ -1,7 +1,7 @@
 """What the page's visitors give: a row, by a form with a field for each of the model's columns."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -13,6 +13,8 @@ from app.ui_state import forget, plain, predict, refuse
 TITLE = "Row"
 NOTHING_YET = "Fill in the row, and press Predict."
 ABREAST = 3
+# More lines than this are scrolled in a box.
+MOST_LINES, MOST_PIXELS = 6, 500
 # A field shows so many digits, and no more count.
 DIGITS = 6
 
@@ -25,11 +27,19 @@ def choose(predictions: Predictions, model: Model) -> None:
     st.write(f"{plain(model.encoding['label'])} is predicted from:")
     typical = rows.typical(model.encoding)
     with st.form("row", border=False):
-        places = st.columns(ABREAST)
-        for number, column in enumerate(model.encoding["columns"]):
-            with places[number % ABREAST]:
-                field(column, typical[column["name"]], _key(model, column))
+        lines = _lines(model.encoding["columns"])
+        # Who presses the button is to see the prediction beside it.
+        with st.container(height=MOST_PIXELS if len(lines) > MOST_LINES else "content", border=False):
+            # A line at a time, so that the Tab key goes through them as they are read.
+            for line in lines:
+                for column, place in zip(line, st.columns(ABREAST)):
+                    with place:
+                        field(column, typical[column["name"]], _key(model, column))
         st.form_submit_button("Predict", type="primary", on_click=answer, args=(predictions, model))
+
+
+def _lines(columns: Sequence[Mapping[str, Any]]) -> list[Sequence[Mapping[str, Any]]]:
+    return [columns[low : low + ABREAST] for low in range(0, len(columns), ABREAST)]
 
 
 def field(column: Mapping[str, Any], value: Any, key: str) -> None:

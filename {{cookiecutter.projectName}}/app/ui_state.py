@@ -43,5 +43,5 @@ def sentence(error: Exception) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that Markdown leaves as it is."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+~|$:!^-])", r"\\\1", text)
+    """Return text that Markdown leaves as it is. A low line inside a word means nothing there."""
+    return re.sub(r"([\\`*{}\[\]()<>#+~|$:!^-]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
