@@ -117,13 +117,13 @@ def _current_accuracy(connection: Any, candidate: FinishedRun, current: Any) -> 
         weights = (pathlib.Path(path) / "weights.f4").read_bytes()
         kept = json.loads((pathlib.Path(path) / "model.json").read_text(encoding="utf-8"))
     data = candidate.data
-    if tuple(kept["shape"]) != data.shape or kept["classes"] != data.classes or kept["dtype"] != data.dtype:
+    features = source.features_for(kept, data)
+    if features is None:
         return None
-    if kept.get("encoding") != data.encoding:
-        return None
-    config = training_runs.evaluation_config(kept["architecture"], data, binding("trainer").is_greenplum)
+    taken = data._replace(shape=tuple(kept["shape"]))
+    config = training_runs.evaluation_config(kept["architecture"], taken, binding("trainer").is_greenplum)
     with connection:
-        return training_runs.evaluate(connection, data.dataset, "holdout", weights, config)["accuracy"]
+        return training_runs.evaluate(connection, data.dataset, "holdout", weights, config, features)["accuracy"]
 
 
 def _registered_version(candidate: FinishedRun) -> int | None:

@@ -12,7 +12,7 @@ from pipeline import labelled_dataset, mini_batches, splits, training_runs
 from pipeline.databases import in_schema, insert
 from pipeline.mini_batches import PackedDataset
 from pipeline.splits import Described, Packed, Unseen
-from pipeline.training_runs import Examples, FinishedRun, TrainingData
+from pipeline.training_runs import AS_STORED, Examples, Features, FinishedRun, TrainingData
 from pipeline.user_code import load_dataset
 
 CHECKED_ROWS = 100
@@ -74,6 +74,12 @@ def upload(connection: Any, packed: PackedDataset, seed: int) -> None:
 
 def keep_evaluated(connection: Any, trained: FinishedRun, config: str) -> None:
     """Do nothing: the training database answers no single image."""
+
+
+def features_for(kept: dict[str, Any], data: TrainingData) -> Features | None:
+    """Return what the model described by `kept` is given of this data set; None when it answers another question."""
+    same = tuple(kept["shape"]) == data.shape and kept["classes"] == data.classes and kept["dtype"] == data.dtype
+    return AS_STORED if same else None
 
 
 def examples(connection: Any, data: TrainingData) -> Examples:

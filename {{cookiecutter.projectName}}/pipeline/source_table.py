@@ -16,11 +16,11 @@ import psycopg2.extras
 from psycopg2 import sql
 
 from pipeline import labelled_table, splits, training_runs
-from pipeline.databases import binding, has_relation, insert, query, session
+from pipeline.databases import binding, insert, query, session
 from pipeline.errors import StepError
 from pipeline.settings import Source, settings
 from pipeline.splits import HOLDOUT_SHARE, SPLITS, VALIDATION_SHARE, Described, Packed, Unseen
-from pipeline.training_runs import Examples, FinishedRun, TrainingData
+from pipeline.training_runs import AS_STORED, Examples, Features, FinishedRun, TrainingData
 
 KINDS = {
     **dict.fromkeys(("smallint", "integer", "bigint", "numeric", "real", "double precision"), "number"),
@@ -30,10 +30,10 @@ KINDS = {
 MOST_CLASSES = 1000
 MOST_TEXTS = 50
 CHECKED_ROWS = 100
-# So many rows are enough to know the tenths of a column: a share is off by less than 0.002.
-ROWS_FOR_TENTHS = 50_000
-# A row's place in the order of the seed: so many bits of a hash, which a float8 holds exactly.
-PLACE_BITS = 52
+# So many rows are enough to know the tenths of a column: a share is off by less than 0.01.
+ROWS_FOR_TENTHS = 10_000
+# A row's place in the order of the seed: so many values of a hash, which a float8 holds exactly.
+PLACES = 2**52
 
 
 class Column(NamedTuple):
@@ -65,7 +65,7 @@ class Table(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """All that the table's rows say: rows a split and class, the encoding, and a hash of every row."""
+    """What the table's rows say: rows a split and class, the encoding, a hash; and the SELECT that gives them."""
 
     table: Table
     classes: list[str]
@@ -106,13 +106,16 @@ def pack(connection: Any, seed: int, rows_per_block: int) -> Packed:
     """Put the table's rows, with those that collect_labels brought, into dataset_batch, or find that they are there;
     the caller commits. Raises StepError."""
     _read_at_one_moment(connection)
-    examined = _examine(connection, labelled=has_relation(connection, "labelled_row"))
+    labelled = query(connection, "SELECT EXISTS (SELECT 1 FROM {schema}.labelled_row)")[0][0]
+    examined = _examine(connection, labelled)
     name = hashlib.sha256(f"{examined.data_hash} {seed} {rows_per_block}".encode()).hexdigest()
     new = not training_runs.select_data(connection, name)
     if new:
         _insert_blocks(connection, examined, name, seed, rows_per_block)
-        _insert_description(connection, examined, name, seed, rows_per_block)
-    kept, used = _labelled(connection, examined)
+        statistics = training_statistics(connection, examined)
+        described = {"dataset": name, "data_hash": examined.data_hash, "seed": seed, "rows_per_block": rows_per_block}
+        _insert_description(connection, examined, described, statistics)
+    kept, used = _labelled(connection, examined) if labelled else (0, 0)
     return Packed(examined.data_hash, examined.split_rows(), used, kept - used, new)
 
 
@@ -129,6 +132,23 @@ def keep_evaluated(connection: Any, trained: FinishedRun, config: str) -> None:
             "encoding": json.dumps(trained.data.encoding),
         },
     )
+
+
+def features_for(kept: dict[str, Any], data: TrainingData) -> Features | None:
+    """Return what the model described by `kept` is given of this data set: rows scaled as its own training rows were.
+
+    None when it answers another question: other classes, or a column that this data set has not.
+    """
+    encoding = kept["encoding"]
+    if encoding == data.encoding and kept["classes"] == data.classes:
+        return AS_STORED
+    if encoding is None or data.encoding is None or kept["classes"] != data.classes:
+        return None
+    ours, theirs = ({(c["name"], c["kind"]) for c in found["columns"]} for found in (data.encoding, encoding))
+    if encoding["label"] != data.encoding["label"] or not theirs <= ours:
+        return None
+    expression = "{schema}.reencode_block(features, row_count, %s, %s)"
+    return Features(expression, (json.dumps(data.encoding), json.dumps(encoding)))
 
 
 def examples(connection: Any, data: TrainingData) -> Examples:
@@ -242,24 +262,23 @@ def _examine(connection: Any, labelled: bool) -> Examined:
     """Look at every row, with `labelled` at those that people labelled too. Raises StepError."""
     table = find(connection)
     _require_key(connection, table)
-    rows = _rows(table)
-    counts, _ = _count(connection, table, rows)
-    classes = _classes(connection, table, counts)
-    if labelled:
-        rows = sql.SQL("{} UNION ALL {}").format(rows, _labelled_rows(table, classes))
-    counts, hashed = _count(connection, table, rows)
-    _require_all_classes(table, classes, counts)
-    columns = [
+    classes = _classes(connection, table)
+    vocabularies = [
         _vocabulary(connection, table, number) if column.kind == "text" else {}
         for number, column in enumerate(table.columns)
     ]
-    measured = _measure(connection, table, rows)
-    described = [
+    rows: sql.Composable = _rows(table)
+    if labelled:
+        rows = sql.SQL("{} UNION ALL {}").format(rows, _labelled_rows(table, classes))
+    _measure(connection, table, rows)
+    counts, hashed = _counts(connection)
+    _require_all_classes(table, classes, counts)
+    columns = [
         {**column._asdict(), **scale, **vocabulary}
-        for column, scale, vocabulary in zip(table.columns, measured, columns)
+        for column, scale, vocabulary in zip(table.columns, _scales(connection, table), vocabularies)
     ]
-    encoding = {"label": table.source.label, "key": list(table.key), "columns": described}
-    told = json.dumps([table.source.label, table.key, classes, table.columns, columns, counts, hashed], sort_keys=True)
+    encoding = {"label": table.source.label, "key": list(table.key), "columns": columns}
+    told = json.dumps([table.source.label, table.columns, vocabularies, classes, counts, hashed], sort_keys=True)
     examined = Examined(table, classes, counts, encoding, hashlib.sha256(told.encode()).hexdigest(), rows)
     if not examined.width:
         raise StepError(f"{table.where}: no column to predict from has a value in the training rows")
@@ -299,7 +318,9 @@ def _hash(table: Table, alias: str) -> sql.Composed:
     """Return the expression for a row's hash, hexadecimal text: of its key alone, else of its features, for ever the
     same."""
     fields = _fields(table, alias, table.key) if table.key else _values(table, alias)
-    return sql.SQL("md5('split ' || ROW({})::text)").format(fields)
+    # A key of one column needs no brackets, which take longer than all the rest.
+    text = "md5('split ' || {}::text)" if len(table.key) == 1 else "md5('split ' || ROW({})::text)"
+    return sql.SQL(text).format(fields)
 
 
 def _values(table: Table, alias: str) -> sql.Composed:
@@ -313,10 +334,16 @@ def _values(table: Table, alias: str) -> sql.Composed:
 def _split(hashed: sql.Composable) -> sql.Composed:
     """Return the expression for a row's split: it depends on the row's hash alone."""
     limits = [f"{round(share * 2**32):08x}" for share in (HOLDOUT_SHARE, HOLDOUT_SHARE + VALIDATION_SHARE)]
+    # One look at the hash, which is an expression that would else be computed as often as it stands there.
     return sql.SQL(
-        'CASE WHEN {hash} COLLATE "C" < {holdout} THEN \'holdout\' WHEN {hash} COLLATE "C" < {validation} '
-        "THEN 'validation' ELSE 'train' END"
-    ).format(hash=hashed, holdout=sql.Literal(limits[0]), validation=sql.Literal(limits[1]))
+        "(ARRAY['holdout', 'validation', 'train'])[1 + width_bucket({hash} COLLATE \"C\", {limits})]"
+    ).format(hash=hashed, limits=sql.Literal(limits))
+
+
+def _fenced(rows: sql.Composable) -> sql.Composed:
+    """Return a SELECT as a source whose expressions are computed once a row: OFFSET keeps it from being merged with
+    what asks it."""
+    return sql.SQL("({} OFFSET 0) AS r").format(rows)
 
 
 def _rows(table: Table) -> sql.Composed:
@@ -355,11 +382,7 @@ def _labelled_rows(table: Table, classes: list[str]) -> sql.Composed:
 
 def _labelled(connection: Any, examined: Examined) -> tuple[int, int]:
     """Return how many labelled rows there are, and how many of them are used."""
-    if not has_relation(connection, "labelled_row"):
-        return 0, 0
     kept = query(connection, "SELECT count(*) FROM {schema}.labelled_row")[0][0]
-    if not kept:
-        return 0, 0
     rows = _labelled_rows(examined.table, examined.classes)
     return kept, _ask(connection, sql.SQL("SELECT count(*) FROM ({}) AS r").format(rows))[0][0]
 
@@ -379,36 +402,25 @@ def _require_key(connection: Any, table: Table) -> None:
         raise StepError(f"{told}; several rows of {table.where} have the same value there, so it names no row")
 
 
-def _count(connection: Any, table: Table, rows: sql.Composable) -> tuple[dict[str, dict[str, int]], str]:
-    """Return the rows a split and class, and a hash of all rows that does not depend on their order."""
-    fields = sql.SQL(", ").join(sql.Identifier(f"c{number}") for number in range(len(table.columns)))
+def _classes(connection: Any, table: Table) -> list[str]:
+    """Return the labels in their order. Raises StepError when a model cannot be trained on them."""
+    label = sql.Identifier(table.source.label)
+    told = f"{table.where}: the label {table.source.label}"
     found = _ask(
         connection,
-        sql.SQL(
-            "SELECT {split}, label, count(*), "
-            "sum(('x' || substr(md5(ROW(hash, label, {fields})::text), 1, 15))::bit(60)::bigint)::text "
-            "FROM ({rows}) AS r GROUP BY 1, 2 LIMIT {limit}"
-        ).format(split=_split(sql.Identifier("hash")), fields=fields, rows=rows, limit=sql.Literal(6 * MOST_CLASSES)),
+        sql.SQL("SELECT DISTINCT {}::text FROM {} LIMIT {}").format(label, table.name, sql.Literal(MOST_CLASSES + 2)),
     )
-    counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
-    for split, label, count, _ in found:
-        counts[split][label] = count
-    return counts, str(sum(int(hashed) for *_, hashed in found))
-
-
-def _classes(connection: Any, table: Table, counts: dict[str, dict[str, int]]) -> list[str]:
-    """Return the labels in their order. Raises StepError when a model cannot be trained on them."""
-    labels = {label for found in counts.values() for label in found}
-    told = f"{table.where}: the label {table.source.label}"
+    labels = {text for (text,) in found}
     if not labels:
         raise StepError(f"{table.where} is empty; there must be rows of every class to train on")
+    if len(labels - {None}) > MOST_CLASSES:
+        raise StepError(f"{told} has more than {MOST_CLASSES:,} different values; it must name at most so many classes")
     if None in labels:
-        count = sum(found.get(None, 0) for found in counts.values())
+        missing = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(table.name, label)
+        count = _ask(connection, missing)[0][0]
         raise StepError(f"{told} is NULL in {count:,} rows; every row must have one: train on a view without them")
     if len(labels) < 2:
         raise StepError(f"{told} is {labels.pop()} in every row; there must be two classes at least")
-    if len(labels) > MOST_CLASSES:
-        raise StepError(f"{told} has more than {MOST_CLASSES:,} different values; it must name at most so many classes")
     numbers = KINDS.get(table.label_type.split("(")[0]) == "number"
     return sorted(labels, key=decimal.Decimal if numbers else None)
 
@@ -430,8 +442,13 @@ def _vocabulary(connection: Any, table: Table, number: int) -> dict[str, list[st
     found = _ask(
         connection,
         sql.SQL(
-            "SELECT DISTINCT {name} FROM ({rows}) AS r WHERE {split} = 'train' AND {name} IS NOT NULL LIMIT {limit}"
-        ).format(name=name, rows=_rows(table), split=_split(sql.Identifier("hash")), limit=sql.Literal(MOST_TEXTS + 1)),
+            "SELECT DISTINCT {name} FROM {rows} WHERE {split} = 'train' AND {name} IS NOT NULL LIMIT {limit}"
+        ).format(
+            name=name,
+            rows=_fenced(_rows(table)),
+            split=_split(sql.Identifier("hash")),
+            limit=sql.Literal(MOST_TEXTS + 1),
+        ),
     )
     if len(found) > MOST_TEXTS:
         raise StepError(
@@ -441,40 +458,80 @@ def _vocabulary(connection: Any, table: Table, number: int) -> dict[str, list[st
     return {"vocabulary": sorted(text for (text,) in found)}
 
 
-def _measure(connection: Any, table: Table, rows: sql.Composable) -> list[dict[str, Any]]:
-    """Return {mean, deviation, nulls} a column ({nulls} of a text), by SQL aggregates over the training rows.
+def _measure(connection: Any, table: Table, rows: sql.Composable) -> None:
+    """Look at every row once: into the temporary table `measured` go, for each split and class, the number of rows, a
+    hash of them that does not depend on their order, and mean, variance and count of every column.
 
-    Raises StepError when a number of any split is none (NaN, infinity).
+    Raises StepError.
     """
-    split = _split(sql.Identifier("hash"))
-    aggregates = []
-    for number, column in enumerate(table.columns):
-        name = sql.Identifier(f"c{number}")
-        if column.kind == "text":
-            aggregates.append(sql.SQL("NULL, NULL, count({})").format(name))
-        else:
-            aggregates.append(sql.SQL("avg({0}), stddev_pop({0}), count({0})").format(name))
-    statement = sql.SQL("SELECT {split}, count(*), {aggregates} FROM ({rows}) AS r GROUP BY 1").format(
-        split=split, aggregates=sql.SQL(", ").join(aggregates), rows=rows
+    names = [sql.Identifier(f"c{number}") for number in range(len(table.columns))]
+    is_text = [column.kind == "text" for column in table.columns]
+
+    def array(aggregate: str, texts: str) -> sql.Composed:
+        parts = [sql.SQL(texts if text else aggregate).format(name) for name, text in zip(names, is_text)]
+        return sql.SQL(", ").join(parts)
+
+    numbers = [name for name, text in zip(names, is_text) if not text]
+    words = [sql.Identifier("hash"), sql.Identifier("label"), *(n for n, text in zip(names, is_text) if text)]
+    statement = sql.SQL(
+        "CREATE TEMP TABLE measured ON COMMIT DROP AS SELECT {split} AS split, label, count(*) AS row_count, "
+        "sum(hash_array_extended(ARRAY[{numbers}]::float8[], hash_array_extended(ARRAY[{words}]::text[], 0))) "
+        "AS hashed, "
+        "ARRAY[{means}]::float8[] AS means, ARRAY[{variances}]::float8[] AS variances, "
+        "ARRAY[{known}]::bigint[] AS known FROM {rows} GROUP BY 1, 2"
+    ).format(
+        split=_split(sql.Identifier("hash")),
+        numbers=sql.SQL(", ").join(numbers),
+        words=sql.SQL(", ").join(words),
+        means=array("avg({})", "NULL"),
+        variances=array("var_pop({})", "NULL"),
+        known=array("count({})", "count({})"),
+        rows=_fenced(rows),
     )
     try:
-        found = {row[0]: row[1:] for row in _ask(connection, statement)}
+        _ask(connection, statement)
     except psycopg2.errors.NumericValueOutOfRange as error:
         raise StepError(f"{table.where}: a column holds numbers too large to take a mean of") from error
-    measured = []
-    for number, column in enumerate(table.columns):
-        parts = [(row[0], *row[1 + 3 * number : 4 + 3 * number]) for row in found.values()]
-        for _, mean, _, _ in parts:
-            if mean is not None and not math.isfinite(mean):
-                raise StepError(
-                    f"{table.where}: the column {column.name} holds NaN or infinity; NULL says that a value is not "
-                    "known: correct it, or train on a view"
-                )
-        nulls = any(count < rows for rows, _, _, count in parts)
-        _, mean, deviation, _ = (found["train"][0], *found["train"][1 + 3 * number : 4 + 3 * number])
-        scale = {"mean": mean or 0.0, "deviation": deviation or 1.0}
-        measured.append({**({} if column.kind == "text" else scale), "nulls": nulls})
-    return measured
+
+
+def _counts(connection: Any) -> tuple[dict[str, dict[str, int]], str]:
+    """Return the rows a split and class, and the hash of all rows."""
+    counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+    hashed = 0
+    for split, label, count, part in _ask(connection, sql.SQL("SELECT split, label, row_count, hashed FROM measured")):
+        counts[split][label] = count
+        hashed += int(part)
+    return counts, str(hashed)
+
+
+def _scales(connection: Any, table: Table) -> list[dict[str, Any]]:
+    """Return {mean, deviation, nulls} a column ({nulls} of a text): mean and deviation of the training rows.
+
+    Raises StepError when a number of any row is none (NaN, infinity).
+    """
+    found = query(
+        connection,
+        "WITH one AS (SELECT m.split, m.row_count, u.* FROM measured AS m CROSS JOIN LATERAL "
+        "unnest(m.means, m.variances, m.known) WITH ORDINALITY AS u (mean, variance, known, place)), "
+        "whole AS (SELECT place, sum(known * mean) / nullif(sum(known), 0) AS mean FROM one WHERE split = 'train' "
+        "GROUP BY place) "
+        "SELECT w.mean, sqrt(sum(o.known * (o.variance + (o.mean - w.mean) ^ 2)) FILTER (WHERE o.split = 'train') "
+        "/ nullif(sum(o.known) FILTER (WHERE o.split = 'train'), 0)), sum(o.known) < sum(o.row_count), "
+        "coalesce(bool_and(o.mean NOT IN ('NaN', 'Infinity', '-Infinity')), true) "
+        "FROM one AS o INNER JOIN whole AS w ON o.place = w.place GROUP BY o.place, w.mean ORDER BY o.place",
+    )
+    for column, (_, _, _, finite) in zip(table.columns, found):
+        if not finite:
+            raise StepError(
+                f"{table.where}: the column {column.name} holds NaN or infinity; NULL says that a value is not known: "
+                "correct it, or train on a view"
+            )
+    return [
+        {"nulls": nulls}
+        if column.kind == "text"
+        else {"mean": mean or 0.0, "deviation": deviation or 1.0, "nulls": nulls}
+        for column, (mean, deviation, nulls, _) in zip(table.columns, found)
+    ]
 
 
 def _numbers(examined: Examined) -> sql.Composed:
@@ -485,75 +542,87 @@ def _numbers(examined: Examined) -> sql.Composed:
         if column["kind"] == "text":
             words = sql.Literal(column["vocabulary"])
             place = "coalesce(array_position({words}::text[], {name}) - 1, {unknown})"
-            text = sql.SQL("CASE WHEN {name} IS NULL THEN 'NaN' ELSE " + place + " END").format(
+            text = sql.SQL("CASE WHEN {name} IS NULL THEN 'NaN'::float8 ELSE " + place + " END").format(
                 name=name, words=words, unknown=sql.Literal(len(column["vocabulary"]))
             )
             numbers.append(text)
         else:
-            numbers.append(sql.SQL("coalesce({}, 'NaN')").format(name) if column["nulls"] else name)
+            numbers.append(sql.SQL("coalesce({}, 'NaN')").format(name))
     return sql.SQL(", ").join(numbers)
 
 
 def _insert_blocks(connection: Any, examined: Examined, name: str, seed: int, rows_per_block: int) -> None:
-    """Pack every row by one statement: each group of rows that hash into the same block becomes one.
+    """Pack every row by one statement: the rows that hash into the same block become one.
 
     A block's size is rows_per_block on average: no window sorts the whole table, and each segment packs its own part.
     """
-    blocks = {split: math.ceil(rows / rows_per_block) for split, rows in examined.split_rows().items()}
-    batch_ids = splits.batch_ids(connection, max(blocks.values()))
-    number = sql.SQL("floor(place / {} * CASE split {} END)::int").format(
-        sql.Literal(2.0**PLACE_BITS),
-        sql.SQL(" ").join(sql.SQL("WHEN {} THEN {}").format(*map(sql.Literal, pair)) for pair in blocks.items()),
-    )
-    batch = number if batch_ids is None else sql.SQL("({}::int[])[1 + {}]").format(sql.Literal(batch_ids), number)
+    blocks = [math.ceil(rows / rows_per_block) for rows in examined.split_rows().values()]
+    first = [sum(blocks[:number]) for number in range(len(blocks))]
+    batch_ids = splits.batch_ids(connection, max(blocks))
+    split_of_block = sql.SQL("width_bucket(block, {}::int[])").format(sql.Literal(first))
+    batch_id = sql.SQL("block - ({}::int[])[{}]").format(sql.Literal(first), split_of_block)
+    if batch_ids is not None:
+        batch_id = sql.SQL("({}::int[])[1 + {}]").format(sql.Literal(batch_ids), batch_id)
     # Sorted, a backend holds one block at a time; hashed, all of them.
     query(connection, "SET LOCAL enable_hashagg = off")
     _ask(
         connection,
         sql.SQL(
             "INSERT INTO {dataset_batch} (dataset, split, batch_id, row_count, features, labels) "
-            "SELECT {name}, split, batch_id, row_count, substr(encoded, 4 * row_count + 1), "
-            "substr(encoded, 1, 4 * row_count) FROM ("
-            "SELECT split, batch_id, count(*)::int AS row_count, "
-            "{encode_block}(string_agg({as_bytes}(ARRAY[place, array_position({classes}::text[], label) - 1, {numbers}]"
-            "::float8[]), ''::bytea), count(*)::int, {encoding}) AS encoded FROM ("
-            "SELECT *, {batch} AS batch_id FROM ("
-            "SELECT *, {split} AS split, "
-            "('x' || substr(md5({seed} || hash), 1, {digits}))::bit({bits})::bigint::float8 AS place "
-            "FROM ({rows}) AS r) AS placed) AS batched GROUP BY split, batch_id) AS packed"
+            "SELECT {name}, ({splits}::text[])[{split_of_block}], {batch_id}, row_count, "
+            "substr(encoded, 4 * row_count + 1), substr(encoded, 1, 4 * row_count) FROM ("
+            "SELECT block, count(*)::int AS row_count, "
+            "{encode_block}(string_agg({as_bytes}(ARRAY[place, {class_number}, {numbers}]::float8[]), ''::bytea), "
+            "count(*)::int, {encoding}) AS encoded FROM ("
+            "SELECT *, ({first}::int[])[split_number] + floor(place / {places} * ({blocks}::int[])[split_number])::int "
+            "AS block FROM ("
+            "SELECT *, array_position({splits}::text[], {split}) AS split_number, "
+            "(hashtextextended(hash, {seed}) & {last_place})::float8 AS place "
+            "FROM {rows} OFFSET 0) AS placed) AS divided GROUP BY block) AS packed"
         ).format(
             dataset_batch=_own("dataset_batch"),
             name=sql.Literal(name),
+            splits=sql.Literal(list(SPLITS)),
+            split_of_block=split_of_block,
+            batch_id=batch_id,
             encode_block=_own("encode_block"),
             as_bytes=_own("as_bytes"),
-            classes=sql.Literal(examined.classes),
+            class_number=_class_number(examined.classes),
             numbers=_numbers(examined),
             encoding=sql.Literal(json.dumps(examined.encoding)),
-            batch=batch,
+            first=sql.Literal(first),
+            blocks=sql.Literal(blocks),
+            places=sql.Literal(float(PLACES)),
+            last_place=sql.Literal(PLACES - 1),
             split=_split(sql.Identifier("hash")),
-            seed=sql.Literal(f"{seed} "),
-            digits=sql.Literal(PLACE_BITS // 4),
-            bits=sql.Literal(PLACE_BITS),
-            rows=examined.rows,
+            seed=sql.Literal(seed),
+            rows=_fenced(examined.rows),
         ),
     )
 
 
-def _insert_description(connection: Any, examined: Examined, name: str, seed: int, rows_per_block: int) -> None:
+def _class_number(classes: list[str]) -> sql.Composed:
+    """Return the expression for a label's number: found by halving among the sorted labels, for there may be many."""
+    ordered = sorted(classes)
+    return sql.SQL('({}::int[])[width_bucket(label COLLATE "C", {}::text[])]').format(
+        sql.Literal([classes.index(name) for name in ordered]), sql.Literal(ordered)
+    )
+
+
+def _insert_description(
+    connection: Any, examined: Examined, described: dict[str, Any], statistics: dict[str, object]
+) -> None:
     rows = examined.split_rows()
     insert(
         connection,
         "dataset",
         {
-            "dataset": name,
-            "data_hash": examined.data_hash,
-            "seed": seed,
-            "rows_per_block": rows_per_block,
+            **described,
             "shape": str(examined.width),
             "dtype": "float32",
             "classes": json.dumps(examined.classes),
             "split_rows": json.dumps(rows),
-            "training_statistics": json.dumps(training_statistics(connection, examined)),
+            "training_statistics": json.dumps(statistics),
             "encoding": json.dumps(examined.encoding),
         },
     )
@@ -568,20 +637,21 @@ def training_statistics(connection: Any, examined: Examined) -> dict[str, object
     tenths are those of a part that the rows' hashes choose.
     """
     count = examined.split_rows()["train"]
-    part = sql.SQL("SELECT {numbers} FROM ({rows}) AS r WHERE {split} = 'train' AND {share}").format(
+    part = sql.SQL("SELECT {numbers} FROM {rows} WHERE {split} = 'train' AND {share}").format(
         numbers=sql.SQL(", ").join(
             sql.SQL("nullif({}, 'NaN')::real AS {}").format(value, sql.Identifier(f"v{number}"))
             for number, value in enumerate(_numbers(examined).seq[::2])
         ),
-        rows=examined.rows,
+        rows=_fenced(examined.rows),
         split=_split(sql.Identifier("hash")),
         # The split reads a hash from its left end, the part from its right one: they do not know of each other.
         share=sql.SQL('right(hash, 8) COLLATE "C" <= {}').format(
             sql.Literal(f"{round(min(1, ROWS_FOR_TENTHS / count) * (2**32 - 1)):08x}")
         ),
     )
-    edges = _edges(connection, examined, part)
-    counted = _bins(connection, edges, part)
+    _ask(connection, sql.SQL("CREATE TEMP TABLE part ON COMMIT DROP AS {}").format(part))
+    edges = _edges(connection, examined)
+    counted = _bins(connection, edges)
     return {
         "rows": count,
         "class_counts": [examined.counts["train"][name] for name in examined.classes],
@@ -596,7 +666,7 @@ def training_statistics(connection: Any, examined: Examined) -> dict[str, object
     }
 
 
-def _edges(connection: Any, examined: Examined, part: sql.Composable) -> list[list[float]]:
+def _edges(connection: Any, examined: Examined) -> list[list[float]]:
     """Return a column's edges: of numbers the tenths without repetitions, of other kinds between the values."""
     columns = examined.encoding["columns"]
     tenths = [number / 10 for number in range(1, 10)]
@@ -608,7 +678,7 @@ def _edges(connection: Any, examined: Examined, part: sql.Composable) -> list[li
         else sql.SQL("NULL")
         for number, column in enumerate(columns)
     ]
-    found = _ask(connection, sql.SQL("SELECT {} FROM ({}) AS p").format(sql.SQL(", ").join(asked), part))[0]
+    found = _ask(connection, sql.SQL("SELECT {} FROM part").format(sql.SQL(", ").join(asked)))[0]
     return [
         sorted({float(edge) for edge in values or [] if edge is not None})
         if column["kind"] == "number"
@@ -617,7 +687,7 @@ def _edges(connection: Any, examined: Examined, part: sql.Composable) -> list[li
     ]
 
 
-def _bins(connection: Any, edges: list[list[float]], part: sql.Composable) -> dict[tuple[int, int], int]:
+def _bins(connection: Any, edges: list[list[float]]) -> dict[tuple[int, int], int]:
     """Return how many rows lie in each bin of each column: {(column, bin): rows}."""
     values = sql.SQL(", ").join(
         sql.SQL("({number}, {value}, {edges}::real[])").format(
@@ -629,8 +699,8 @@ def _bins(connection: Any, edges: list[list[float]], part: sql.Composable) -> di
         connection,
         sql.SQL(
             "SELECT b.number, CASE WHEN cardinality(b.edges) = 0 THEN 0 ELSE width_bucket(b.value, b.edges) END, "
-            "count(*) FROM ({}) AS p CROSS JOIN LATERAL (VALUES {}) AS b (number, value, edges) "
+            "count(*) FROM part AS p CROSS JOIN LATERAL (VALUES {}) AS b (number, value, edges) "
             "WHERE b.value IS NOT NULL GROUP BY 1, 2"
-        ).format(part, values),
+        ).format(values),
     )
     return {(number, bin_): count for number, bin_, count in rows}

@@ -58,6 +58,16 @@ class Examples(NamedTuple):
     samples: dict[str, str]
 
 
+class Features(NamedTuple):
+    """What of dataset_batch a model is given: an SQL expression and its parameters."""
+
+    expression: str
+    parameters: tuple[str, ...] = ()
+
+
+AS_STORED = Features("features")
+
+
 class Fitted(NamedTuple):
     """What one epoch of `fit` gave: mean loss, accuracy while training, weights, optimizer slots."""
 
@@ -204,13 +214,15 @@ def fit(connection: Any, dataset: str, weights: bytes, config: str, weight_count
     return Fitted(loss_sum / rows, correct / rows, body[: 4 * weight_count], body[4 * weight_count :])
 
 
-def evaluate(connection: Any, dataset: str, split: str, weights: bytes, config: str) -> dict[str, Any]:
+def evaluate(
+    connection: Any, dataset: str, split: str, weights: bytes, config: str, features: Features = AS_STORED
+) -> dict[str, Any]:
     """Return {rows, loss, accuracy, f1, confusion_matrix} of a split, computed in the database."""
     return query(
         connection,
-        "SELECT {schema}.evaluate(features, labels, row_count, %s, %s) FROM {schema}.dataset_batch "
+        "SELECT {schema}.evaluate(" + features.expression + ", labels, row_count, %s, %s) FROM {schema}.dataset_batch "
         "WHERE dataset = %s AND split = %s",
-        (weights, config, dataset, split),
+        (*features.parameters, weights, config, dataset, split),
     )[0][0]
 
 

@@ -66,16 +66,18 @@ def column_value(column, value):
 def encode_values(columns, values):
     """Return what the model takes, (n, width) float32, of row_values or a block of them, (n, columns) float64."""
     widths = [len(column["vocabulary"]) if column["kind"] == "text" else 1 for column in columns]
-    encoded, start = np.zeros((len(values), sum(widths)), "<f4"), 0
-    for number, (column, width) in enumerate(zip(columns, widths)):
-        given = values[:, number]
+    starts = np.cumsum([0, *widths])
+    encoded = np.zeros((len(values), starts[-1]), "<f4")
+    scaled = [number for number, column in enumerate(columns) if column["kind"] != "text"]
+    means = np.array([columns[number]["mean"] for number in scaled], "f8")
+    deviations = np.array([columns[number]["deviation"] for number in scaled], "f8")
+    given = (values[:, scaled] - means) / deviations
+    encoded[:, starts[scaled]] = np.where(np.isnan(given), 0, given)
+    for number, column in enumerate(columns):
         if column["kind"] == "text":
-            known = np.flatnonzero(given < width)
-            encoded[known, start + given[known].astype("i8")] = 1
-        else:
-            scaled = (given - column["mean"]) / column["deviation"]
-            encoded[:, start] = np.where(np.isnan(given), 0, scaled)
-        start += width
+            places = values[:, number]
+            known = np.flatnonzero(places < widths[number])
+            encoded[known, starts[number] + places[known].astype("i8")] = 1
     return encoded
 # encode: end
 
@@ -94,6 +96,46 @@ ALTER FUNCTION "${schema}".encode_block(bytea, int, text) OWNER TO "${schema}_ow
 REVOKE ALL ON FUNCTION "${schema}".encode_block(bytea, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION "${schema}".encode_block(bytea, int, text) TO "${schema}_trainer";
 --rollback DROP FUNCTION "${schema}".encode_block(bytea, int, text);
+
+--changeset project:reencode_block splitStatements:false stripComments:false
+-- A block of encoded rows as another model takes them: scaled as that one's training rows were, with its vocabularies.
+-- The columns of `theirs` are among those of `ours`. (A 0 is a NULL, or the mean to seven digits: it stays 0.)
+CREATE FUNCTION "${schema}".reencode_block(features bytea, row_count int, ours text, theirs text)
+RETURNS bytea LANGUAGE plpython3u IMMUTABLE AS $python$
+import json
+
+import numpy as np
+
+
+def parts(encoding):
+    """Return {column: (its description, its first place in a row)} and the width of a row."""
+    found, width = dict(), 0
+    for column in json.loads(encoding)["columns"]:
+        found[column["name"]] = column, width
+        width += len(column["vocabulary"]) if column["kind"] == "text" else 1
+    return found, width
+
+
+given, width = parts(ours)
+wanted, wanted_width = parts(theirs)
+rows = np.frombuffer(features, "<f4").reshape(row_count, width).astype("f8")
+changed = np.zeros((row_count, wanted_width))
+for name, (column, start) in wanted.items():
+    own, own_start = given[name]
+    if column["kind"] == "text":
+        for place, word in enumerate(column["vocabulary"]):
+            if word in own["vocabulary"]:
+                changed[:, start + place] = rows[:, own_start + own["vocabulary"].index(word)]
+    else:
+        values = rows[:, own_start]
+        scaled = (values * own["deviation"] + own["mean"] - column["mean"]) / column["deviation"]
+        changed[:, start] = np.where(values == 0, 0, scaled)
+return changed.astype("<f4").tobytes()
+$python$;
+ALTER FUNCTION "${schema}".reencode_block(bytea, int, text, text) OWNER TO "${schema}_owner";
+REVOKE ALL ON FUNCTION "${schema}".reencode_block(bytea, int, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION "${schema}".reencode_block(bytea, int, text, text) TO "${schema}_trainer";
+--rollback DROP FUNCTION "${schema}".reencode_block(bytea, int, text, text);
 
 --changeset project:evaluated_model
 -- The model that was evaluated last, one row: what predict_row answers with. A copy lies on every segment, where a
@@ -155,16 +197,18 @@ def column_value(column, value):
 def encode_values(columns, values):
     """Return what the model takes, (n, width) float32, of row_values or a block of them, (n, columns) float64."""
     widths = [len(column["vocabulary"]) if column["kind"] == "text" else 1 for column in columns]
-    encoded, start = np.zeros((len(values), sum(widths)), "<f4"), 0
-    for number, (column, width) in enumerate(zip(columns, widths)):
-        given = values[:, number]
+    starts = np.cumsum([0, *widths])
+    encoded = np.zeros((len(values), starts[-1]), "<f4")
+    scaled = [number for number, column in enumerate(columns) if column["kind"] != "text"]
+    means = np.array([columns[number]["mean"] for number in scaled], "f8")
+    deviations = np.array([columns[number]["deviation"] for number in scaled], "f8")
+    given = (values[:, scaled] - means) / deviations
+    encoded[:, starts[scaled]] = np.where(np.isnan(given), 0, given)
+    for number, column in enumerate(columns):
         if column["kind"] == "text":
-            known = np.flatnonzero(given < width)
-            encoded[known, start + given[known].astype("i8")] = 1
-        else:
-            scaled = (given - column["mean"]) / column["deviation"]
-            encoded[:, start] = np.where(np.isnan(given), 0, scaled)
-        start += width
+            places = values[:, number]
+            known = np.flatnonzero(places < widths[number])
+            encoded[known, starts[number] + places[known].astype("i8")] = 1
     return encoded
 # encode: end
 
