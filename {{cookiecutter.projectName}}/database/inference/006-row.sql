@@ -90,16 +90,18 @@ def column_value(column, value):
 def encode_values(columns, values):
     """Return what the model takes, (n, width) float32, of row_values or a block of them, (n, columns) float64."""
     widths = [len(column["vocabulary"]) if column["kind"] == "text" else 1 for column in columns]
-    encoded, start = np.zeros((len(values), sum(widths)), "<f4"), 0
-    for number, (column, width) in enumerate(zip(columns, widths)):
-        given = values[:, number]
+    starts = np.cumsum([0, *widths])
+    encoded = np.zeros((len(values), starts[-1]), "<f4")
+    scaled = [number for number, column in enumerate(columns) if column["kind"] != "text"]
+    means = np.array([columns[number]["mean"] for number in scaled], "f8")
+    deviations = np.array([columns[number]["deviation"] for number in scaled], "f8")
+    given = (values[:, scaled] - means) / deviations
+    encoded[:, starts[scaled]] = np.where(np.isnan(given), 0, given)
+    for number, column in enumerate(columns):
         if column["kind"] == "text":
-            known = np.flatnonzero(given < width)
-            encoded[known, start + given[known].astype("i8")] = 1
-        else:
-            scaled = (given - column["mean"]) / column["deviation"]
-            encoded[:, start] = np.where(np.isnan(given), 0, scaled)
-        start += width
+            places = values[:, number]
+            known = np.flatnonzero(places < widths[number])
+            encoded[known, starts[number] + places[known].astype("i8")] = 1
     return encoded
 # encode: end
 
