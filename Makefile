@@ -81,13 +81,16 @@ derive: .venv ## write cookiecutter.json, template.yaml and docs/options.md from
 	$(BIN)/python -m accelerator_engine derive
 
 .PHONY: openapi
-openapi: .venv ## write app/openapi.json of the template body anew
+openapi: .venv ## write app/openapi.json of the template body anew, for images and for a table
 	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; set -e; \
-	$(BIN)/cookiecutter --no-input --default-config --output-dir "$$folder" . projectName=the-name description='The description' >/dev/null; \
-	$(SUBMAKE) --no-print-directory -C "$$folder/the-name" openapi; \
-	sed -e 's/"title": "the-name"/"title": "{{ cookiecutter.projectName }}"/' \
-		-e 's/"description": "The description"/"description": "{{ cookiecutter.description }}"/' \
-		"$$folder/the-name/app/openapi.json" > $(BODY)/app/openapi.json
+	for kind in digits: table:_table; do \
+		$(BIN)/cookiecutter --no-input --default-config --output-dir "$$folder/$$kind" . projectName=the-name \
+			description='The description' dataset="$${kind%:*}" >/dev/null; \
+		$(SUBMAKE) --no-print-directory -C "$$folder/$$kind/the-name" openapi; \
+		sed -e 's/"title": "the-name"/"title": "{{ cookiecutter.projectName }}"/' \
+			-e 's/"description": "The description"/"description": "{{ cookiecutter.description }}"/' \
+			"$$folder/$$kind/the-name/app/openapi.json" > $(BODY)/app/openapi$${kind#*:}.json; \
+	done
 
 .PHONY: demo
 demo: .venv ## generate the default project into build/ and run its demo

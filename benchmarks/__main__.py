@@ -18,8 +18,11 @@ from benchmarks.figures import Figure, say
 PROJECT = generation.ROOT / "build" / "benchmarks" / "bench"
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 SYSTEM_PYTHON = "/usr/bin/python3"
-# What needs the project's databases, in this order; `generation` needs none.
+# What needs the project's databases, in this order; `generation` needs none, `packing` a project of its own.
 IN_PROJECT = ("training", "serving", "app", "scoring", "upload", "memory")
+IN_TABLE_PROJECT = ("packing",)
+IMAGES = {"dataset": "digits", "epochs": "2", "minimumAccuracy": "0"}
+TABLE = {"dataset": "table", "sourceTable": "benchmark_rows"}
 ROUNDS = 7
 FEWEST, MOST = 1, 100
 
@@ -27,7 +30,7 @@ FEWEST, MOST = 1, 100
 def main() -> None:
     """Measure and print the table; a run of everything also writes benchmarks/RESULTS.md."""
     chosen = _arguments()
-    names = chosen.only or ["generation", *IN_PROJECT]
+    names = chosen.only or ["generation", *IN_PROJECT, *IN_TABLE_PROJECT]
     before, started = report.load(), time.monotonic()
     try:
         figures, versions = _measure(names, chosen.rounds)
@@ -45,8 +48,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", action="append", choices=("generation", *IN_PROJECT), metavar="NAME",
-        help=f"measure this alone and write no file: generation, {', '.join(IN_PROJECT)}; may be repeated",
+        "--only", action="append", choices=("generation", *IN_PROJECT, *IN_TABLE_PROJECT), metavar="NAME",
+        help=f"measure this alone and write no file: generation, {', '.join((*IN_PROJECT, *IN_TABLE_PROJECT))}; "
+        "may be repeated",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds a measurement (default: %(default)s)")
     chosen = parser.parse_args()
@@ -61,16 +65,19 @@ def _measure(names: list[str], rounds: int) -> tuple[list[Figure], dict[str, str
         say("generation …")
         figures += generation.measure(rounds)
         say(f"  {figures[0].name}: {figures[0].value}")
-    inside = [name for name in IN_PROJECT if name in names]
-    if not inside:
+    told = []
+    for answers, of_project in ((IMAGES, IN_PROJECT), (TABLE, IN_TABLE_PROJECT)):
+        inside = [name for name in of_project if name in names]
+        if inside:
+            with _project(answers):
+                told += [_measure_in_project(name, rounds) for name in inside]
+    if not told:
         return figures, {}
-    with _project():
-        told = [_measure_in_project(name, rounds) for name in inside]
     return figures + [Figure(**values) for found in told for values in found["figures"]], told[0]["versions"]
 
 
 @contextlib.contextmanager
-def _project() -> Iterator[None]:
+def _project(answers: dict[str, str]) -> Iterator[None]:
     """Generate the project, start its servers and run its pipeline; stop them and remove it at the end."""
     if (PROJECT / "local" / "__main__.py").exists():
         _local("stop")
@@ -78,11 +85,11 @@ def _project() -> Iterator[None]:
     with contextlib.ExitStack() as at_the_end:
         at_the_end.callback(shutil.rmtree, PROJECT, ignore_errors=True)
         with generation.template() as source:
-            answers = {"dataset": "digits", "epochs": "2", "minimumAccuracy": "0"}
             generation.generate(source, PROJECT.parent, projectName=PROJECT.name, **answers)
         at_the_end.callback(_local, "stop")
-        say("the project's pipeline …")
-        _local("run", "--", "python", "-m", "pipeline", "all")
+        if answers is IMAGES:
+            say("the project's pipeline …")
+            _local("run", "--", "python", "-m", "pipeline", "all")
         yield
 
 

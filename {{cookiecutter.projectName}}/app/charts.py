@@ -94,10 +94,15 @@ def accuracy(history: Sequence[dict[str, Any]], floor: float) -> alt.LayerChart:
 
 
 def drift(statistics: Sequence[dict[str, Any]], limit: float) -> alt.LayerChart:
-    """Return one bar a statistic, its population stability index, and the limit above which it is drift."""
+    """Return one bar a statistic, its population stability index, and the limit above which it is drift.
+
+    Of very many statistics there are those that drifted most.
+    """
+    least = sorted((row["psi"] for row in statistics), reverse=True)[:MOST_LABELLED][-1]
     rows = [
         {"statistic": spoken(row["statistic"]), "psi": float(row["psi"]), "drift": row["psi"] > limit}
         for row in statistics
+        if row["psi"] >= least
     ]
     bars = (
         alt.Chart(alt.Data(values=rows))

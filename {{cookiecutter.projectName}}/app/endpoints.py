@@ -1,48 +1,24 @@
 """The operations of the API."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import FastAPI, File, Path, Request, UploadFile
+from fastapi import FastAPI, Path, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartParser
 
-from app import logs, problems
-from app.images import FORMATS, MAX_BYTES, ImageError, TooLarge, decode
-from app.predictions import Model, Prediction, Predictions, RefusedInput, WaitingForModel
+from app import inputs, logs, problems
+from app.answers import EXAMPLE_ID
+from app.predictions import Predictions, WaitingForModel
 from app.settings import Settings
 
-MAX_IMAGES = 64
-# Boundaries and headers of a form, and every other body.
-MAX_REST = 64 * 2**10
-MAX_BATCH_BYTES = 32 * 2**20
+# Of every body that holds no input of the model.
+MAX_BODY = 64 * 2**10
 MAX_LABEL = 1000
 UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
-# Files are kept in memory, where the limits bound a request's: a container's disk may not be writable.
-MultiPartParser.spool_max_size = MAX_BYTES
-
-
-class PredictionAnswer(BaseModel):
-    """What the model says of one image."""
-
-    prediction_id: str = Field(description="Names this prediction when its label is given", examples=[EXAMPLE_ID])
-    label: str = Field(description="The class with the highest probability", examples=["7"])
-    probabilities: dict[str, float] = Field(
-        description="Probability of each class", examples=[{"1": 0.02, "7": 0.97, "9": 0.01}]
-    )
-    model: str = Field(description="Name of the model", examples=["image_classifier"])
-    version: int = Field(description="Version of the model that answered", examples=[3])
-
-
-class BatchAnswer(BaseModel):
-    """What the model says of several images."""
-
-    predictions: list[PredictionAnswer] = Field(description="In the order of the images")
 
 
 class Label(BaseModel):
@@ -63,15 +39,13 @@ class LabelAnswer(BaseModel):
     version: int = Field(description="Version of the model that had answered", examples=[3])
 
 
-class ModelAnswer(BaseModel):
+class ModelAnswer(inputs.ModelInput):
     """The version of a model that is served."""
 
     model: str = Field(examples=["image_classifier"])
     alias: str = Field(description="The stage that this API serves", examples=["staging"])
     version: int = Field(examples=[3])
     classes: list[str] = Field(description="In the order of the model's output", examples=[["0", "1"]])
-    input_shape: list[int] = Field(description="Height, width, channels", examples=[[8, 8, 1]])
-    input_dtype: str = Field(examples=["uint8"])
     metrics: dict[str, Any] = Field(
         description="Of held-out rows: accuracy_score, f1_score, loss, rows, confusion_matrix (true × predicted)",
         examples=[
@@ -114,11 +88,10 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         swagger_ui_parameters={"tryItOutEnabled": True},
-        # No form here has a text field, and the client says by which codec one would be read: some take minutes.
-        form_limits={"max_files": MAX_IMAGES + 1, "max_fields": 64, "max_part_size": 4096},
+        **inputs.OPTIONS,
     )
-    problems.install(app)
-    _add_predictions(app, predictions)
+    problems.install(app, inputs.STATUS)
+    inputs.add(app, predictions)
     _add_labels(app, predictions)
     _add_model(app, settings, predictions)
     _add_health(app, settings, predictions)
@@ -132,104 +105,9 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
             expose_headers=["Retry-After", "X-Request-ID"],
         )
     # Added last it is outermost.
-    limits = {"/predictions": MAX_BYTES + MAX_REST, "/predictions/batch": MAX_BATCH_BYTES}
-    app.add_middleware(logs.Requests, limits=limits, limit=MAX_REST, together=settings.uploads_mib * 2**20)
+    together = settings.uploads_mib * 2**20
+    app.add_middleware(logs.Requests, limits=inputs.LIMITS, limit=MAX_BODY, together=together)
     return app
-
-
-def _add_predictions(app: FastAPI, predictions: Predictions) -> None:
-    def form(field: str) -> dict[str, Any]:
-        """Say which files a field takes."""
-        types = ", ".join(f"image/{name.lower()}" for name in FORMATS)
-        return {"requestBody": {"content": {"multipart/form-data": {"encoding": {field: {"contentType": types}}}}}}
-
-    @app.post(
-        "/predictions",
-        tags=["predictions"],
-        summary="Classify an image",
-        responses=problems.declared(400, 408, 413, 415, 422, 503),
-        openapi_extra=form("image"),
-    )
-    def predict(
-        request: Request,
-        image: Annotated[UploadFile, File(description="A PNG, JPEG or WebP image, up to 10 MiB and 25 million pixels")],
-    ) -> PredictionAnswer:
-        """Return the label and the probability of each class.
-
-        The image is turned as its EXIF data says, resized to the model's height and width, made grey or RGB as the
-        model takes it, and laid on white where it is transparent. The prediction is logged under its id.
-        """
-        found = _answers(predictions, [_content(image)])[0]
-        logs.note(request, prediction_id=found.prediction_id, label=found.label, version=found.version)
-        return found
-
-    @app.post(
-        "/predictions/batch",
-        tags=["predictions"],
-        summary="Classify several images",
-        responses=problems.declared(400, 408, 413, 415, 422, 503),
-        openapi_extra=form("images"),
-    )
-    def predict_batch(
-        request: Request,
-        images: Annotated[
-            list[UploadFile],
-            File(min_length=1, max_length=MAX_IMAGES, description="1 to 64 images, together up to 32 MiB"),
-        ],
-    ) -> BatchAnswer:
-        """Return an answer for each image, in their order. All are logged, or none if one is refused."""
-        found = _answers(predictions, [_content(image) for image in images])
-        logs.note(
-            request,
-            prediction_ids=[answer.prediction_id for answer in found],
-            versions=sorted({answer.version for answer in found}),
-        )
-        return BatchAnswer(predictions=found)
-
-
-def _content(image: UploadFile) -> bytes:
-    content = image.file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise TooLarge(f"the file is larger than the {MAX_BYTES:,} bytes that are allowed")
-    return content
-
-
-def _answers(predictions: Predictions, contents: Sequence[bytes]) -> list[PredictionAnswer]:
-    """Decode and predict; once more when the model was meanwhile replaced by one that takes another shape."""
-    model = predictions.served()
-    try:
-        found = predictions.predict_many(_rows(contents, model))
-        replaced = any(prediction.version != model.version for prediction in found)
-    except RefusedInput:
-        found, replaced = [], True
-    if replaced:
-        newest = predictions.served(newest=True)
-        if not found or not newest.takes_what(model):
-            found = predictions.predict_many(_rows(contents, newest))
-    return [_answer(prediction, predictions.classes(prediction.version)) for prediction in found]
-
-
-def _rows(contents: Sequence[bytes], model: Model) -> list[bytes]:
-    return [_row(number, contents, model) for number in range(len(contents))]
-
-
-def _row(number: int, contents: Sequence[bytes], model: Model) -> bytes:
-    try:
-        return decode(contents[number], model.input_shape, model.input_dtype)
-    except ImageError as error:
-        if len(contents) == 1:
-            raise
-        raise type(error)(f"image {number + 1}: {error}") from error
-
-
-def _answer(prediction: Prediction, classes: Sequence[str]) -> PredictionAnswer:
-    return PredictionAnswer(
-        prediction_id=prediction.prediction_id,
-        label=prediction.label,
-        probabilities=dict(zip(classes, prediction.probabilities, strict=True)),
-        model=prediction.model,
-        version=prediction.version,
-    )
 
 
 def _add_labels(app: FastAPI, predictions: Predictions) -> None:
@@ -266,8 +144,7 @@ def _add_model(app: FastAPI, settings: Settings, predictions: Predictions) -> No
             alias=model.alias,
             version=model.version,
             classes=list(model.classes),
-            input_shape=list(model.input_shape),
-            input_dtype=model.input_dtype,
+            **dict(inputs.described(model)),
             metrics=model.metrics,
             data_hash=model.data_hash,
             git_commit=model.git_commit,

@@ -16,6 +16,8 @@ import psycopg2
 from app.settings import Settings
 
 Answer = TypeVar("Answer")
+# An image's pixels, or a table's row as JSON.
+Input = bytes | str
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 5
 POOL_SECONDS = 5
@@ -67,10 +69,13 @@ class Model:
     changed_at: datetime.datetime
     # Some rows that the model was chosen by: class to base64 of the row's bytes.
     samples: dict[str, str]
+    # What rows of a table become before the model sees them; None where it takes images.
+    encoding: dict[str, Any] | None = None
 
     def takes_what(self, other: "Model") -> bool:
-        """Whether both take rows of the same shape and type."""
-        return (self.input_shape, self.input_dtype) == (other.input_shape, other.input_dtype)
+        """Whether both take the same: rows of a shape and type, or of a table's columns."""
+        mine, others = ((one.input_shape, one.input_dtype, one.encoding) for one in (self, other))
+        return mine == others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +161,11 @@ class Predictions:
             raise WaitingForModel("the model is being replaced: try again")
         return self._classes[version]
 
-    def predict(self, row: bytes) -> Prediction:
+    def predict(self, row: Input) -> Prediction:
         """Return the logged answer to one row. Raises WaitingForModel, RefusedInput."""
         return self.predict_many([row])[0]
 
-    def predict_many(self, rows: Sequence[bytes]) -> list[Prediction]:
+    def predict_many(self, rows: Sequence[Input]) -> list[Prediction]:
         """Return the answers to rows, in order, in one round trip: all are logged or none.
 
         Raises WaitingForModel, RefusedInput.
@@ -169,7 +174,8 @@ class Predictions:
 
         def ask(database: gp.Database) -> list[Prediction]:
             given = database.create_dataframe(rows=list(enumerate(rows)), column_names=["position", "features"])
-            answers = given.assign(answer=lambda row: self._task(row["features"], model, stage))
+            kind = gp.type_("jsonb" if isinstance(rows[0], str) else "bytea")
+            answers = given.assign(answer=lambda row: self._task(kind(row["features"]), model, stage))
             found = {row["position"]: row["answer"] for row in answers[["position", "answer"]]}
             return [_prediction(found[position]) for position in range(len(rows))]
 
@@ -323,7 +329,7 @@ def _prediction(answer: dict[str, Any]) -> Prediction:
 def _model(row: Iterable[tuple[str, Any]]) -> Model:
     values = dict(row)
     return Model(
-        **{field.name: values[field.name] for field in dataclasses.fields(Model) if field.name in _PLAIN},
+        **{name: values[name] for name in _PLAIN & values.keys()},
         classes=tuple(values["classes"]),
         input_shape=tuple(values["input_shape"]),
         created_at=_time(values["created_at"]),
@@ -331,7 +337,7 @@ def _model(row: Iterable[tuple[str, Any]]) -> Model:
     )
 
 
-_PLAIN = {"model", "alias", "version", "input_dtype", "metrics", "data_hash", "git_commit", "samples"}
+_PLAIN = {"model", "alias", "version", "input_dtype", "metrics", "data_hash", "git_commit", "samples", "encoding"}
 
 
 def _time(text: str) -> datetime.datetime:

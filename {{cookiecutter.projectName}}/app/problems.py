@@ -1,5 +1,6 @@
 """Error answers as RFC 9457 describes them: application/problem+json, whatever went wrong and wherever."""
 
+import functools
 import http
 from typing import Any
 
@@ -9,7 +10,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.images import ImageError, TooLarge, UnknownFormat
 from app.predictions import DatabaseAway, PredictionError, RefusedInput, UnknownPrediction, WaitingForModel
 
 MEDIA_TYPE = "application/problem+json"
@@ -17,9 +17,6 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {WaitingForModel: "5", DatabaseAway: "2"}
 # The first one that fits counts.
 STATUS: dict[type[Exception], int] = {
-    TooLarge: 413,
-    UnknownFormat: 415,
-    ImageError: 422,
     RefusedInput: 422,
     UnknownPrediction: 404,
     WaitingForModel: 503,
@@ -79,12 +76,16 @@ def _declared(status: int) -> dict[str, Any]:
     return described
 
 
-def install(app: FastAPI) -> None:
-    """Let the app answer with problems. What no handler knows is answered by the request's log."""
+def install(app: FastAPI, status: dict[type[Exception], int]) -> None:
+    """Let the app answer with problems; `status` has that of other errors than the database's.
+
+    What no handler knows is answered by the request's log.
+    """
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for kind in (ImageError, PredictionError):
-        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(PredictionError, _refused)
+    for kind, code in status.items():
+        app.add_exception_handler(kind, functools.partial(_refused_with, code))
 
 
 def _http(request: Request, error: Any) -> JSONResponse:
@@ -103,8 +104,11 @@ def _invalid(request: Request, error: Any) -> JSONResponse:
 def _told(found: dict[str, Any]) -> str:
     if found["type"] == "json_invalid":
         return "the body is not valid JSON"
-    if found["type"] == "model_attributes_type":
-        return "a JSON object is expected, with the header Content-Type: application/json"
+    if found["type"] in ("model_attributes_type", "dict_type", "list_type"):
+        kind = "list" if found["type"] == "list_type" else "object"
+        # Without the header whatever was sent is text.
+        header = ", with the header Content-Type: application/json" if len(found["loc"]) == 1 else ""
+        return f"a JSON {kind} is expected{header}"
     if found["type"] == "string_pattern_mismatch" and "prediction_id" in found["loc"]:
         return "a prediction's id is a UUID"
     if found["type"] == "missing" and found["loc"][0] == "body":
@@ -112,6 +116,10 @@ def _told(found: dict[str, Any]) -> str:
     if "UploadFile" in found["msg"]:
         return "a file is expected"
     return found["msg"][:1].lower() + found["msg"][1:]
+
+
+def _refused_with(status: int, request: Request, error: Exception) -> JSONResponse:
+    return problem(request, status, str(error))
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -1,31 +1,26 @@
-"""The page: `streamlit run app/ui.py`. A picture's prediction, what people say of it, and how the model does.
+"""The page: `streamlit run app/ui.py`. A prediction, what people say of it, and how the model does.
 
-Every prediction is logged, so each is made once, in the callback of the element that was used: Streamlit runs this
-file again at every interaction. What has to outlive a run is in st.session_state: picture, source, prediction,
-classes (the model may be replaced meanwhile), recorded (what was said of it), refused (why there is no answer).
+Streamlit runs this file again at every interaction; ui_state.py says what outlives a run.
 """
 
-import base64
 import datetime
 import pathlib
-import re
 import sys
 from collections.abc import Sequence
 
 import streamlit as st
-from PIL import Image
 
 # `streamlit run` puts this folder on the path, not the one that the package `app` lies in.
 if (project := str(pathlib.Path(__file__).resolve().parent.parent)) not in sys.path:
     sys.path.insert(0, project)
 
-from app import charts, images
+from app import charts, ui_input
 from app.predictions import Model, Prediction, PredictionError, Predictions
 from app.settings import Settings, SettingsError, settings
+from app.ui_state import plain, refuse, sentence
 
 # How often the page looks whether another version is served, or the database is back.
 REFRESH_SECONDS = 3
-PICTURE_PIXELS = 192
 NO_MODEL = "No version of the model {model} holds the stage {stage} yet: run the pipeline (`make pipeline`)."
 
 
@@ -73,8 +68,8 @@ def show(predictions: Predictions, chosen: Settings, model: Model) -> None:
     """Draw everything that needs a model."""
     left, right = st.columns(2, gap="large")
     with left:
-        st.header("Picture", anchor=False)
-        choose(predictions, model)
+        st.header(ui_input.TITLE, anchor=False)
+        ui_input.choose(predictions, model)
     with right:
         st.header("Prediction", anchor=False)
         answer(predictions)
@@ -87,83 +82,6 @@ def show(predictions: Predictions, chosen: Settings, model: Model) -> None:
         monitor(predictions, chosen, model)
 
 
-def choose(predictions: Predictions, model: Model) -> None:
-    """Let the visitor upload a picture or pick a sample, and show it as the model sees it."""
-    # A widget is emptied by giving it another key.
-    turn = st.session_state.setdefault("turn", 0)
-    upload = f"upload {turn}"
-    st.file_uploader(
-        "Upload a picture (PNG, JPEG, WebP)",
-        type=["png", "jpg", "jpeg", "webp"],
-        key=upload,
-        on_change=answer_upload,
-        args=(predictions, model, upload),
-    )
-    if model.samples:
-        names = [name for name in model.classes if name in model.samples]
-        st.selectbox(
-            "or pick a sample of the class",
-            names,
-            index=None,
-            placeholder="choose a class",
-            key="sample",
-            on_change=answer_sample,
-            args=(predictions, model),
-        )
-    if picture := st.session_state.get("picture"):
-        st.image(picture, caption=st.session_state.source, output_format="PNG")
-
-
-def answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
-    """Predict the uploaded file; one that was taken away leaves nothing."""
-    forget()
-    st.session_state.sample = None
-    file = st.session_state[upload]
-    if file is None:
-        return
-    try:
-        row = images.decode(file.getvalue(), model.input_shape, model.input_dtype)
-    except images.ImageError as error:
-        st.session_state.refused = sentence(error)
-        return
-    predict(predictions, model, row, f"{plain(file.name)}, as the model sees it")
-
-
-def answer_sample(predictions: Predictions, model: Model) -> None:
-    """Predict the chosen sample."""
-    forget()
-    st.session_state.turn += 1
-    name = st.session_state.sample
-    if name is not None:
-        row = base64.b64decode(model.samples[name])
-        predict(predictions, model, row, f"a sample of {plain(name)}, as the model sees it")
-
-
-def forget() -> None:
-    """Forget the last answer."""
-    for name in ("picture", "source", "prediction", "classes", "recorded", "refused"):
-        st.session_state.pop(name, None)
-
-
-def predict(predictions: Predictions, model: Model, row: bytes, source: str) -> None:
-    """Predict a row and remember the answer, or why there is none."""
-    try:
-        st.session_state.picture = enlarged(images.to_picture(row, model.input_shape, model.input_dtype))
-        st.session_state.source = source
-        prediction = predictions.predict(row)
-        # Another version than the one shown may have answered.
-        st.session_state.classes = predictions.classes(prediction.version)
-        st.session_state.prediction = prediction
-    except (images.ImageError, PredictionError) as error:
-        st.session_state.refused = sentence(error)
-
-
-def enlarged(picture: Image.Image) -> Image.Image:
-    """Return a small picture large enough to be seen, each of its pixels a square."""
-    factor = max(1, PICTURE_PIXELS // max(picture.size))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-
-
 def answer(predictions: Predictions) -> None:
     """Show the prediction, or why there is none, and ask whether it is right."""
     if refused := st.session_state.get("refused"):
@@ -171,7 +89,7 @@ def answer(predictions: Predictions) -> None:
         return
     prediction = st.session_state.get("prediction")
     if prediction is None:
-        st.write("Upload a picture, or pick a sample.")
+        st.write(ui_input.NOTHING_YET)
         return
     classes = st.session_state.classes
     st.metric("Label", prediction.label, help="The class with the highest probability")
@@ -209,7 +127,7 @@ def tell(predictions: Predictions, prediction: Prediction, label: str) -> None:
         predictions.record_label(prediction.prediction_id, label)
     except PredictionError as error:
         st.session_state.pop("recorded", None)
-        st.session_state.refused = sentence(error)
+        refuse(error)
 
 
 def describe(model: Model) -> None:
@@ -268,17 +186,6 @@ def monitor(predictions: Predictions, chosen: Settings, model: Model) -> None:
                 f"{most['psi']:.2f} at most ({name}), {side} the limit {chosen.maximum_psi:g}."
             )
             st.altair_chart(charts.drift(enough, chosen.maximum_psi))
-
-
-def sentence(error: Exception) -> str:
-    """Return an error's text as a sentence."""
-    text = str(error).rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def plain(text: str) -> str:
-    """Return text that Markdown leaves as it is."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+~|$:!^-])", r"\\\1", text)
 
 
 main()

@@ -5,6 +5,7 @@ import concurrent.futures
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from local.clusters import Cluster
 from local.doctor import report
 from local.errors import LocalError
 from local.mlflow_server import MlflowServer
-from local.processes import find, interrupted
+from local.processes import clean_environment, find, interrupted
 from local.servers import Server
-from local.state import State, location, locked, say
+from local.state import PROJECT, State, location, locked, say
 
 SERVERS = ("training", "inference", "mlflow")
 
@@ -119,7 +120,24 @@ def start(names: Sequence[str], roles: Sequence[str]) -> State:
         servers = _servers(state, to_start=True)
         _side_by_side([server for server in servers if server.name in names])
         write_bindings(state, [server for server in servers if isinstance(server, Cluster)])
+        if "training" in names:
+            _make_example(state)
     return state
+
+
+def _make_example(state: State) -> None:
+    """Put the table of the first run into the training database, once. Raises LocalError."""
+    program, marker = PROJECT / "pipeline" / "example_table.py", state.folder / "training" / "example"
+    if marker.exists() or not program.exists():
+        return
+    done = subprocess.run(
+        [environments.environment("pipeline") / "bin" / "python", "-m", "pipeline.example_table"],
+        cwd=PROJECT, env=clean_environment(SERVICE_BINDING_ROOT=str(state.folder / "bindings")),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise LocalError(done.stderr.strip().removeprefix("error: "))
+    marker.touch(mode=0o600)
 
 
 def _side_by_side(servers: Sequence[Server]) -> None:

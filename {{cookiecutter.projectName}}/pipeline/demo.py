@@ -1,22 +1,20 @@
-"""Shows what is served: accuracy, version, and one image that the model has never seen.
+"""Shows what is served: accuracy, version, and one row that the model has never seen.
 
-`python -m pipeline.demo` asks the inference database alone, as the app would.
+`python -m pipeline.demo` asks the inference database for all of it, as the app would.
 """
 
 import sys
 
-import numpy as np
 import psycopg2
 
+from pipeline import source
 from pipeline.databases import first_line, query, session
 from pipeline.errors import StepError
-from pipeline.mini_batches import row_digests, split_rows
 from pipeline.settings import settings
-from pipeline.user_code import load_dataset
 
 
 def main() -> None:
-    """Print three lines: accuracy on the holdout; model, version, stage; an image's predicted and true label."""
+    """Print three lines: accuracy on the holdout; model, version, stage; a row's predicted and true label."""
     try:
         show()
     except StepError as error:
@@ -37,23 +35,16 @@ def show() -> None:
         )
         if not served:
             raise StepError(f"no version of {settings().model} holds {stage}: run `make pipeline`")
-        image, true_label = unseen_row()
+        unseen = source.unseen_row()
         answer = query(
             connection,
-            "SELECT {schema}.run_inference_task(%s, %s, %s)",
-            (image.tobytes(), settings().model, stage),
+            "SELECT {schema}.run_inference_task(%s" + f"::{unseen.type}, %s, %s)",
+            (unseen.value, settings().model, stage),
         )[0][0]
     version, metrics = served[0]
     print(f"accuracy {metrics['accuracy_score']:.4f} on {metrics['rows']} held-out rows")
     print(f"model {settings().model}, version {version}, stage {stage}")
-    print(f"an image it had never seen: predicted {answer['label']}, true {true_label}")
-
-
-def unseen_row() -> tuple[np.ndarray, str]:
-    """Return the first row of the holdout and its class: the row's own hash says that it was not trained on."""
-    data = load_dataset()
-    row = split_rows(row_digests(data.features))["holdout"][0]
-    return data.features[row], data.classes[data.labels[row]]
+    print(f"{unseen.what} it had never seen: predicted {answer['label']}, true {unseen.label}")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,13 @@ def _write_settings(connection: Any) -> None:
             "UPDATE {schema}.setting SET log_statistics = %s, store_inputs = %s, window_size = %s, retention_days = %s",
             (settings().include_monitoring, settings().store_inputs, limits.window, limits.retention_days),
         )
+        if settings().source:
+            # What answers where neither is said: SELECT predict(t.*) FROM t.
+            query(
+                connection,
+                "UPDATE {schema}.setting SET model = %s, stage = %s",
+                (settings().model, settings().promotion_stage),
+            )
 
 
 def _purge(connection: Any) -> None:
@@ -165,6 +172,7 @@ def _store(connection: Any, model: ModelVersion) -> None:
             "metrics": json.dumps(described["metrics"]),
             "training_statistics": json.dumps(described["training_statistics"]),
             "samples": json.dumps(described.get("samples") or {}),
+            **_encoding(described),
             "data_hash": described["data_hash"],
             "git_commit": described["git_commit"],
             "mlflow_run": model.run_id,
@@ -177,3 +185,12 @@ def _store(connection: Any, model: ModelVersion) -> None:
             f"version {model.version} gives {len(answer)} probabilities in the inference database; "
             f"it has {len(described['classes'])} classes"
         )
+
+
+def _encoding(described: dict[str, Any]) -> dict[str, str]:
+    """Return the column that a version has whose rows are a table's. Raises StepError when the project has no table."""
+    if "encoding" not in described:
+        return {}
+    if not settings().source:
+        raise StepError("the version takes rows of a table, and this project has none (project.yaml: source)")
+    return {"encoding": json.dumps(described["encoding"])}

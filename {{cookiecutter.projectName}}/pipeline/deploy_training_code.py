@@ -2,10 +2,10 @@
 
 import concurrent.futures
 
-from pipeline import doctor
+from pipeline import doctor, source
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
-from pipeline.user_code import build_architecture, build_optimizer, load_dataset, load_keras
+from pipeline.user_code import build_architecture, build_optimizer, load_keras
 
 
 def run() -> str:
@@ -16,7 +16,7 @@ def run() -> str:
         packages = pool.submit(doctor.require, doctor.training_packages)
         load_keras()
         packages.result()
-    data = load_dataset()
+    data = source.describe()
     architecture = build_architecture(data.shape, len(data.classes))
     build_optimizer(0.001)
     with step_run("deploy_training_code", architecture_hash=architecture.hash):

@@ -1,20 +1,21 @@
 """Step deploy_training_db: Liquibase on the training database; stores the model's architecture."""
 
-from pipeline import doctor, liquibase
+from pipeline import doctor, liquibase, source
 from pipeline.databases import binding, grant_role, insert, query, session
 from pipeline.settings import git_commit, settings
 from pipeline.tracking import load_mlflow, step_run
-from pipeline.user_code import Architecture, build_architecture, load_dataset
+from pipeline.user_code import Architecture, build_architecture
 
 
 def run() -> str:
     """Bring the training database's code up to date and store the architecture. Raises StepError."""
     doctor.require(doctor.java, doctor.liquibase_program, doctor.training_database, doctor.deploying_role)
-    data = load_dataset()
+    data = source.describe()
     architecture = build_architecture(data.shape, len(data.classes))
     tag = liquibase.deploy("training-deployer", "database/training")
     connection = session("training-deployer")
     grant_role(connection, f"{settings().schema}_trainer", binding("trainer").username)
+    source.grant(connection, f"{settings().schema}_trainer")
     _store(connection, architecture)
     with step_run("deploy_training_db", liquibase_tag=tag):
         load_mlflow().log_params({"liquibase_tag": tag, "architecture_hash": architecture.hash})

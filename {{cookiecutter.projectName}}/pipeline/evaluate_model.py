@@ -2,7 +2,7 @@
 
 from matplotlib import pyplot
 
-from pipeline import doctor, report, training_runs
+from pipeline import doctor, report, source, training_runs
 from pipeline.databases import binding, session
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
@@ -19,6 +19,7 @@ def run() -> str:
             trained.architecture.json, trained.data, binding("trainer").is_greenplum
         )
         scores = training_runs.evaluate(connection, trained.data.dataset, "validation", trained.weights, config)
+        source.keep_evaluated(connection, trained, config)
         epochs = training_runs.epoch_rows(connection, trained.run_hash)
     figures = {
         "Training": report.curves(epochs, trained.best_epoch),

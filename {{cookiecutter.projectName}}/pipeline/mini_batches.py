@@ -10,12 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import StepError
+from pipeline.splits import HOLDOUT_SHARE, SPLITS, VALIDATION_SHARE
 from pipeline.user_code import Dataset
 
-SPLITS = ("train", "validation", "holdout")
-# Share of the hash space that is validation, and holdout; changing either moves rows across the fence.
-VALIDATION_SHARE = 0.1
-HOLDOUT_SHARE = 0.1
 SALT = b"split"
 # As many parts of a row are compared with later rows; the inference database has the same number.
 MOST_PARTS = 8
@@ -117,22 +114,6 @@ def blocks(packed: PackedDataset, batch_ids: Sequence[int] | None = None) -> Ite
 def block_count(packed: PackedDataset) -> int:
     """Return the number of blocks of the largest split."""
     return max(-(-len(rows) // packed.rows_per_block) for rows in packed.rows.values())
-
-
-def balanced_batch_ids(count: int, segments: Sequence[int]) -> list[int]:
-    """Choose `count` batch ids so that consecutive blocks go round the segments.
-
-    `segments[i]` is the segment on which the database places batch id i. A hash alone would give some
-    segment more blocks than another, and an epoch lasts as long as the fullest one.
-    Raises ValueError when `segments` is too short to choose from.
-    """
-    waiting: dict[int, list[int]] = {}
-    for batch_id in reversed(range(len(segments))):
-        waiting.setdefault(segments[batch_id], []).append(batch_id)
-    order = sorted(waiting)
-    if any(len(ids) < -(-count // len(order)) for ids in waiting.values()):
-        raise ValueError(f"{len(segments)} batch ids are too few to choose {count} from")
-    return [waiting[order[number % len(order)]].pop() for number in range(count)]
 
 
 def row_statistics(features: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Step monitor_model: decides by accuracy on labelled predictions and by drift whether to train again."""
 
+import re
 from typing import Any, NamedTuple
 
 from pipeline import doctor
@@ -123,4 +124,9 @@ def _log(observed: Observed, decision: Decision, purged: int) -> None:
         metrics = {"predictions": observed.predictions, "labelled": observed.labelled, "purged_predictions": purged}
         if observed.accuracy is not None:
             metrics["live_accuracy"] = observed.accuracy
-        mlflow.log_metrics({**metrics, **{f"psi_{name}": found.psi for name, found in observed.drift.items()}})
+        mlflow.log_metrics({**metrics, **{metric_of(name): found.psi for name, found in observed.drift.items()}})
+
+
+def metric_of(statistic: str) -> str:
+    """Return the metric of a statistic's drift: a column may have a name that MLflow does not take."""
+    return "psi_" + re.sub(r"[^\w.\- ]", "_", statistic)

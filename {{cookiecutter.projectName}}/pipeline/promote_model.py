@@ -1,7 +1,5 @@
 """Step promote_model: the holdout decides whether the candidate gets the alias."""
 
-import base64
-import hashlib
 import json
 import pathlib
 import tempfile
@@ -9,16 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import aliases, doctor, labelled_rows, onnx_export, training_runs
+from pipeline import aliases, doctor, onnx_export, source, training_runs
 from pipeline.databases import binding, session
 from pipeline.errors import StepError
 from pipeline.settings import chosen_stage, git_commit, settings, write_outcome
 from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
 from pipeline.training_runs import FinishedRun
-
-CHECKED_ROWS = 100
-# Samples travel in the model's description, which is read whole.
-SAMPLE_BYTES = 500_000
 
 
 class Promotion(NamedTuple):
@@ -123,11 +117,13 @@ def _current_accuracy(connection: Any, candidate: FinishedRun, current: Any) -> 
         weights = (pathlib.Path(path) / "weights.f4").read_bytes()
         kept = json.loads((pathlib.Path(path) / "model.json").read_text(encoding="utf-8"))
     data = candidate.data
-    if tuple(kept["shape"]) != data.shape or kept["classes"] != data.classes or kept["dtype"] != data.dtype:
+    features = source.features_for(kept, data)
+    if features is None:
         return None
-    config = training_runs.evaluation_config(kept["architecture"], data, binding("trainer").is_greenplum)
+    taken = data._replace(shape=tuple(kept["shape"]))
+    config = training_runs.evaluation_config(kept["architecture"], taken, binding("trainer").is_greenplum)
     with connection:
-        return training_runs.evaluate(connection, data.dataset, "holdout", weights, config)["accuracy"]
+        return training_runs.evaluate(connection, data.dataset, "holdout", weights, config, features)["accuracy"]
 
 
 def _registered_version(candidate: FinishedRun) -> int | None:
@@ -147,10 +143,9 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
 
     data = candidate.data
     with connection:
-        rows, labels = training_runs.sample_rows(connection, data, "validation", CHECKED_ROWS)
-        visitors = labelled_rows.digests(connection)
+        examples = source.examples(connection, data)
     model = onnx_export.keras_model(candidate.architecture.json, candidate.weights)
-    exported = onnx_export.export(model, data.dtype, rows)
+    exported = onnx_export.export(model, data.dtype, examples.rows)
     _log_keras(candidate)
     dtype = np.dtype(data.dtype)
     with answering():
@@ -161,7 +156,7 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
                 inputs=Schema([TensorSpec(dtype, (-1, *data.shape), "images")]),
                 outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(data.classes)), "probabilities")]),
             ),
-            input_example=rows[:1],
+            input_example=examples.rows[:1],
             pip_requirements=["onnxruntime", "numpy"],
             save_as_external_data=False,
             metadata={
@@ -174,9 +169,10 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
                     "confusion_matrix": scores["confusion_matrix"],
                 },
                 "training_statistics": data.statistics,
-                "samples": _samples(rows, labels, data.classes, visitors),
+                "samples": examples.samples,
                 "data_hash": data.data_hash,
                 "git_commit": candidate.git_commit,
+                **({"encoding": data.encoding} if data.encoding else {}),
             },
         )
         client = mlflow.MlflowClient()
@@ -195,18 +191,6 @@ def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -
     return int(made.version)
 
 
-def _samples(rows: np.ndarray, labels: np.ndarray, classes: list[str], visitors: set[str]) -> dict[str, str]:
-    """Return one row a class, as base64 of its bytes, for the page to offer; as many as fit into SAMPLE_BYTES.
-
-    What visitors sent (MD5 of rows) is shown to no other visitor.
-    """
-    own = np.array([hashlib.md5(row.tobytes(), usedforsecurity=False).hexdigest() not in visitors for row in rows])
-    labels = np.where(own, labels, -1)
-    first = {name: np.flatnonzero(labels == number)[:1] for number, name in enumerate(classes)}
-    found = [(name, rows[numbers[0]].tobytes()) for name, numbers in first.items() if len(numbers)]
-    return {name: base64.b64encode(row).decode() for name, row in found[: SAMPLE_BYTES // rows[0].nbytes]}
-
-
 def _log_keras(candidate: FinishedRun) -> None:
     """Keep architecture and weights: a later candidate is compared with this model on its own holdout."""
     mlflow = load_mlflow()
@@ -216,6 +200,7 @@ def _log_keras(candidate: FinishedRun) -> None:
         "shape": data.shape,
         "dtype": data.dtype,
         "classes": data.classes,
+        "encoding": data.encoding,
     }
     with tempfile.TemporaryDirectory() as folder, answering():
         (pathlib.Path(folder) / "weights.f4").write_bytes(candidate.weights)

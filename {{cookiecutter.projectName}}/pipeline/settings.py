@@ -38,6 +38,17 @@ class Monitoring:
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """The table that is trained on: see project.yaml. `features` is None for all columns, `key` may be empty."""
+
+    schema: str
+    table: str
+    label: str
+    features: tuple[str, ...] | None
+    key: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """The answers in project.yaml; `model` and `schema` derive from the project's name.
 
@@ -53,6 +64,7 @@ class Settings:
     include_monitoring: bool
     store_inputs: bool
     monitoring: Monitoring
+    source: Source | None = None
 
     @property
     def schema(self) -> str:
@@ -111,7 +123,34 @@ def settings() -> Settings:
     answers["promotionStage"] = _own_stage() or answers["promotionStage"]
     # What is not monitored is not kept either.
     answers["storeInputs"] &= answers["includeMonitoring"]
-    return Settings(*(answers[name] for name in wanted), monitoring=_monitoring(answers.get("monitoring")))
+    return Settings(
+        *(answers[name] for name in wanted),
+        monitoring=_monitoring(answers.get("monitoring")),
+        source=_source(answers["source"]) if "source" in answers else None,
+    )
+
+
+def _source(given: Any) -> Source:
+    """Return the section `source`. Raises StepError when a value is missing or not allowed."""
+    values = given if isinstance(given, dict) else {}
+    for name in ("schema", "table", "label", "features", "key"):
+        value = values.get(name)
+        if not isinstance(value, str) or "\0" in value or (name != "key" and not value.strip()):
+            raise StepError(
+                f"project.yaml: source.{name} is {value!r}; it must be text{'' if name == 'key' else ', not empty'}"
+            )
+    features, key = (_names(f"source.{name}", values[name]) for name in ("features", "key"))
+    return Source(values["schema"], values["table"], values["label"], None if features == ("*",) else features, key)
+
+
+def _names(where: str, text: str) -> tuple[str, ...]:
+    """Return the names between commas. Raises StepError when one is empty or stands there twice."""
+    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
+    wrong = [name for name in names if not name or names.count(name) > 1]
+    if wrong:
+        told = f"names {wrong[0]} twice" if wrong[0] else "has a comma without a name"
+        raise StepError(f"project.yaml: {where} {told}; write each column once, with commas between")
+    return names
 
 
 def _own_stage() -> str:

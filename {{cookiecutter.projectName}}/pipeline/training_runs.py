@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.databases import query
 from pipeline.errors import StepError
+from pipeline.settings import settings
 
 # See database/training/004-fit-and-evaluate.sql: task, token, rows, sum of losses, correct; then float32.
 STATE_HEADER = struct.Struct("<8s16sqdq")
@@ -23,6 +24,8 @@ class TrainingData(NamedTuple):
     classes: list[str]
     split_rows: dict[str, int]
     statistics: dict[str, Any]
+    # How a row of the source table becomes numbers; None where dataset.py gives them.
+    encoding: dict[str, Any] | None = None
 
 
 class StoredArchitecture(NamedTuple):
@@ -48,6 +51,23 @@ class FinishedRun(NamedTuple):
     mlflow_run: str
 
 
+class Examples(NamedTuple):
+    """Rows (n, *shape) to check a model with, and for the page to offer: a class's name, and base64 of a row of it."""
+
+    rows: np.ndarray
+    samples: dict[str, str]
+
+
+class Features(NamedTuple):
+    """What of dataset_batch a model is given: an SQL expression and its parameters."""
+
+    expression: str
+    parameters: tuple[str, ...] = ()
+
+
+AS_STORED = Features("features")
+
+
 class Fitted(NamedTuple):
     """What one epoch of `fit` gave: mean loss, accuracy while training, weights, optimizer slots."""
 
@@ -59,15 +79,17 @@ class Fitted(NamedTuple):
 
 def current_data(connection: Any, dataset: str | None = None) -> TrainingData:
     """Return the data set to train on, or the named one. Raises StepError when there is none."""
+    columns = "dataset, data_hash, shape, dtype, classes, split_rows, training_statistics"
+    columns += ", encoding" if settings().source else ", NULL"
     rows = query(
         connection,
-        "SELECT dataset, data_hash, shape, dtype, classes, split_rows, training_statistics FROM {schema}.dataset "
+        f"SELECT {columns}" + " FROM {schema}.dataset "
         "WHERE dataset = %(name)s OR %(name)s IS NULL ORDER BY selected_at DESC LIMIT 1",
         {"name": dataset},
     )
     if not rows:
         raise StepError("the training database holds no data set: run `python -m pipeline upload_dataset`")
-    name, data_hash, shape, dtype, classes, split_rows, statistics = rows[0]
+    name, data_hash, shape, dtype, classes, split_rows, statistics, encoding = rows[0]
     return TrainingData(
         name,
         data_hash,
@@ -76,6 +98,18 @@ def current_data(connection: Any, dataset: str | None = None) -> TrainingData:
         json.loads(classes),
         json.loads(split_rows),
         json.loads(statistics),
+        json.loads(encoding) if encoding else None,
+    )
+
+
+def select_data(connection: Any, dataset: str) -> bool:
+    """Make the data set the one that is trained on; False when it is not in the database."""
+    return bool(
+        query(
+            connection,
+            "UPDATE {schema}.dataset SET selected_at = clock_timestamp() WHERE dataset = %s RETURNING 1",
+            (dataset,),
+        )
     )
 
 
@@ -180,13 +214,15 @@ def fit(connection: Any, dataset: str, weights: bytes, config: str, weight_count
     return Fitted(loss_sum / rows, correct / rows, body[: 4 * weight_count], body[4 * weight_count :])
 
 
-def evaluate(connection: Any, dataset: str, split: str, weights: bytes, config: str) -> dict[str, Any]:
+def evaluate(
+    connection: Any, dataset: str, split: str, weights: bytes, config: str, features: Features = AS_STORED
+) -> dict[str, Any]:
     """Return {rows, loss, accuracy, f1, confusion_matrix} of a split, computed in the database."""
     return query(
         connection,
-        "SELECT {schema}.evaluate(features, labels, row_count, %s, %s) FROM {schema}.dataset_batch "
+        "SELECT {schema}.evaluate(" + features.expression + ", labels, row_count, %s, %s) FROM {schema}.dataset_batch "
         "WHERE dataset = %s AND split = %s",
-        (weights, config, dataset, split),
+        (*features.parameters, weights, config, dataset, split),
     )[0][0]
 
 

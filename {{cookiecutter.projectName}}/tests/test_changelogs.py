@@ -37,10 +37,13 @@ def rendered(text: str, database: str) -> str:
 
 
 def test_every_file_is_included() -> None:
+    """In the order of the numbers in their names."""
     for folder in ("training", "inference"):
         changelog = yaml.safe_load((DATABASE / folder / "changelog.yaml").read_text(encoding="utf-8"))
-        included = [entry["include"]["file"] for entry in changelog["databaseChangeLog"] if "include" in entry]
-        assert included == [path.name for path in FILES if path.parent.name == folder]
+        (included,) = [entry["includeAll"] for entry in changelog["databaseChangeLog"] if "includeAll" in entry]
+        assert included == {"path": ".", "relativeToChangelogFile": True, "endsWithFilter": ".sql"}
+        numbers = [int(path.name[:3]) for path in FILES if path.parent.name == folder]
+        assert numbers == list(range(1, len(numbers) + 1))
 
 
 @pytest.mark.parametrize(("attributes", "text"), ALL)

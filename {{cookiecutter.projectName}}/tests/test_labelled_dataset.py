@@ -6,7 +6,7 @@ import uuid
 import numpy as np
 import pytest
 
-from pipeline import labelled_rows, mini_batches
+from pipeline import labelled_dataset, labelled_rows, mini_batches
 from pipeline.databases import query
 from pipeline.user_code import Dataset, load_dataset
 
@@ -46,7 +46,7 @@ def _new() -> np.ndarray:
 def test_new_rows_are_added_with_their_label(kept, new) -> None:
     data = load_dataset()
     labelled_rows.keep(kept, [row(new[0], data.classes[1]), row(new[1], data.classes[0])])
-    merged = labelled_rows.merge(kept, data)
+    merged = labelled_dataset.merge(kept, data)
     assert (merged.added, merged.unused) == (2, 0)
     assert len(merged.data.labels) == len(data.labels) + 2
     added = {features.tobytes(): label for features, label in zip(merged.data.features[-2:], merged.data.labels[-2:])}
@@ -58,7 +58,7 @@ def test_of_equal_rows_the_last_label_counts(kept, new) -> None:
     data = load_dataset()
     labels = (data.classes[0], data.classes[1], data.classes[0])
     labelled_rows.keep(kept, [row(new[0], label, minute) for label, minute in zip(labels, (2, 3, 1))])
-    merged = labelled_rows.merge(kept, data)
+    merged = labelled_dataset.merge(kept, data)
     assert (merged.added, merged.unused) == (1, 2)
     assert merged.data.labels[-1] == 1
 
@@ -68,7 +68,7 @@ def test_a_row_of_dataset_py_is_not_overruled(kept) -> None:
     data = load_dataset()
     wrong = data.classes[(data.labels[0] + 1) % len(data.classes)]
     labelled_rows.keep(kept, [row(data.features[0], wrong)])
-    merged = labelled_rows.merge(kept, data)
+    merged = labelled_dataset.merge(kept, data)
     assert (merged.added, merged.unused) == (0, 1)
     assert np.array_equal(merged.data.labels, data.labels)
 
@@ -78,7 +78,7 @@ def test_a_row_of_dataset_py_is_not_overruled(kept) -> None:
 def test_rows_of_another_kind_are_not_used(kept, new, other) -> None:
     data = load_dataset()
     labelled_rows.keep(kept, [row(new[0], data.classes[0], **other)])
-    assert labelled_rows.merge(kept, data)[1:] == (0, 1)
+    assert labelled_dataset.merge(kept, data)[1:] == (0, 1)
 
 
 @pytest.mark.servers
@@ -96,7 +96,7 @@ def test_a_label_that_was_changed_is_changed(kept, new) -> None:
 def test_a_row_that_is_no_number_is_not_used() -> None:
     data = Dataset(np.ones((1, 2), np.float32), np.zeros(1, "<i4"), ["a", "b"])
     rows = [(np.array(values, "<f4").tobytes(), "b") for values in ([np.nan, 1], [1, np.inf], [1, 2])]
-    features, labels = labelled_rows._arrays(rows, data)
+    features, labels = labelled_dataset._arrays(rows, data)
     assert features.tolist() == [[1, 2]]
     assert labels.tolist() == [1]
 
@@ -106,7 +106,7 @@ def test_old_rows_stay_in_their_split(kept, new) -> None:
     data = load_dataset()
     labelled_rows.keep(kept, [row(new[0], data.classes[0]), row(new[1], data.classes[1])])
     before = mini_batches.split_rows(mini_batches.row_digests(data.features))
-    merged = labelled_rows.merge(kept, data).data
+    merged = labelled_dataset.merge(kept, data).data
     after = mini_batches.split_rows(mini_batches.row_digests(merged.features))
     for split, rows in before.items():
         assert set(rows) == {number for number in after[split] if number < len(data.labels)}

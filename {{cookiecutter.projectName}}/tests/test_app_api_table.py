@@ -1,0 +1,244 @@
+"""The API of a table's rows over a stand-in for the database: what is refused, in which words, and what is asked."""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app import endpoints, rows
+from app.predictions import DatabaseAway, Model, Prediction, RefusedInput, WaitingForModel
+from app.settings import Settings
+
+NOW = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
+ENCODING = {
+    "label": "outcome",
+    "key": ["id"],
+    "columns": [
+        {
+            "name": "weight",
+            "type": "double precision",
+            "kind": "number",
+            "mean": 70.25,
+            "deviation": 9.5,
+            "nulls": True,
+        },
+        {"name": "age in years", "type": "smallint", "kind": "number", "mean": 41.5, "deviation": 12.0, "nulls": False},
+        {"name": "smoker", "type": "boolean", "kind": "boolean", "mean": 0.3, "deviation": 0.46, "nulls": False},
+        {"name": "city", "type": "text", "kind": "text", "vocabulary": ["Basel", "Bern"], "nulls": True},
+    ],
+}
+MODEL = Model("visits", "staging", 3, ("ill", "well"), (5,), "float32", {}, "hash", "commit", NOW, NOW, {}, ENCODING)
+SETTINGS = Settings("visits", "Who gets well.", "staging", True, 0.5, 0.25, 200)
+ROW = {"weight": 70.25, "age in years": 42, "smoker": False, "city": "Basel"}
+ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
+
+
+class StandIn:
+    """Answers as the database would. `models` are what it finds one after the other, the last one for ever."""
+
+    def __init__(self, *models: Model | None) -> None:
+        self.models = list(models) or [MODEL]
+        self.rows: list[dict] = []
+        self.error: Exception | None = None
+
+    def model(self, newest: bool = False) -> Model | None:
+        if newest and len(self.models) > 1:
+            self.models.pop(0)
+        if self.error:
+            raise self.error
+        return self.models[0]
+
+    def served(self, newest: bool = False) -> Model:
+        found = self.model(newest)
+        if not found:
+            raise WaitingForModel("no version yet")
+        return found
+
+    def classes(self, version: int) -> tuple[str, ...]:
+        return MODEL.classes
+
+    def predict_many(self, given: list[str]) -> list[Prediction]:
+        self.rows += map(json.loads, given)
+        return [Prediction(ID, "well", (0.25, 0.75), "visits", self.models[-1].version) for _ in given]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@contextlib.contextmanager
+def serving(stand_in: StandIn):
+    with TestClient(endpoints.create_app(SETTINGS, stand_in), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(name="stand_in")
+def _stand_in() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture(name="client")
+def _client(stand_in):
+    with serving(stand_in) as client:
+        yield client
+
+
+def problem(answer, status: int) -> str:
+    """Return the sentence of an error answer."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.json()["detail"]
+
+
+def test_the_body_is_the_row(client, stand_in) -> None:
+    answer = client.post("/predictions", json=ROW)
+    assert answer.json() == {
+        "prediction_id": ID,
+        "label": "well",
+        "probabilities": {"ill": 0.25, "well": 0.75},
+        "model": "visits",
+        "version": 3,
+    }
+    assert stand_in.rows == [ROW]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"weight": 70}, {"weight": 70.0}),
+        ({"age in years": 42.0}, {"age in years": 42}),
+        (dict.fromkeys(ROW), dict.fromkeys(ROW)),
+        ({"city": "Zürich \U0001f600"}, {"city": "Zürich \U0001f600"}),
+    ],
+)
+def test_what_a_row_may_hold(client, stand_in, given, kept) -> None:
+    """Whole numbers for any, null for everything, texts that no training row had."""
+    assert client.post("/predictions", json={**ROW, **given}).status_code == 200
+    assert stand_in.rows == [{**ROW, **kept}]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"weight": "70"}, 'Column weight must be a number, or null; "70" was given.'),
+        ({"weight": True}, "Column weight must be a number, or null; true was given."),
+        ({"weight": [70]}, "Column weight must be a number, or null; [70] was given."),
+        ({"age in years": 41.5}, "Column age in years must be a whole number from -32768 to 32767, or null; 41.5 was"),
+        ({"age in years": 32768}, "Column age in years must be a whole number from -32768 to 32767, or null; 32768"),
+        ({"age in years": True}, "Column age in years must be a whole number"),
+        ({"smoker": 1}, "Column smoker must be true or false, or null; 1 was given."),
+        ({"smoker": "yes"}, 'Column smoker must be true or false, or null; "yes" was given.'),
+        ({"city": 7}, "Column city must be text without the character of code 0, or null; 7 was given."),
+        ({"city": "a\0b"}, 'Column city must be text without the character of code 0, or null; "a\\u0000b" was given.'),
+        ({"outcome": "well"}, 'There is no column "outcome"; the columns are weight, age in years, smoker, city.'),
+        ({"x" * 1000: 1}, "x…; the columns are weight"),
+    ],
+)
+def test_a_wrong_column_is_named(client, stand_in, changed, told) -> None:
+    assert told in problem(client.post("/predictions", json={**ROW, **changed}), 422)
+    assert not stand_in.rows
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"weight": NaN, "age in years": 1, "smoker": null, "city": null}', "Column weight must be a number"),
+        ('{"weight": 1e999, "age in years": 1, "smoker": null, "city": null}', "Column weight must be a number"),
+        ('{"weight": 1, "age in years": 1, "smoker": null, "city": "\\ud800"}', "Column city must be text"),
+        ('{"\\ud800": 1}', 'There is no column "\\ud800"'),
+        ('{"weight": 1, "smoker": null, "city": null}', "Column age in years is missing; where its value is not known"),
+        ("[]", "A JSON object is expected"),
+        ("7", "A JSON object is expected"),
+    ],
+)
+def test_a_body_that_is_no_row(client, body, told) -> None:
+    answer = client.post("/predictions", content=body, headers={"Content-Type": "application/json"})
+    assert told in problem(answer, 422)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 60_000, b"9" * 5000])
+def test_a_body_that_cannot_be_read(client, body) -> None:
+    answer = client.post("/predictions", content=body, headers={"Content-Type": "application/json"})
+    assert problem(answer, answer.status_code)
+    assert answer.status_code in (400, 422)
+
+
+def test_a_batch_keeps_the_order_and_names_the_row(client, stand_in) -> None:
+    given = [{**ROW, "weight": float(number)} for number in range(1000)]
+    assert len(client.post("/predictions/batch", json=given).json()["predictions"]) == 1000
+    assert stand_in.rows == given
+    stand_in.rows.clear()
+    assert "at most 1000" in problem(client.post("/predictions/batch", json=[*given, ROW]), 422)
+    assert "at least 1" in problem(client.post("/predictions/batch", json=[]), 422)
+    told = problem(client.post("/predictions/batch", json=[ROW, {**ROW, "smoker": 1}]), 422)
+    assert told == "Row 2: column smoker must be true or false, or null; 1 was given."
+    assert problem(client.post("/predictions/batch", json=[ROW, 7]), 422) == "A JSON object is expected (body.1)."
+    assert "A JSON list is expected" in problem(client.post("/predictions/batch", json=ROW), 422)
+    assert not stand_in.rows
+
+
+def test_a_body_that_is_too_long_is_refused(client) -> None:
+    assert "longer" in problem(client.post("/predictions", json={**ROW, "city": "x" * 300_000}), 413)
+    assert "longer" in problem(client.post("/predictions/batch", json=["x" * 17_000_000]), 413)
+
+
+def test_a_model_of_other_columns_is_seen_at_once() -> None:
+    """A row that the old one refuses is what the new one takes."""
+    columns = [*ENCODING["columns"][:1], {**ENCODING["columns"][0], "name": "height"}]
+    stand_in = StandIn(MODEL, dataclasses.replace(MODEL, version=4, encoding={**ENCODING, "columns": columns}))
+    with serving(stand_in) as client:
+        assert client.post("/predictions", json={"weight": 1, "height": 2}).json()["version"] == 4
+    assert stand_in.rows == [{"weight": 1, "height": 2}]
+
+
+def test_a_model_of_images_is_a_sentence(client, stand_in) -> None:
+    stand_in.models = [dataclasses.replace(MODEL, encoding=None)]
+    told = "Version 3 of visits does not take rows of a table."
+    assert problem(client.post("/predictions", json=ROW), 422) == told
+    assert problem(client.get("/models/visits"), 422) == told
+
+
+def test_what_the_database_refuses_is_told(client, stand_in, monkeypatch) -> None:
+    def refuse(given: list[str]) -> None:
+        raise RefusedInput("column weight is too far from what it was in the training rows: 1e+300")
+
+    monkeypatch.setattr(stand_in, "predict_many", refuse)
+    assert "Column weight is too far" in problem(client.post("/predictions", json=ROW), 422)
+
+
+def test_the_model_tells_its_columns(client) -> None:
+    answer = client.get("/models/visits").json()
+    assert (answer["classes"], answer["input_shape"]) == (["ill", "well"], [5])
+    told = [{name: value for name, value in column.items() if value is not None} for column in answer["columns"]]
+    assert told == ENCODING["columns"]
+
+
+def test_the_description_holds_the_columns_of_the_served_model(client, stand_in) -> None:
+    described = client.get("/openapi.json").json()["components"]["schemas"]["Row"]
+    assert list(described["properties"]) == described["required"] == list(ROW)
+    assert described["additionalProperties"] is False
+    kinds = {name: column["anyOf"][0] for name, column in described["properties"].items()}
+    assert kinds == {
+        "weight": {"type": "number"},
+        "age in years": {"type": "integer", "minimum": -32768, "maximum": 32767},
+        "smoker": {"type": "boolean"},
+        "city": {"enum": ["Basel", "Bern"]},
+    }
+    (example,) = described["examples"]
+    assert client.post("/predictions", json=example).status_code == 200
+    # Another model is described anew; where there is none, or nobody knows, any row is.
+    stand_in.models = [dataclasses.replace(MODEL, encoding={**ENCODING, "columns": ENCODING["columns"][:1]})]
+    assert list(client.get("/openapi.json").json()["components"]["schemas"]["Row"]["properties"]) == ["weight"]
+    stand_in.models = [None]
+    general = client.get("/openapi.json").json()["components"]["schemas"]["Row"]
+    assert "properties" not in general
+    stand_in.error = DatabaseAway("it does not answer")
+    assert client.get("/openapi.json").json()["components"]["schemas"]["Row"] == general
+
+
+def test_many_columns_are_not_all_told() -> None:
+    columns = [{**ENCODING["columns"][0], "name": f"c{number}"} for number in range(200)]
+    with pytest.raises(RefusedInput, match=r"the columns are c0, .*, c19 and 180 more$"):
+        rows.read({"x": 1}, {"label": "y", "columns": columns})
