@@ -112,7 +112,7 @@ def verdict(points: Sequence[Point], validation_rows: int) -> Verdict:
     """Say what would help, from points in the order of their rows, by this rule.
 
     A difference counts when it is above two standard errors of the validation accuracy on all rows,
-    sqrt(accuracy · (1 - accuracy) / validation rows), and above one of these rows.
+    sqrt(accuracy · (1 - accuracy) / validation rows), and more than one of these rows.
     More data helps when the accuracy on all rows is above that on the largest share of at most half of them (else the
     smallest) by a difference that counts. Else a larger model helps when the model does not even learn the rows that it
     sees: its training accuracy is below 1, and not above its validation accuracy, by a difference that counts.
@@ -121,7 +121,7 @@ def verdict(points: Sequence[Point], validation_rows: int) -> Verdict:
     last = points[-1]
     half = max((point for point in points[:-1] if 2 * point.rows <= last.rows), default=points[0])
     error = math.sqrt(last.val_accuracy * (1 - last.val_accuracy) / validation_rows)
-    counts = max(STANDARD_ERRORS * error, 1 / validation_rows)
+    counts = max(STANDARD_ERRORS * error, 1.5 / validation_rows)
     gain, gap = last.val_accuracy - half.val_accuracy, last.train_accuracy - last.val_accuracy
     told = (
         f"from {half.rows:,} to {last.rows:,} rows the validation accuracy goes from {half.val_accuracy:.4f} to "

@@ -23,19 +23,24 @@ Block = tuple[bytes, bytes, int]
 def function(name: str) -> Callable[..., Any]:
     """Return a PL/Python function of the training database as one of this process. Raises StepError.
 
-    It is compiled as PL/Python does it: the text between the dollar quotes is the body, GD a dictionary that stays.
+    It is compiled as PL/Python does it: GD is a dictionary that stays.
     """
+    arguments, body = source(name)
+    text = "\n\t".join(body.splitlines())
+    names: dict[str, Any] = {"GD": {}}
+    # The project's own file, which the database runs too.
+    exec(compile(f"def {name}({', '.join(arguments)}):\n\t{text}\n", AGGREGATES, "exec"), names)
+    return names[name]
+
+
+def source(name: str) -> tuple[list[str], str]:
+    """Return a PL/Python function's arguments, and its body: the text between the dollar quotes. Raises StepError."""
     text = (ROOT / AGGREGATES).read_text(encoding="utf-8")
     start = re.escape('CREATE FUNCTION "${schema}".' + name)
     found = re.search(start + r"\((.*?)\)\s+RETURNS .*? AS \$python\$\n(.*?)\$python\$;", text, re.DOTALL)
     if not found:
         raise StepError(f"{AGGREGATES} has no function {name} between dollar quotes $python$, which where=memory runs")
-    arguments = ", ".join(argument.split()[0] for argument in found[1].split(","))
-    body = "\n\t".join(found[2].splitlines())
-    names: dict[str, Any] = {"GD": {}}
-    # The project's own file, which the database would run too.
-    exec(compile(f"def {name}({arguments}):\n\t{body}\n", AGGREGATES, "exec"), names)
-    return names[name]
+    return [argument.split()[0] for argument in found[1].split(",")], found[2]
 
 
 class InMemory:
