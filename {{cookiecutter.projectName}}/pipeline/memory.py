@@ -25,26 +25,32 @@ def function(name: str) -> Callable[..., Any]:
 
     It is compiled as PL/Python does it: GD is a dictionary that stays.
     """
-    arguments, body = source(name)
+    arguments, body, line = source(name)
     text = "\n\t".join(body.splitlines())
     names: dict[str, Any] = {"GD": {}}
-    # The project's own file, which the database runs too.
-    exec(compile(f"def {name}({', '.join(arguments)}):\n\t{text}\n", AGGREGATES, "exec"), names)
+    # The project's own file, which the database runs too; empty lines before it, so that errors name the file's own.
+    code = "\n" * (line - 2) + f"def {name}({', '.join(arguments)}):\n\t{text}\n"
+    exec(compile(code, str(ROOT / AGGREGATES), "exec"), names)
     return names[name]
 
 
-def source(name: str) -> tuple[list[str], str]:
-    """Return a PL/Python function's arguments, and its body: the text between the dollar quotes. Raises StepError."""
+def source(name: str) -> tuple[list[str], str, int]:
+    """Return a PL/Python function's arguments, its body, the text between the dollar quotes, and the line on which
+    that begins. Raises StepError."""
     text = (ROOT / AGGREGATES).read_text(encoding="utf-8")
     start = re.escape('CREATE FUNCTION "${schema}".' + name)
     found = re.search(start + r"\((.*?)\)\s+RETURNS .*? AS \$python\$\n(.*?)\$python\$;", text, re.DOTALL)
     if not found:
         raise StepError(f"{AGGREGATES} has no function {name} between dollar quotes $python$, which where=memory runs")
-    return [argument.split()[0] for argument in found[1].split(",")], found[2]
+    line = text.count("\n", 0, found.start(2)) + 1
+    return [argument.split()[0] for argument in found[1].split(",")], found[2], line
 
 
 class InMemory:
     """Trains and evaluates in this process: the same blocks, in the order of their numbers."""
+
+    # TensorFlow has been started here already, with as many threads as it likes.
+    threads = 0
 
     def __init__(self, connection: Any, data: TrainingData, weight_count: int) -> None:
         """Export the training and the validation split; they stay in memory."""

@@ -76,6 +76,7 @@ class InDatabase:
     def __init__(self, connection: Any, training: Training) -> None:
         self.connection = connection
         self.training = training
+        self.threads = training_runs.threads_for(binding("trainer").is_greenplum)
 
     def fit(self, state: bytes, config: str) -> Fitted | None:
         """Train one epoch from `state`: weights and optimizer slots, empty before the first."""
@@ -416,7 +417,7 @@ def _one_epoch(
 ) -> tuple[bytes, dict[str, Any]]:
     """Fit, evaluate on the validation split and write the checkpoint: one transaction."""
     epoch = len(earlier) + 1
-    config = training.config(epoch, training_runs.threads_for(greenplum))
+    config = training.config(epoch, learner.threads)
     started = time.monotonic()
     with connection, interruptible():
         if greenplum and epoch == 1 and isinstance(learner, InDatabase):

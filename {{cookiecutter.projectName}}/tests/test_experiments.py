@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -304,7 +305,7 @@ def test_the_functions_are_those_of_the_database(trainer, name) -> None:
         "WHERE proname = %s AND pronamespace = %s::regnamespace",
         (name, f'"{settings.settings().schema}"'),
     )
-    arguments, body = memory.source(name)
+    arguments, body, _ = memory.source(name)
     assert deployed == [(arguments, body.strip("\n"))]
 
 
@@ -313,6 +314,14 @@ def test_scores_are_computed_by_the_databases_function() -> None:
     state = header + np.array([[2, 0], [1, 1]], "<i8").tobytes()
     scores = json.loads(memory.function("evaluate_final")(state))
     assert (scores["rows"], scores["loss"], scores["accuracy"]) == (4, 0.5, 0.75)
+
+
+def test_an_error_names_the_line_of_the_file() -> None:
+    with pytest.raises(struct.error) as refused:
+        memory.function("evaluate_final")(bytes(9))
+    (line,) = (frame.lineno for frame in refused.traceback if frame.path.name == "004-fit-and-evaluate.sql")
+    text = (settings.ROOT / memory.AGGREGATES).read_text(encoding="utf-8")
+    assert "struct.unpack_from" in text.splitlines()[line]
 
 
 def test_a_function_that_is_not_there_is_named() -> None:
