@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import textwrap
 from typing import Any
 
 import matplotlib
@@ -47,6 +48,43 @@ def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
                     va="center",
                     color="white" if count > most / 2 else "black",
                 )
+    return figure
+
+
+def candidates(trainings: dict[str, list[dict[str, Any]]], best: str, best_epoch: int) -> Figure:
+    """Draw the validation loss of each training an epoch, and the best accuracies; `best` is thick, the first named.
+
+    `trainings` are epochs by label, from the best to the worst; up to 12 of them are named, the others are grey.
+    """
+    named = list(trainings)[:12]
+    height = max(4.0, 0.35 * len(named) + 1.5)
+    figure, (losses, accuracies) = pyplot.subplots(1, 2, figsize=(13, height), layout="constrained")
+    colours = {label: f"C{number}" for number, label in enumerate(named)}
+    for label, epochs in reversed(trainings.items()):
+        numbers, values = [row["epoch"] for row in epochs], [row["val_loss"] for row in epochs]
+        width = 3.0 if label == best else 1.2
+        losses.plot(numbers, values, marker=".", linewidth=width, color=colours.get(label, "lightgrey"))
+    losses.axvline(best_epoch, linestyle=":", color="grey")
+    # A training that goes astray would hide the others.
+    losses.set(xlabel="epoch", ylabel="validation loss", yscale="log")
+    losses.xaxis.get_major_locator().set_params(integer=True)
+    best_of = {label: min(trainings[label], key=lambda row: (row["val_loss"], row["epoch"])) for label in named}
+    accuracies.barh(named, [row["val_accuracy"] for row in best_of.values()], color=colours.values())
+    accuracies.bar_label(accuracies.containers[0], fmt="%.4f", label_type="center", color="white")
+    accuracies.invert_yaxis()
+    accuracies.set(xlabel="validation accuracy in the epoch of the lowest loss", xlim=(0, 1))
+    return figure
+
+
+def learning_curve(points: list[dict[str, Any]], sentence: str) -> Figure:
+    """Draw the accuracy on the rows trained on and on the validation split against the number of rows."""
+    figure, axis = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    rows = [point["rows"] for point in points]
+    for name, told in (("train_accuracy", "on the rows trained on"), ("val_accuracy", "on the validation rows")):
+        axis.plot(rows, [point[name] for point in points], marker="o", label=told)
+    axis.set(xlabel="training rows", ylabel="accuracy", xlim=(0, None))
+    axis.set_title(textwrap.fill(sentence, 90), fontsize="small")
+    axis.legend()
     return figure
 
 

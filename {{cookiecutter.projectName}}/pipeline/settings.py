@@ -190,6 +190,11 @@ def _monitoring(given: Any) -> Monitoring:
     return Monitoring(*(values[name] for name in wanted))
 
 
+def section(name: str) -> Any:
+    """Return a section of project.yaml that one step alone reads, None when there is none. Raises StepError."""
+    return _read_yaml("project.yaml").get(name)
+
+
 @functools.cache
 def steps() -> dict[str, Step]:
     """Read the entry points of MLproject, in their order. Raises StepError on an unknown type."""

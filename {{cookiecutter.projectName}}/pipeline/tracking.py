@@ -165,6 +165,40 @@ def _parent_follows() -> Iterator[None]:
     client.set_terminated(parent_run())
 
 
+def run_of_experiment(step: str, experiment_hash: str) -> str | None:
+    """Return the run in which a step made these trainings before, None when there is none."""
+    wanted = f"tags.step = '{step}' AND tags.experiment_hash = '{experiment_hash}'"
+    client = load_mlflow().MlflowClient()
+    with answering():
+        found = _runs(client, client.get_experiment_by_name(settings().model), wanted)
+    return found[0].info.run_id if found else None
+
+
+def child_run(parent: str, kind: str, number: int, run_hash: str) -> str:
+    """Return the run of one of a step's trainings below the step's run, made where it is not there; it runs now."""
+    client = load_mlflow().MlflowClient()
+    with answering():
+        experiment = client.get_experiment_by_name(settings().model)
+        wanted = f"tags.`mlflow.parentRunId` = '{parent}' AND tags.run_hash = '{run_hash}'"
+        for found in _runs(client, experiment, wanted):
+            client.update_run(found.info.run_id, status="RUNNING")
+            return found.info.run_id
+        tags = {
+            "mlflow.parentRunId": parent,
+            "step": kind,
+            "run_hash": run_hash,
+            "owner": settings().owner,
+            "git_commit": git_commit(),
+        }
+        return client.create_run(experiment.experiment_id, run_name=f"{kind} {number}", tags=tags).info.run_id
+
+
+def end_child_run(run_id: str, status: str) -> None:
+    """End the run of one training: FINISHED or FAILED."""
+    with answering():
+        load_mlflow().MlflowClient().set_terminated(run_id, status)
+
+
 def end_pipeline_run(name: str, status: str) -> str:
     """End the runs of a pipeline run as the orchestrator's `status` says, and return what was done.
 
@@ -182,8 +216,7 @@ def end_pipeline_run(name: str, status: str) -> str:
             return "MLflow has no run of that name"
         killed = 0
         for parent in found:
-            left = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND attributes.status = 'RUNNING'"
-            for child in _runs(client, experiment, left):
+            for child in _running_below(client, experiment, parent.info.run_id):
                 client.set_terminated(child.info.run_id, "KILLED")
                 killed += 1
             if status:
@@ -191,6 +224,13 @@ def end_pipeline_run(name: str, status: str) -> str:
             ended = _ended(parent.info.status, status)
             client.set_terminated(parent.info.run_id, ended)
     return f"MLflow's run is {ended}" + (f", {killed} of its steps KILLED" if killed else "")
+
+
+def _running_below(client: Any, experiment: Any, run_id: str) -> list[Any]:
+    """Return what still runs below a run: steps, and the trainings that a step has below its own run."""
+    left = f"tags.`mlflow.parentRunId` = '{run_id}' AND attributes.status = 'RUNNING'"
+    found = _runs(client, experiment, left)
+    return found + [run for child in found for run in _running_below(client, experiment, child.info.run_id)]
 
 
 def _ended(before: str, status: str) -> str:

@@ -1,4 +1,7 @@
-"""Step train_model: epochs of `fit` in the training database, one transaction each, resumed where they stopped."""
+"""Step train_model: epochs of `fit` in the training database, one transaction each, resumed where they stopped.
+
+What a training leaves in the database, and how it goes on, is here for the steps that make many, too.
+"""
 
 import contextlib
 import hashlib
@@ -6,7 +9,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -29,13 +32,14 @@ from pipeline.databases import (
 from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import git_commit, require_seed, settings
 from pipeline.tracking import answering, dataset_input, load_mlflow, step_run
-from pipeline.training_runs import StoredArchitecture, TrainingData
+from pipeline.training_runs import Blocks, Fitted, StoredArchitecture, TrainingData
 from pipeline.user_code import build_optimizer
 
 HEARTBEAT_SECONDS = 10
 # How long a server may take to come back, and how often it may go away within one epoch.
 RECONNECT_SECONDS = 120
 MOST_LOSSES = 3
+PLACES = ("database", "memory")
 
 
 class Training(NamedTuple):
@@ -52,25 +56,57 @@ class Training(NamedTuple):
         told = [self.data.dataset, self.architecture.hash, self.optimizer, self.parameters]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def blocks(self) -> Blocks:
+        """The blocks of the training split that it is trained on: all, or those of a learning curve's share."""
+        below = self.parameters.get("batch_id_below")
+        return Blocks() if below is None else Blocks("batch_id < %s", (below,))
 
-def run(epochs: int, batch_size: int, learning_rate: float, seed: int, patience: int, run: int) -> str:
+    def config(self, epoch: int, threads: int) -> str:
+        """Return the `config` argument of `fit` and `evaluate` in an epoch."""
+        return training_runs.model_config(
+            self.architecture.json, self.data.shape, self.architecture.classes, self.data.dtype, self.parameters,
+            self.optimizer, epoch, threads,
+        )  # fmt: skip
+
+
+class InDatabase:
+    """Trains and evaluates by the aggregates in the training database: no row leaves it."""
+
+    def __init__(self, connection: Any, training: Training) -> None:
+        self.connection = connection
+        self.training = training
+        self.threads = training_runs.threads_for(binding("trainer").is_greenplum)
+
+    def fit(self, state: bytes, config: str) -> Fitted | None:
+        """Train one epoch from `state`: weights and optimizer slots, empty before the first."""
+        data, weight_count = self.training.data, self.training.architecture.weight_count
+        return training_runs.fit(self.connection, data.dataset, state, config, weight_count, self.training.blocks)
+
+    def evaluate(self, weights: bytes, config: str) -> dict[str, Any]:
+        """Return {rows, loss, accuracy, …} of the validation split."""
+        return training_runs.evaluate(self.connection, self.training.data.dataset, "validation", weights, config)
+
+
+def check(parameters: dict[str, Any]) -> None:
+    """Raise StepError with the first hyper-parameter that is outside what is allowed."""
+    for name in ("epochs", "batch_size", "patience"):
+        if parameters[name] < 1:
+            raise StepError(f"{name} is {parameters[name]}; allowed is 1 or more")
+    if not 0 < parameters["learning_rate"] < float("inf"):
+        raise StepError(f"learning_rate is {parameters['learning_rate']}; allowed is any number above 0")
+    require_seed(parameters["seed"])
+
+
+def run(
+    epochs: int, batch_size: int, learning_rate: float, seed: int, patience: int, run: int, where: str
+) -> str:  # fmt: skip
     """Train until `epochs`, or until the validation loss has not fallen for `patience` epochs.
 
     The same data, architecture and parameters are trained once: a run that was stopped goes on after its last
-    committed epoch, a finished one is only chosen again; another `run` number starts afresh.
-    Raises StepError.
+    committed epoch, a finished one is only chosen again; another `run` number starts afresh. `where` is `database`, or
+    `memory`: the same code in this process, on an export of the rows. Raises StepError.
     """
-    for name, value, least in (
-        ("epochs", epochs, 1),
-        ("batch_size", batch_size, 1),
-        ("patience", patience, 1),
-    ):
-        if value < least:
-            raise StepError(f"{name} is {value}; allowed is {least} or more")
-    if not 0 < learning_rate < float("inf"):
-        raise StepError(f"learning_rate is {learning_rate}; allowed is any number above 0")
-    require_seed(seed)
-    doctor.require(doctor.trainer, doctor.mlflow_server)
     parameters = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -79,10 +115,17 @@ def run(epochs: int, batch_size: int, learning_rate: float, seed: int, patience:
         "patience": patience,
         "run": run,
     }
-    return _reconnecting(_choose(parameters))
+    check(parameters)
+    if where not in PLACES:
+        raise StepError(f"where is {where!r}; allowed is {' or '.join(PLACES)}")
+    if where != "database":
+        parameters["where"] = where
+    doctor.require(doctor.trainer, doctor.mlflow_server)
+    return _reconnecting(choose(parameters))
 
 
-def _choose(parameters: dict[str, Any]) -> Training:
+def choose(parameters: dict[str, Any]) -> Training:
+    """Return the training of these parameters on the current data and architecture. Raises StepError."""
     connection = session("trainer")
     with connection:
         data = training_runs.current_data(connection)
@@ -96,22 +139,27 @@ def _choose(parameters: dict[str, Any]) -> Training:
 
 
 def _reconnecting(training: Training) -> str:
-    """Train; begin again after the last committed epoch when the server went away.
+    return reconnecting("train_model", lambda: _train(training), lambda: _committed_epochs(training))
+
+
+def reconnecting(step: str, work: Callable[[], str], committed: Callable[[], int]) -> str:
+    """Do a work of trainings; begin again after the last committed epochs when the server went away.
 
     A killed backend restarts all of PostgreSQL, which is no reason to stop; a database that dies again and again
-    in the same epoch is. Raises StepError, TemporaryError when it is given up.
+    in the same epoch is. `committed` waits for the server and tells how many epochs it holds.
+    Raises StepError, TemporaryError when it is given up.
     """
     losses, reached = 0, -1
     while True:
         try:
-            return _train(training)
+            return work()
         except psycopg2.Error as error:
             if not lost_connection(error):
                 raise StepError(f"the training database refused: {first_line(error)}") from error
             reason = first_line(error)
-        print(f"train_model: the training database went away ({reason}); connecting again", file=sys.stderr)
+        print(f"{step}: the training database went away ({reason}); connecting again", file=sys.stderr)
         forget_session("trainer")
-        epochs = _committed_epochs(training)
+        epochs = committed()
         losses, reached = (losses + 1 if epochs == reached else 1), epochs
         if losses == MOST_LOSSES:
             raise TemporaryError(
@@ -120,19 +168,25 @@ def _reconnecting(training: Training) -> str:
             )
 
 
+def _committed_epochs(training: Training) -> int:
+    return committed_epochs([training.run_hash])
+
+
 @tenacity.retry(
     retry=tenacity.retry_if_exception(lost_connection),
     wait=tenacity.wait_exponential(multiplier=0.5, max=5),
     stop=tenacity.stop_after_delay(RECONNECT_SECONDS),
     reraise=True,
 )
-def _committed_epochs(training: Training) -> int:
-    """Wait until the server answers again and return how many epochs of the run it holds. Raises StepError."""
+def committed_epochs(run_hashes: Sequence[str]) -> int:
+    """Wait until the server answers again and return how many epochs of the runs it holds. Raises StepError."""
     try:
         connection = session("trainer")
         with connection:
             return query(
-                connection, "SELECT count(*) FROM {schema}.training_epoch WHERE run_hash = %s", (training.run_hash,)
+                connection,
+                "SELECT count(*) FROM {schema}.training_epoch WHERE run_hash = ANY(%s)",
+                (list(run_hashes),),
             )[0][0]
     except psycopg2.Error:
         forget_session("trainer")
@@ -144,30 +198,33 @@ def _train(training: Training) -> str:
     greenplum = binding("trainer").is_greenplum
     with connection:
         training_runs.prepare_session(connection, greenplum)
-    with _one_at_a_time(connection):
-        epoch_rows, mlflow_run = _open_run(connection, training)
+    with one_at_a_time("train_model", connection):
+        epoch_rows, mlflow_run = open_run(connection, training)
         if mlflow_run is None:
-            return f"run {training.run_hash[:12]} was trained before: best epoch {_best(epoch_rows)} is chosen again"
+            return (
+                f"run {training.run_hash[:12]} was trained before: best epoch {best_epoch(epoch_rows)} is chosen again"
+            )
         with step_run("train_model", mlflow_run or None, data_hash=training.data.data_hash) as tracked:
             _describe(connection, training, tracked.info.run_id)
-            with _heartbeat(training.run_hash), _failure_is_recorded(training.run_hash):
+            with heartbeat([training.run_hash]), failures_are_recorded([training.run_hash]):
                 epoch_rows = _epochs(connection, training, greenplum, epoch_rows)
-                _finish(connection, training, _best(epoch_rows))
-    best = _best(epoch_rows)
+                finish(connection, training, best_epoch(epoch_rows))
+                load_mlflow().log_metric("best_epoch", best_epoch(epoch_rows))
+    best = best_epoch(epoch_rows)
     loss, accuracy = next((row["val_loss"], row["val_accuracy"]) for row in epoch_rows if row["epoch"] == best)
     count = f"{len(epoch_rows)} epoch{'s' if len(epoch_rows) > 1 else ''}"
     return f"{count}; best is {best}: validation loss {loss:.4f}, accuracy {accuracy:.4f}"
 
 
 @contextlib.contextmanager
-def _one_at_a_time(connection: Any) -> Iterator[None]:
+def one_at_a_time(step: str, connection: Any) -> Iterator[None]:
     """Hold the project's advisory lock: a second training waits. The lock ends with the session."""
     digest = hashlib.blake2b(f"train {settings().schema}".encode(), digest_size=8).digest()
     key = int.from_bytes(digest, "big", signed=True)
     with connection:
         free = query(connection, "SELECT pg_try_advisory_lock(%s)", (key,))[0][0]
     if not free:
-        print("train_model: another training of this project is running; waiting for its end", file=sys.stderr)
+        print(f"{step}: another training of this project is running; waiting for its end", file=sys.stderr)
         with connection, interruptible():
             query(connection, "SELECT pg_advisory_lock(%s)", (key,))
     try:
@@ -179,14 +236,15 @@ def _one_at_a_time(connection: Any) -> Iterator[None]:
                 query(connection, "SELECT pg_advisory_unlock(%s)", (key,))
 
 
-def _open_run(connection: Any, training: Training) -> tuple[list[dict[str, Any]], str | None]:
-    """Make or find the run's row and choose it. Returns its committed epochs, and the MLflow run to go on
-    with: '' for none yet, None when the run has finished."""
+def open_run(connection: Any, training: Training, chosen: bool = True) -> tuple[list[dict[str, Any]], str | None]:
+    """Make or find the run's row, and make it the candidate if it is `chosen`. Returns its committed epochs, and the
+    MLflow run to go on with: '' for none yet, None when the run has finished."""
     with connection:
+        if chosen:
+            select(connection, training)
         found = query(
             connection,
-            "UPDATE {schema}.training_run SET selected_at = clock_timestamp() WHERE run_hash = %s "
-            "RETURNING status, coalesce(mlflow_run, '')",
+            "SELECT status, coalesce(mlflow_run, '') FROM {schema}.training_run WHERE run_hash = %s",
             (training.run_hash,),
         )
         if not found:
@@ -202,6 +260,7 @@ def _open_run(connection: Any, training: Training) -> tuple[list[dict[str, Any]]
                     "optimizer": json.dumps(training.optimizer),
                     "status": "running",
                     "git_commit": git_commit(),
+                    **({} if chosen else {"selected_at": "-infinity"}),
                 },
             )
             return [], ""
@@ -210,10 +269,30 @@ def _open_run(connection: Any, training: Training) -> tuple[list[dict[str, Any]]
         return epoch_rows, None if status == "finished" else mlflow_run
 
 
+def select(connection: Any, training: Training) -> None:
+    """Make a run the candidate, which evaluate_model and promote_model take; the caller commits."""
+    query(
+        connection,
+        "UPDATE {schema}.training_run SET selected_at = clock_timestamp() WHERE run_hash = %s",
+        (training.run_hash,),
+    )
+
+
 def _describe(connection: Any, training: Training, mlflow_run: str) -> None:
-    mlflow = load_mlflow()
-    mlflow.log_params({**training.parameters, "architecture_hash": training.architecture.hash})
-    mlflow.log_input(dataset_input(training.data.data_hash), context="training")
+    log_parameters(training, mlflow_run)
+    load_mlflow().log_input(dataset_input(training.data.data_hash), context="training")
+    begin(connection, training, mlflow_run)
+
+
+def log_parameters(training: Training, mlflow_run: str) -> None:
+    """Log what decides a training with a run of MLflow."""
+    parameters = {"where": "database", **training.parameters, "architecture_hash": training.architecture.hash}
+    with answering():
+        load_mlflow().log_params(parameters, run_id=mlflow_run)
+
+
+def begin(connection: Any, training: Training, mlflow_run: str) -> None:
+    """Tell the database that the training runs, and in which run of MLflow."""
     with connection:
         query(
             connection,
@@ -224,8 +303,8 @@ def _describe(connection: Any, training: Training, mlflow_run: str) -> None:
 
 
 @contextlib.contextmanager
-def _heartbeat(run_hash: str) -> Iterator[None]:
-    """Keep training_run.heartbeat_at young while an epoch takes its time: by a session of its own."""
+def heartbeat(run_hashes: Sequence[str]) -> Iterator[None]:
+    """Keep heartbeat_at of the running ones young while an epoch takes its time: by a session of its own."""
     done = threading.Event()
 
     def beat() -> None:
@@ -235,8 +314,9 @@ def _heartbeat(run_hash: str) -> Iterator[None]:
             while not done.wait(HEARTBEAT_SECONDS):
                 query(
                     connection,
-                    "UPDATE {schema}.training_run SET heartbeat_at = clock_timestamp() WHERE run_hash = %s",
-                    (run_hash,),
+                    "UPDATE {schema}.training_run SET heartbeat_at = clock_timestamp() "
+                    "WHERE run_hash = ANY(%s) AND status = 'running'",
+                    (list(run_hashes),),
                 )
             connection.close()
 
@@ -250,8 +330,8 @@ def _heartbeat(run_hash: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _failure_is_recorded(run_hash: str) -> Iterator[None]:
-    """Write why a run ended into training_run; a lost session records nothing, it is tried again."""
+def failures_are_recorded(run_hashes: Sequence[str]) -> Iterator[None]:
+    """Write why running trainings ended into training_run; a lost session records nothing, it is tried again."""
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
@@ -261,20 +341,27 @@ def _failure_is_recorded(run_hash: str) -> Iterator[None]:
         connection = session("trainer")
         connection.rollback()
         with connection:
-            query(
-                connection,
-                "UPDATE {schema}.training_run SET status = 'failed', error = %s WHERE run_hash = %s",
-                (reason, run_hash),
-            )
+            record_failure(connection, run_hashes, reason)
         raise
+
+
+def record_failure(connection: Any, run_hashes: Sequence[str], reason: str) -> None:
+    """Write why running trainings ended; the caller commits."""
+    query(
+        connection,
+        "UPDATE {schema}.training_run SET status = 'failed', error = %s "
+        "WHERE run_hash = ANY(%s) AND status = 'running'",
+        (reason, list(run_hashes)),
+    )
 
 
 def _epochs(
     connection: Any, training: Training, greenplum: bool, epoch_rows: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Run the epochs that are missing and return all of them."""
-    state = _last_state(connection, training, len(epoch_rows))
-    _log_missing_epochs(epoch_rows)
+    state = last_state(connection, training, len(epoch_rows))
+    log_missing_epochs(load_mlflow().active_run().info.run_id, epoch_rows)
+    learner = _learner(connection, training)
     wanted, patience = training.parameters["epochs"], training.parameters["patience"]
     console = Console()
     bar = Progress(
@@ -290,16 +377,24 @@ def _epochs(
         console.print(f"resuming after epoch {len(epoch_rows)}", highlight=False)
     with bar:
         task = bar.add_task("epochs", total=wanted, completed=len(epoch_rows))
-        while len(epoch_rows) < wanted and not _is_patience_over(epoch_rows, patience):
-            state, row = _one_epoch(connection, training, greenplum, len(epoch_rows) + 1, state, epoch_rows)
+        while len(epoch_rows) < wanted and not is_patience_over(epoch_rows, patience):
+            state, row = _one_epoch(connection, training, learner, greenplum, state, epoch_rows)
             epoch_rows = [*epoch_rows, row]
-            _log_epoch(row)
+            log_epoch(load_mlflow().active_run().info.run_id, row)
             bar.advance(task)
-            bar.console.print(_told(row, wanted), highlight=False)
+            bar.console.print(told(row, wanted), highlight=False)
     return epoch_rows
 
 
-def _last_state(connection: Any, training: Training, epoch: int) -> bytes:
+def _learner(connection: Any, training: Training) -> Any:
+    if training.parameters.get("where") != "memory":
+        return InDatabase(connection, training)
+    from pipeline.memory import InMemory
+
+    return InMemory(connection, training.data, training.architecture.weight_count)
+
+
+def last_state(connection: Any, training: Training, epoch: int) -> bytes:
     """Return weights and optimizer slots of the last committed epoch; empty before the first."""
     if not epoch:
         return b""
@@ -315,96 +410,107 @@ def _last_state(connection: Any, training: Training, epoch: int) -> bytes:
 def _one_epoch(
     connection: Any,
     training: Training,
+    learner: Any,
     greenplum: bool,
-    epoch: int,
     state: bytes,
     earlier: list[dict[str, Any]],
 ) -> tuple[bytes, dict[str, Any]]:
     """Fit, evaluate on the validation split and write the checkpoint: one transaction."""
-    data, architecture = training.data, training.architecture
-    config = training_runs.model_config(
-        architecture.json, data.shape, architecture.classes, data.dtype, training.parameters, training.optimizer,
-        epoch, training_runs.threads_for(greenplum),
-    )  # fmt: skip
+    epoch = len(earlier) + 1
+    config = training.config(epoch, learner.threads)
     started = time.monotonic()
     with connection, interruptible():
-        if greenplum and epoch == 1:
-            training_runs.require_partial_aggregate(connection, data.dataset, config)
-        fitted = training_runs.fit(connection, data.dataset, state, config, architecture.weight_count)
-        scores = training_runs.evaluate(connection, data.dataset, "validation", fitted.weights, config)
-        row = {
-            "epoch": epoch,
-            "train_loss": fitted.loss,
-            "train_accuracy": fitted.accuracy,
-            "val_loss": scores["loss"],
-            "val_accuracy": scores["accuracy"],
-        }
-        insert(
-            connection,
-            "training_epoch",
-            {
-                "run_hash": training.run_hash,
-                **row,
-                "seconds": time.monotonic() - started,
-                "weights": fitted.weights,
-                "optimizer_slots": fitted.optimizer_slots,
-            },
-        )
-        query(
-            connection,
-            "UPDATE {schema}.training_epoch SET optimizer_slots = NULL, "
-            "weights = CASE WHEN epoch = %(best)s THEN weights END "
-            "WHERE run_hash = %(run)s AND epoch < %(epoch)s AND (optimizer_slots IS NOT NULL OR weights IS NOT NULL)",
-            {"best": _best([*earlier, row]), "run": training.run_hash, "epoch": epoch},
-        )
+        if greenplum and epoch == 1 and isinstance(learner, InDatabase):
+            training_runs.require_partial_aggregate(connection, training.data.dataset, config)
+        fitted = learner.fit(state, config)
+        scores = learner.evaluate(fitted.weights, config)
+        row = epoch_row(epoch, fitted, scores)
+        write_checkpoint(connection, training, row, fitted, time.monotonic() - started, earlier)
     return fitted.weights + fitted.optimizer_slots, row
 
 
-def _best(epoch_rows: list[dict[str, Any]]) -> int:
+def epoch_row(epoch: int, fitted: Fitted, scores: dict[str, Any]) -> dict[str, Any]:
+    """Return an epoch's metrics, as training_epoch and MLflow keep them."""
+    return {
+        "epoch": epoch,
+        "train_loss": fitted.loss,
+        "train_accuracy": fitted.accuracy,
+        "val_loss": scores["loss"],
+        "val_accuracy": scores["accuracy"],
+    }
+
+
+def write_checkpoint(
+    connection: Any, training: Training, row: dict[str, Any], fitted: Fitted, seconds: float,
+    earlier: list[dict[str, Any]],
+) -> None:  # fmt: skip
+    """Write an epoch, and drop the weights and slots that no longer count; the caller commits."""
+    insert(
+        connection,
+        "training_epoch",
+        {
+            "run_hash": training.run_hash,
+            **row,
+            "seconds": seconds,
+            "weights": fitted.weights,
+            "optimizer_slots": fitted.optimizer_slots,
+        },
+    )
+    query(
+        connection,
+        "UPDATE {schema}.training_epoch SET optimizer_slots = NULL, "
+        "weights = CASE WHEN epoch = %(best)s THEN weights END "
+        "WHERE run_hash = %(run)s AND epoch < %(epoch)s AND (optimizer_slots IS NOT NULL OR weights IS NOT NULL)",
+        {"best": best_epoch([*earlier, row]), "run": training.run_hash, "epoch": row["epoch"]},
+    )
+
+
+def best_epoch(epoch_rows: list[dict[str, Any]]) -> int:
     """Return the epoch with the lowest validation loss; the earlier of two equal ones."""
     return min(epoch_rows, key=lambda row: (row["val_loss"], row["epoch"]))["epoch"]
 
 
-def _is_patience_over(epoch_rows: list[dict[str, Any]], patience: int) -> bool:
-    return bool(epoch_rows) and len(epoch_rows) - _best(epoch_rows) >= patience
+def is_patience_over(epoch_rows: list[dict[str, Any]], patience: int) -> bool:
+    """Whether the validation loss has not fallen for `patience` epochs."""
+    return bool(epoch_rows) and len(epoch_rows) - best_epoch(epoch_rows) >= patience
 
 
-def _log_missing_epochs(epoch_rows: list[dict[str, Any]]) -> None:
-    """Log the epochs that MLflow does not have yet: a killed client may have committed without logging."""
-    mlflow = load_mlflow()
+def log_missing_epochs(run_id: str, epoch_rows: list[dict[str, Any]]) -> None:
+    """Log the epochs that MLflow's run does not have yet: a killed client may have committed without logging."""
     with answering():
-        run_id = mlflow.active_run().info.run_id
-        known = {metric.step for metric in mlflow.MlflowClient().get_metric_history(run_id, "val_loss")}
+        known = {metric.step for metric in load_mlflow().MlflowClient().get_metric_history(run_id, "val_loss")}
     for row in epoch_rows:
         if row["epoch"] not in known:
-            _log_epoch(row)
+            log_epoch(run_id, row)
 
 
-def _log_epoch(row: dict[str, Any]) -> None:
+def log_epoch(run_id: str, row: dict[str, Any]) -> None:
+    """Log an epoch's metrics with a run of MLflow."""
     metrics = {name: value for name, value in row.items() if name != "epoch"}
     with answering():
-        load_mlflow().log_metrics(metrics, step=row["epoch"])
+        load_mlflow().log_metrics(metrics, step=row["epoch"], run_id=run_id)
 
 
-def _told(row: dict[str, Any], epochs: int) -> str:
+def told(row: dict[str, Any], epochs: int) -> str:
+    """Return an epoch's metrics as a line."""
     return (
         f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
         f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}"
     )
 
 
-def _finish(connection: Any, training: Training, best_epoch: int) -> None:
+def finish(connection: Any, training: Training, best: int) -> None:
+    """Mark a run as finished: the weights of its best epoch stay."""
     with connection:
         query(
             connection,
             "UPDATE {schema}.training_run SET status = 'finished', best_epoch = %s, finished_at = clock_timestamp(), "
             "heartbeat_at = clock_timestamp() WHERE run_hash = %s",
-            (best_epoch, training.run_hash),
+            (best, training.run_hash),
         )
         query(
             connection,
             "UPDATE {schema}.training_epoch SET optimizer_slots = NULL, "
             "weights = CASE WHEN epoch = %s THEN weights END WHERE run_hash = %s",
-            (best_epoch, training.run_hash),
+            (best, training.run_hash),
         )
-    load_mlflow().log_metric("best_epoch", best_epoch)

@@ -69,12 +69,32 @@ AS_STORED = Features("features")
 
 
 class Fitted(NamedTuple):
-    """What one epoch of `fit` gave: mean loss, accuracy while training, weights, optimizer slots."""
+    """What `fit` gave: mean loss and accuracy while training, weights, optimizer slots, and the rows it saw."""
 
     loss: float
     accuracy: float
     weights: bytes
     optimizer_slots: bytes
+    rows: int
+
+
+class Blocks(NamedTuple):
+    """Which blocks of a split are meant: a condition in SQL, with the values of its placeholders."""
+
+    condition: str = "TRUE"
+    values: tuple[Any, ...] = ()
+
+
+ALL_BLOCKS = Blocks()
+
+
+def fitted(state: bytes, weight_count: int) -> Fitted | None:
+    """Read the last state of `fit`; None when there was no row to train on."""
+    if len(state) < STATE_HEADER.size:
+        return None
+    _, _, rows, loss_sum, correct = STATE_HEADER.unpack_from(state)
+    body = bytes(state[STATE_HEADER.size :])
+    return Fitted(loss_sum / rows, correct / rows, body[: 4 * weight_count], body[4 * weight_count :], rows)
 
 
 def current_data(connection: Any, dataset: str | None = None) -> TrainingData:
@@ -132,12 +152,16 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def finished_run(connection: Any) -> FinishedRun:
-    """Return the finished run that train_model chose last. Raises StepError when there is none."""
+    """Return the finished run that train_model or search chose last. Raises StepError when there is none.
+
+    A run that nobody has chosen, as another candidate of a search, has selected_at -infinity.
+    """
     rows = query(
         connection,
         "SELECT run_hash, dataset, architecture_hash, parameters, best_epoch, weights, git_commit, mlflow_run "
         "FROM {schema}.training_run JOIN {schema}.training_epoch USING (run_hash) "
-        "WHERE status = 'finished' AND epoch = best_epoch ORDER BY selected_at DESC LIMIT 1",
+        "WHERE status = 'finished' AND epoch = best_epoch AND selected_at > '-infinity' "
+        "ORDER BY selected_at DESC LIMIT 1",
     )
     if not rows:
         raise StepError("no training run has finished: run `python -m pipeline train_model`")
@@ -201,29 +225,43 @@ SGD = {
 }
 
 
-def fit(connection: Any, dataset: str, weights: bytes, config: str, weight_count: int) -> Fitted:
-    """Train one epoch on the training split. `weights` is empty, weights, or weights and optimizer slots."""
+def fit(
+    connection: Any, dataset: str, weights: bytes, config: str, weight_count: int, blocks: Blocks = ALL_BLOCKS
+) -> Fitted | None:
+    """Train once on the training split, or on some blocks of it; None when there is no row among them.
+
+    `weights` is empty, weights, or weights and optimizer slots.
+    """
     state = query(
         connection,
         "SELECT {schema}.fit(features, labels, row_count, %s, %s) FROM {schema}.dataset_batch "
-        "WHERE dataset = %s AND split = 'train'",
-        (weights, config, dataset),
+        "WHERE dataset = %s AND split = 'train' AND " + blocks.condition,
+        (weights, config, dataset, *blocks.values),
     )[0][0]
-    _, _, rows, loss_sum, correct = STATE_HEADER.unpack_from(state)
-    body = bytes(state[STATE_HEADER.size :])
-    return Fitted(loss_sum / rows, correct / rows, body[: 4 * weight_count], body[4 * weight_count :])
+    return fitted(state, weight_count)
 
 
 def evaluate(
-    connection: Any, dataset: str, split: str, weights: bytes, config: str, features: Features = AS_STORED
-) -> dict[str, Any]:
-    """Return {rows, loss, accuracy, f1, confusion_matrix} of a split, computed in the database."""
+    connection: Any, dataset: str, split: str, weights: bytes, config: str, blocks: Blocks = ALL_BLOCKS,
+    features: Features = AS_STORED,
+) -> dict[str, Any]:  # fmt: skip
+    """Return {rows, loss, accuracy, f1, confusion_matrix} of a split, computed in the database; None without rows."""
     return query(
         connection,
         "SELECT {schema}.evaluate(" + features.expression + ", labels, row_count, %s, %s) FROM {schema}.dataset_batch "
-        "WHERE dataset = %s AND split = %s",
-        (*features.parameters, weights, config, dataset, split),
+        "WHERE dataset = %s AND split = %s AND " + blocks.condition,
+        (*features.parameters, weights, config, dataset, split, *blocks.values),
     )[0][0]
+
+
+def training_blocks(connection: Any, dataset: str) -> list[tuple[int, int]]:
+    """Return batch_id and rows of each block of the training split, in the order of batch_id."""
+    return query(
+        connection,
+        "SELECT batch_id, row_count FROM {schema}.dataset_batch WHERE dataset = %s AND split = 'train' "
+        "ORDER BY batch_id",
+        (dataset,),
+    )
 
 
 def sample_rows(connection: Any, data: TrainingData, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -255,13 +293,13 @@ def prepare_session(connection: Any, greenplum: bool) -> None:
         query(connection, f"SET {name} = '{value}'")
 
 
-def require_partial_aggregate(connection: Any, dataset: str, config: str) -> None:
+def require_partial_aggregate(connection: Any, dataset: str, config: str, blocks: Blocks = ALL_BLOCKS) -> None:
     """Refuse to train on Greenplum with a plan that would gather all rows on the coordinator."""
     plan = query(
         connection,
         "EXPLAIN SELECT {schema}.fit(features, labels, row_count, ''::bytea, %s) FROM {schema}.dataset_batch "
-        "WHERE dataset = %s AND split = 'train'",
-        (config, dataset),
+        "WHERE dataset = %s AND split = 'train' AND " + blocks.condition,
+        (config, dataset, *blocks.values),
     )
     if not any("Partial" in line for (line,) in plan):
         raise StepError(

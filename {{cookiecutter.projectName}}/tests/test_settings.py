@@ -18,6 +18,8 @@ STEPS = [
     "evaluate_model",
     "promote_model",
     "deploy_inference_db",
+    "search",
+    "learning_curve",
     "monitor_model",
     "collect_labels",
     "rollback",

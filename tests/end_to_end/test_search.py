@@ -1,0 +1,330 @@
+"""Searches and learning curves on real servers: killed, resumed, hopping; and training outside the database."""
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from .conftest import LONG_EPOCHS
+from .project import Project
+from .servers import Database, Servers, metrics, tags, wait_until
+
+SCHEMA = "candidates"
+# The third goes astray at once.
+SPACE = {
+    "method": "grid",
+    "number": 3,
+    "seed": 1,
+    "parameters": {"batch_size": [32], "epochs": [6], "learning_rate": [0.0005, 0.002, 1e9]},
+}
+GOOD = (0.0005, 0.002)
+EPOCHS = 6
+SEARCH = ("search", "--sessions", "2")
+CURVE = ("--epochs", "1", "--batch_size", "64", "--run", "9")
+# Backends that train right now, how long, and how many epochs of the search are committed: one look, one answer.
+FITTING = """
+SELECT pid, extract(epoch FROM clock_timestamp() - query_start)::float8,
+       (SELECT count(*) FROM {schema}.training_epoch JOIN {schema}.training_run USING (run_hash)
+        WHERE parameters::json ->> 'run' = '1')
+FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT "candidates".fit(%'
+"""
+INSIDE = 0.2
+# Hopping needs segments: here a block's number stands in for where it lies. Then each epoch is made again in this
+# process, one part after the other, from the same start.
+HOP = """
+import json
+from pipeline import memory, schedule, search, train_model, training_runs
+from pipeline.databases import session
+from pipeline.experiments import Division, merged_fitted, merged_scores
+
+chosen = [
+    {"epochs": 2, "batch_size": 64, "learning_rate": rate, "seed": 1, "patience": 5, "run": 3}
+    for rate in (0.0005, 0.002)
+]
+division = Division.hopping("batch_id % 2", [0, 1])
+print(search.search(chosen, division))
+connection = session("trainer")
+found = []
+for parameters in chosen:
+    training = train_model.choose({**parameters, **division.parameters})
+    with connection:
+        parts = {
+            split: [memory.export(connection, training.data.dataset, split)[part::2] for part in range(2)]
+            for split in ("train", "validation")
+        }
+        kept = training_runs.epoch_rows(connection, training.run_hash)
+    state, alone = b"", []
+    for epoch in (1, 2):
+        config, fitted, scores = training.config(epoch, 0), [], []
+        for task, part in schedule.itinerary(schedule.first_station(training.run_hash, 2), 2):
+            if task == "fit":
+                last = memory.aggregate(b"fit", parts["train"][part], state, config)
+                fitted.append(training_runs.fitted(last, training.architecture.weight_count))
+                state = fitted[-1].weights + fitted[-1].optimizer_slots
+            elif parts["validation"][part]:
+                last = memory.aggregate(b"evaluate", parts["validation"][part], fitted[-1].weights, config)
+                scores.append(json.loads(memory.function("evaluate_final")(last)))
+        alone.append(train_model.epoch_row(epoch, merged_fitted(fitted), merged_scores(scores)))
+    found.append({"kept": kept, "alone": alone})
+print(json.dumps(found))
+"""
+# As many as a session has that trains beside another: then the sums are made in the same order.
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def searching(default_project: Project, work: Path) -> Project:
+    """A project whose epochs take a moment, with a section `search` of three configurations; nothing is trained yet."""
+    project = Project.generate(work, default_project.servers, projectName=SCHEMA)
+    (project.folder / "dataset.py").write_text(LONG_EPOCHS, encoding="utf-8")
+    write_space(project, SPACE)
+    project.pipeline("deploy_training_db", "upload_dataset")
+    return project
+
+
+def write_space(project: Project, section: dict[str, Any]) -> None:
+    """Replace the section `search` of project.yaml."""
+    file = project.folder / "project.yaml"
+    answers = yaml.safe_load(file.read_text(encoding="utf-8"))
+    file.write_text(yaml.safe_dump({**answers, "search": section}), encoding="utf-8")
+
+
+def in_mid_epoch(database: Database, least: int) -> list[int]:
+    """Wait until two backends train after so many committed epochs; return them."""
+
+    def look() -> list[int] | None:
+        rows = database.query(FITTING)
+        inside = [backend for backend, seconds, committed in rows if committed >= least and seconds > INSIDE]
+        return inside if len(inside) == 2 else None
+
+    return wait_until(look, 120, f"two trainings at the same time after {least} epochs")
+
+
+def epochs(project: Project, **parameters: object) -> dict[float, list[tuple[Any, ...]]]:
+    """Return the epochs of the trainings with these parameters by learning rate: number, date, metrics."""
+    found: dict[float, list[tuple[Any, ...]]] = {}
+    with project.database("trainer") as database:
+        rows = database.query(
+            "SELECT (parameters::json ->> 'learning_rate')::float8, epoch, committed_at, train_loss, train_accuracy, "
+            "val_loss, val_accuracy FROM {schema}.training_epoch JOIN {schema}.training_run USING (run_hash) "
+            "WHERE parameters::jsonb @> %s AND (parameters::jsonb ? 'where') = %s ORDER BY epoch",
+            (json.dumps(parameters), "where" in parameters),
+        )
+    for rate, *row in rows:
+        found.setdefault(rate, []).append(tuple(row))
+    return found
+
+
+def candidate(project: Project) -> float | None:
+    """Return the learning rate of the run that evaluate_model takes next."""
+    with project.database("trainer") as database:
+        found = database.query(
+            "SELECT (parameters::json ->> 'learning_rate')::float8 FROM {schema}.training_run "
+            "WHERE status = 'finished' AND selected_at > '-infinity' ORDER BY selected_at DESC LIMIT 1"
+        )
+    return found[0][0] if found else None
+
+
+def statuses(project: Project) -> dict[float, tuple[str, str | None]]:
+    """Return status and error of each configuration of the search."""
+    with project.database("trainer") as database:
+        rows = database.query(
+            "SELECT (parameters::json ->> 'learning_rate')::float8, status, error FROM {schema}.training_run "
+            "WHERE parameters::json ->> 'run' = '1' AND NOT parameters::jsonb ? 'where'"
+        )
+    return {rate: (status, error) for rate, status, error in rows}
+
+
+def artifacts(servers: Servers, run: dict[str, Any]) -> set[str]:
+    """Return the names of the files that a run logged."""
+    return {file["path"] for file in servers.tracking.get("artifacts/list", run_id=run["info"]["run_id"])["files"]}
+
+
+def test_a_learning_curve_is_nobodys_candidate(searching: Project) -> None:
+    """Growing shares are trained, told and drawn; nothing of it can be evaluated or promoted, nothing is done twice."""
+    curve = ("learning_curve", "--shares", "0.25,1", *CURVE)
+    done = searching.pipeline(*curve, "evaluate_model", status=1)
+    assert "no training run has finished" in done.stderr
+    told = done.stdout
+    sentence = re.search(r"^learning_curve: (more data helps:|a larger model may help,|neither) .*", told, re.MULTILINE)
+    assert sentence, told
+    (run,) = searching.servers.tracking.runs(SCHEMA, "tags.step = 'learning_curve'")
+    assert tags(run)["sentence"] in sentence[0]
+    assert "learning_curve.png" in artifacts(searching.servers, run)
+    with searching.database("trainer") as database:
+        total = json.loads(database.value("SELECT split_rows FROM {schema}.dataset"))["train"]
+    shown = [int(rows.replace(",", "")) for rows in re.findall(r"^ *([\d,]+) rows ", told, re.MULTILINE)]
+    assert shown[1] == total
+    assert 0.25 * total <= shown[0] < 0.25 * total + 512
+    assert candidate(searching) is None
+    # The whole split with the same parameters is train_model's own training, which a person may choose.
+    again = searching.pipeline(*curve, "train_model", *CURVE).stdout
+    assert len(re.findall("was trained before", again)) == 3
+    assert "epoch " not in re.sub("best epoch", "", again)
+    assert candidate(searching) == 0.002
+
+
+class Disturbed(NamedTuple):
+    """What a search that was disturbed three times left each time, and what it said at last."""
+
+    reconnected: tuple[list[int], str]
+    interrupted: tuple[float, int, str, dict[float, tuple[str, str | None]]]
+    before: dict[float, list[tuple[Any, ...]]]
+    statuses: dict[float, tuple[str, str | None]]
+    candidate: float | None
+    told: str
+
+
+@pytest.fixture(scope="module")
+def disturbed(searching: Project) -> Disturbed:
+    """A search in which a backend is killed, that goes on and is stopped by Ctrl-C, whose client is killed when the
+    command is given again, and that ends when it is given a third time."""
+    with searching.started(*SEARCH) as process:
+        with searching.database("training-deployer") as database:
+            os.kill(in_mid_epoch(database, 1)[0], signal.SIGKILL)
+        first = [len(rows) for rows in epochs(searching, run=1).values()]
+        with searching.database("training-deployer") as database:
+            in_mid_epoch(database, 3)
+            process.send_signal(signal.SIGINT)
+            now = time.monotonic()
+            code, stdout, stderr = searching.end_of(process, 30)
+            interrupted = (time.monotonic() - now, code, stderr, statuses(searching))
+            assert database.query(FITTING) == []
+    with searching.started(*SEARCH) as process, searching.database("training-deployer") as database:
+        backends = in_mid_epoch(database, 5)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = ANY(%s)"
+        wait_until(lambda: database.value(gone, (backends,)), 20, "the end of the killed client's statements")
+    before, kept, chosen = epochs(searching, run=1), statuses(searching), candidate(searching)
+    return Disturbed((first, stdout + stderr), interrupted, before, kept, chosen, searching.pipeline(*SEARCH).stdout)
+
+
+def test_killed_backend(disturbed: Disturbed) -> None:
+    """`kill -9` of one backend ends every session of PostgreSQL: the command reconnects by itself and goes on."""
+    committed, told = disturbed.reconnected
+    assert told.count("search: the training database went away") == 1
+    assert [int(epoch) for epoch in re.findall(r"resuming after epoch (\d)", told)] == committed
+
+
+def test_ctrl_c(disturbed: Disturbed) -> None:
+    """Ctrl-C ends all sessions of a search at once, with one sentence and its reason in the database."""
+    seconds, code, stderr, found = disturbed.interrupted
+    assert seconds < 15
+    assert code not in (0, -signal.SIGINT)
+    assert stderr.strip().splitlines()[-1] == "stopped; the same command goes on where it stopped"
+    assert "Traceback" not in stderr
+    assert found == dict.fromkeys(GOOD, ("failed", "stopped by a person"))
+
+
+def test_killed_client(searching: Project, disturbed: Disturbed) -> None:
+    """`kill -9` of the client: the same command goes on at each configuration after its last epoch."""
+    assert disturbed.candidate == 0.002  # train_model's, of before: an unfinished search has chosen nothing
+    assert disturbed.statuses == dict.fromkeys(GOOD, ("running", None))
+    committed = {rate: len(rows) for rate, rows in disturbed.before.items()}
+    assert 5 <= sum(committed.values()) < 2 * EPOCHS
+    resumed = [int(epoch) for epoch in re.findall(r"resuming after epoch (\d)", disturbed.told)]
+    assert sorted(resumed) == sorted(committed.values())
+    after = epochs(searching, run=1)
+    assert all(after[rate][: len(rows)] == rows for rate, rows in disturbed.before.items())
+    assert {rate: [row[0] for row in rows] for rate, rows in after.items()} == {
+        rate: list(range(1, EPOCHS + 1)) for rate in GOOD
+    }
+
+
+def test_a_configuration_that_fails_is_a_result(searching: Project, disturbed: Disturbed) -> None:
+    """One goes astray: the others are finished, its reason stands in the table and in the database."""
+    found = statuses(searching)
+    status, error = found.pop(1e9)
+    assert found == dict.fromkeys(GOOD, ("finished", None))
+    assert status == "failed"
+    assert error is not None
+    assert "lower learning_rate" in error
+    assert re.search(r"^ +3 +1e\+09 +0 +failed: .*lower learning_rate$", disturbed.told, re.MULTILINE)
+
+
+def test_mlflow_shows_the_candidates(searching: Project, disturbed: Disturbed) -> None:
+    """One parent run with one child a configuration, for all that was killed: parameters, metrics, picture."""
+    tracking = searching.servers.tracking
+    (parent,) = tracking.runs(SCHEMA, "tags.step = 'search'")
+    children = tracking.runs(SCHEMA, f"tags.mlflow.parentRunId = '{parent['info']['run_id']}'")
+    by_rate = {
+        float(parameter["value"]): child
+        for child in children
+        for parameter in child["data"]["params"]
+        if parameter["key"] == "learning_rate"
+    }
+    assert len(children) == len(by_rate) == 3
+    for rate, rows in epochs(searching, run=1).items():
+        assert tracking.history(by_rate[rate], "val_loss") == pytest.approx([row[4] for row in rows])
+    assert [by_rate[rate]["info"]["status"] for rate in (*GOOD, 1e9)] == ["FINISHED", "FINISHED", "FAILED"]
+    assert parent["info"]["status"] == "FINISHED"
+    assert "candidates.png" in artifacts(searching.servers, parent)
+    assert metrics(parent)["failed"] == 1
+
+
+def test_the_best_becomes_the_candidate(searching: Project, disturbed: Disturbed) -> None:
+    """The lowest validation loss is told, marked in the table, and is what evaluate_model takes next."""
+    rows = epochs(searching, run=1)
+    lowest = {rate: min(row[4] for row in rows[rate]) for rate in GOOD}
+    best = min(lowest, key=lambda rate: lowest[rate])
+    number = GOOD.index(best) + 1
+    assert f"best is {number} (learning_rate {best:g}): validation loss {lowest[best]:.4f}" in disturbed.told
+    assert re.findall(r"^\* +(\d) +(\S+)", disturbed.told, re.MULTILINE) == [(str(number), f"{best:g}")]
+    assert candidate(searching) == best
+
+
+def test_training_in_memory_is_the_same_training(searching: Project, disturbed: Disturbed) -> None:
+    """Undisturbed and outside of the database the same parameters give the metrics of the search: the code is the
+    same, resuming lost nothing. It is a run of its own, which the next steps take, and is not trained twice."""
+    parameters = ("--epochs", str(EPOCHS), "--batch_size", "32", "--learning_rate", "0.0005")
+    in_memory = ("train_model", *parameters, "--where", "memory")
+    told = searching.pipeline(*in_memory, "evaluate_model", *in_memory, "train_model", *parameters, **ONE_THREAD).stdout
+    assert told.count("was trained before") == 2
+    inside = epochs(searching, run=1)[0.0005]
+    outside = epochs(searching, run=1, where="memory")[0.0005]
+    assert [row[0] for row in outside] == [row[0] for row in inside] == list(range(1, EPOCHS + 1))
+    for one, other in zip(inside, outside, strict=True):
+        assert one[2:] == pytest.approx(other[2:], rel=1e-3)
+    accuracy = re.search(r"evaluate_model: validation: accuracy ([\d.]+)", told)
+    assert accuracy
+    assert float(accuracy[1]) == pytest.approx(min(outside, key=lambda row: row[4])[5], abs=1e-4)
+
+
+def test_configurations_hop_over_partitions(searching: Project) -> None:
+    """Each configuration trains on every part in turn, with weights and slots carried: its epochs are those of one
+    training that goes through the parts alone. Greenplum's segments are stood in for by block numbers."""
+    stdout = searching.run("python", "-c", HOP, **ONE_THREAD).stdout
+    assert "2 configurations; best is " in stdout
+    found = json.loads(stdout.splitlines()[-1])
+    assert len(found) == 2
+    for training in found:
+        assert len(training["kept"]) == 2
+        for kept, alone in zip(training["kept"], training["alone"], strict=True):
+            assert kept == pytest.approx(alone, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("command", "section", "told"),
+    [
+        (("search",), {**SPACE, "number": 2}, "project.yaml: search: the grid has 3 configurations"),
+        (("train_model", "--where", "elsewhere"), SPACE, "where is 'elsewhere'; allowed is database or memory"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(searching: Project, command: tuple[str, ...], section: Any, told: str) -> None:
+    """One sentence, and no run is recorded."""
+    count = "SELECT count(*) FROM {schema}.training_run"
+    with searching.database("trainer") as database:
+        before = database.value(count)
+        write_space(searching, section)
+        try:
+            assert told in searching.refuses(*command)
+        finally:
+            write_space(searching, SPACE)
+        assert database.value(count) == before

@@ -1,0 +1,335 @@
+"""Searches, learning curves and training in memory: what they decide without a server, and what they refuse."""
+
+import hashlib
+import itertools
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from pipeline import learning_curve, memory, schedule, search, search_space, settings, train_model
+from pipeline.databases import query
+from pipeline.errors import StepError
+from pipeline.experiments import Candidate, Division, merged_fitted, merged_scores
+from pipeline.learning_curve import Point, Share
+from pipeline.train_model import Training
+from pipeline.training_runs import Fitted, StoredArchitecture, TrainingData
+
+
+def hop(starts: list[int], stations: int, epochs: int, lengths) -> tuple[list, list]:
+    """Let trainings hop; return all visits as (begin, end, training, task, station, epoch), and each one's end."""
+    stops = [schedule.itinerary(first, stations) * epochs for first in starts]
+    done, visits, now = [0] * len(starts), [], 0
+    waiting, under_way = list(range(len(starts))), {}
+    while waiting or under_way:
+        wanted = [(number, stops[training][done[training]].station) for number, training in enumerate(waiting)]
+        free = set(range(stations)) - {station for _, station in under_way.values()}
+        for number, station in sorted(schedule.next_visits(wanted, free), reverse=True):
+            training = waiting.pop(number)
+            under_way[training] = now + lengths(training, station), station
+        now = min(end for end, _ in under_way.values())
+        for training in [each for each, (end, _) in under_way.items() if end == now]:
+            _, station = under_way.pop(training)
+            task = stops[training][done[training]].task
+            visits.append((now - lengths(training, station), now, training, task, station, done[training]))
+            done[training] += 1
+            if done[training] < len(stops[training]):
+                waiting.append(training)
+    return visits, done
+
+
+def uneven(training: int, station: int) -> int:
+    """Visits of unlike length."""
+    return 1 + (7 * training + 3 * station) % 4
+
+
+@pytest.mark.parametrize("lengths", [lambda *_: 1, uneven])
+@pytest.mark.parametrize(("trainings", "stations"), [(1, 1), (1, 4), (3, 3), (2, 5), (7, 3), (16, 16)])
+def test_every_training_meets_every_row_once_an_epoch(trainings, stations, lengths) -> None:
+    epochs = 3
+    starts = [schedule.first_station(hashlib.sha256(str(each).encode()).hexdigest(), stations)
+              for each in range(trainings)]  # fmt: skip
+    visits, _ = hop(starts, stations, epochs, lengths)
+    for training in range(trainings):
+        own = sorted(visit for visit in visits if visit[2] == training)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(own)), "in two places at once"
+        for epoch in range(epochs):
+            of_epoch = [visit[3:5] for visit in own[epoch * 2 * stations : (epoch + 1) * 2 * stations]]
+            assert sorted(of_epoch) == sorted((task, each) for task in ("fit", "evaluate") for each in range(stations))
+            assert [task for task, _ in of_epoch] == ["fit"] * stations + ["evaluate"] * stations
+    for station in range(stations):
+        there = sorted(visit for visit in visits if visit[4] == station)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(there)), "two at one station"
+
+
+@pytest.mark.parametrize("starts", [[0, 1, 2, 3], [0, 0, 0, 0], [2, 2, 1, 0]])
+def test_as_many_trainings_as_stations_keep_all_busy(starts) -> None:
+    stations, epochs = len(starts), 5
+    visits, _ = hop(starts, stations, epochs, lambda *_: 1)
+    busy = [sum(begin == moment for begin, *_ in visits) for moment in range(max(end for _, end, *_ in visits))]
+    wait = len(busy) - 2 * stations * epochs
+    assert wait == (0 if len(set(starts)) == stations else wait)
+    assert wait < stations
+    # After the trainings have spread out, and before the first ends, no station waits.
+    assert set(busy[stations - 1 : 2 * stations * epochs - 1]) == {stations}
+
+
+def test_the_order_of_a_training_is_its_own() -> None:
+    """Whatever else is trained, a run begins at the same station and goes the same way round."""
+    alone, _ = hop([2], 3, 1, uneven)
+    among, _ = hop([2, 0, 2, 1], 3, 1, uneven)
+    order = [visit[3:5] for visit in sorted(alone)]
+    assert order == [visit[3:5] for visit in sorted(among) if visit[2] == 0]
+    assert schedule.first_station("0000000bff", 4) == 3
+
+
+def test_who_waits_longest_goes_first_and_nobody_to_a_station_that_is_taken() -> None:
+    assert schedule.next_visits([(5, 1), (6, 1), (7, 0), (8, 2)], {0, 1}) == [(5, 1), (7, 0)]
+    assert schedule.next_visits([(5, 1)], set()) == []
+
+
+def test_a_station_sees_its_own_rows() -> None:
+    division = Division.hopping("batch_id % 3", [0, 1, 2])
+    assert division.blocks(2) == ("(batch_id %% 3) = %s", (2,))
+    assert (division.stations, division.parameters) == (3, {"partitions": 3})
+    assert Division(2).blocks(1) == ("TRUE", ())
+    assert Division(2).parameters == {}
+
+
+def test_the_parts_of_an_epoch_are_joined_by_rows() -> None:
+    joined = merged_fitted([Fitted(1.0, 0.5, b"a", b"b", 30), Fitted(2.0, 1.0, b"c", b"d", 10)])
+    assert joined == Fitted(1.25, 0.625, b"c", b"d", 40)
+    parts = [{"rows": 1, "loss": 4.0, "accuracy": 0.0}, {"rows": 3, "loss": 0.0, "accuracy": 1.0}]
+    assert merged_scores(parts) == {"loss": 1.0, "accuracy": 0.75}
+
+
+# The configurations of a search
+
+GRID = {"method": "grid", "number": 8, "seed": 1, "parameters": {"batch_size": [16, 64], "learning_rate": [0.001, 1]}}
+RANGES = {"batch_size": {"from": 8, "to": 256}, "learning_rate": {"from": 0.0001, "to": 0.1}, "seed": [1, 2]}
+RANDOM = {"method": "random", "number": 20, "seed": 7, "parameters": RANGES}
+
+
+@pytest.fixture(name="train")
+def _train():
+    settings.steps.cache_clear()
+    return settings.steps()["train_model"]
+
+
+def test_a_grid_is_every_combination(train) -> None:
+    found = search_space.configurations(GRID, train)
+    assert [(each["batch_size"], each["learning_rate"]) for each in found] == [
+        (16, 0.001),
+        (16, 1),
+        (64, 0.001),
+        (64, 1),
+    ]
+    rest = {"epochs", "seed", "patience"}
+    assert all({name: each[name] for name in rest} == {name: train.defaults[name] for name in rest} for each in found)
+
+
+def test_random_configurations_are_drawn_from_ranges_the_same_again(train) -> None:
+    found = search_space.configurations(RANDOM, train)
+    assert found == search_space.configurations(RANDOM, train)
+    assert len({json.dumps(each) for each in found}) == 20
+    assert all(8 <= each["batch_size"] <= 256 and isinstance(each["batch_size"], int) for each in found)
+    assert all(0.0001 <= each["learning_rate"] <= 0.1 for each in found)
+    # By the logarithm: a third of the draws a power of ten.
+    assert 3 <= sum(each["learning_rate"] < 0.001 for each in found) <= 12
+    assert {each["seed"] for each in found} == {1, 2}
+    assert search_space.configurations({**RANDOM, "number": 5}, train) == found[:5]
+    assert search_space.configurations({**RANDOM, "seed": 8}, train) != found
+
+
+def test_there_may_be_fewer_random_configurations_than_asked_for(train) -> None:
+    section = {**RANDOM, "parameters": {"batch_size": [1, 2, 2]}}
+    assert sorted(each["batch_size"] for each in search_space.configurations(section, train)) == [1, 2]
+
+
+def test_the_section_of_the_project_is_good(train) -> None:
+    assert len(search_space.configurations(settings.section("search"), train)) > 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (None, "search is None; it must have method, number, seed, parameters"),
+        ({"method": "gird"}, "search.method is 'gird'; allowed is grid or random"),
+        ({"numbers": 3}, "search.numbers is unknown; allowed are method, number, seed, parameters"),
+        ({"number": 0}, "search.number is 0; it must be a whole number from 1 to 1000"),
+        ({"number": True}, "search.number is True; it must be a whole number"),
+        ({"seed": -1}, "search.seed is -1; it must be a whole number from 0"),
+        ({"number": 3}, "the grid has 4 configurations; its number allows 3"),
+        ({"parameters": {}}, "search.parameters is {}; it must name at least one of epochs, batch_size"),
+        ({"parameters": {"lr": [1]}}, "search.parameters.lr cannot be searched; allowed are epochs, batch_size"),
+        ({"parameters": {"run": [1]}}, "search.parameters.run cannot be searched"),
+        ({"parameters": {"where": ["memory"]}}, "search.parameters.where cannot be searched"),
+        ({"parameters": {"batch_size": 16}}, "batch_size is 16; it must be a list of values, or a range"),
+        ({"parameters": {"batch_size": []}}, r"batch_size is \[\]; it must be a list of values, or a range"),
+        ({"parameters": {"batch_size": [1.5]}}, "batch_size holds 1.5; every value must be a whole number"),
+        ({"parameters": {"batch_size": [0]}}, "search.parameters: batch_size is 0; allowed is 1 or more"),
+        ({"parameters": {"learning_rate": ["1e-3"]}}, "holds '1e-3'; every value must be a number .YAML takes"),
+        ({"parameters": {"learning_rate": [float("nan")]}}, "learning_rate holds nan; every value must be a number"),
+        ({"parameters": {"learning_rate": [-1]}}, "learning_rate is -1.0; allowed is any number above 0"),
+        ({"parameters": {"batch_size": {"from": 1, "to": 2}}}, "batch_size is a range; a grid needs a list"),
+        ({"method": "random", "parameters": {"epochs": {"from": 1}}}, "a range is written {from: …, to: …}"),
+        ({"method": "random", "parameters": {"epochs": {"from": 2, "to": 1}}}, "from 2 to 1; a range goes from"),
+    ],
+)  # fmt: skip
+def test_a_wrong_section_is_refused_with_one_sentence(train, changed, told) -> None:
+    section = None if changed is None else {**GRID, **changed}
+    with pytest.raises(StepError, match=told) as refused:
+        search_space.configurations(section, train)
+    assert "\n" not in str(refused.value)
+
+
+# A search's answer
+
+DATA = TrainingData("d", "h", (2,), "uint8", ["a", "b"], {"train": 10, "validation": 4, "holdout": 4}, {})
+ARCHITECTURE = StoredArchitecture("a", "{}", (2,), 2, 6)
+CHOSEN = {"epochs": 2, "batch_size": 8, "learning_rate": 0.002, "seed": 1, "patience": 1, "run": 1}
+
+
+def candidate(number: int, losses: list[float], error: str = "", **parameters) -> Candidate:
+    rows = [
+        {"epoch": epoch, "train_loss": 1.0, "train_accuracy": 0.5, "val_loss": loss, "val_accuracy": 1 - loss}
+        for epoch, loss in enumerate(losses, 1)
+    ]
+    return Candidate(number, Training(DATA, ARCHITECTURE, {}, {**CHOSEN, **parameters}), rows, error)
+
+
+def test_the_table_shows_what_differs_and_what_failed() -> None:
+    candidates = [
+        candidate(1, [0.5, 0.25], batch_size=8),
+        candidate(2, [0.125], batch_size=128),
+        candidate(3, [], "it diverged", batch_size=16),
+    ]
+    named = search.differing_parameters(candidates)
+    assert named == ["batch_size"]
+    assert search.table(candidates, candidates[1], named).splitlines() == [
+        "   #  batch_size  epochs  best  val_loss  val_accuracy",
+        "   1           8       2     2    0.2500        0.7500",
+        "*  2         128       1     1    0.1250        0.8750",
+        "   3          16       0  failed: it diverged",
+    ]
+    assert search.label(candidates[1], named) == "batch_size 128"
+
+
+@pytest.mark.parametrize(
+    ("losses", "complete"),
+    [([], False), ([0.5], False), ([0.5, 0.6], True), ([0.5, 0.4], True), ([0.5, 0.4, 0.3], True)],
+)
+def test_a_candidate_is_complete_with_its_last_epoch_or_its_patience(losses, complete) -> None:
+    assert candidate(1, losses, epochs=3 if losses == [0.5, 0.6] else 2).is_complete is complete
+
+
+# Learning curves
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "must be numbers with commas between them"),
+        ("a,1", "must be numbers with commas between them"),
+        ("1", "two or more different numbers above 0, the last of them 1"),
+        ("1,1.0", "two or more different numbers"),
+        ("0,1", "two or more different numbers above 0"),
+        ("0.5,0.8", "the last of them 1"),
+        ("0.5,2", "the last of them 1"),
+        ("nan,1", "two or more different numbers"),
+    ],
+)
+def test_wrong_shares_are_refused(text, told) -> None:
+    with pytest.raises(StepError, match=told):
+        learning_curve.parsed_shares(text)
+
+
+def test_shares_are_cut_between_blocks() -> None:
+    # Batch ids have gaps on Greenplum, where they are chosen to spread over the segments.
+    blocks = [(3, 100), (4, 100), (9, 100), (17, 50)]
+    assert learning_curve.parsed_shares("1, 0.3,0.25") == [0.25, 0.3, 1]
+    assert learning_curve.cut(blocks, [0.1, 0.25, 0.5, 1]) == [Share(4, 100), Share(9, 200), Share(None, 350)]
+    assert learning_curve.cut(blocks, [2 / 7, 1]) == [Share(4, 100), Share(None, 350)]
+    with pytest.raises(StepError, match=r"packed in 1 block, .* run upload_dataset with smaller rows_per_block"):
+        learning_curve.cut(blocks[:1], [0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("points", "decision"),
+    [
+        # 1,000 validation rows at 0.9: differences above 0.019 count.
+        ([(100, 1, 0.80), (500, 1, 0.85), (1000, 1, 0.90)], "more-data"),
+        ([(100, 1, 0.50), (500, 1, 0.89), (1000, 1, 0.90)], "neither"),
+        ([(100, 0.7, 0.50), (500, 0.91, 0.89), (1000, 0.91, 0.90)], "larger-model"),
+        ([(100, 1, 0.50), (500, 0.97, 0.89), (1000, 0.95, 0.90)], "neither"),
+        # The largest share of at most half of the rows; without one, the smallest share.
+        ([(100, 1, 0.50), (400, 1, 0.89), (600, 1, 0.7), (1000, 1, 0.90)], "neither"),
+        ([(700, 1, 0.80), (900, 1, 0.90), (1000, 1, 0.90)], "more-data"),
+        # Nothing is left to gain, and one row more is no gain.
+        ([(500, 1, 0.999), (1000, 1, 1.0)], "neither"),
+        ([(500, 1, 0.990), (1000, 1, 1.0)], "more-data"),
+    ],
+)
+def test_the_curve_is_judged_by_its_rule(points, decision) -> None:
+    found = learning_curve.verdict([Point(*point) for point in points], 1000)
+    assert found.decision == decision
+    begins = {"more-data": "more data helps: ", "larger-model": "a larger model may help, ", "neither": "neither "}
+    assert found.sentence.startswith(begins[decision])
+
+
+# Training in memory
+
+
+def test_where_tells_two_runs_apart() -> None:
+    plain = Training(DATA, ARCHITECTURE, {}, CHOSEN)
+    hashes = {
+        plain._replace(parameters={**CHOSEN, **extra}).run_hash
+        for extra in ({}, {"where": "memory"}, {"partitions": 2}, {"batch_id_below": 2})
+    }
+    assert len(hashes) == 4
+
+
+def test_training_elsewhere_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(StepError, match="where is 'gpu'; allowed is database or memory"):
+        train_model.run(1, 1, 0.1, 1, 1, 1, "gpu")
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("name", ["model_transition", "evaluate_final"])
+def test_the_functions_are_those_of_the_database(trainer, name) -> None:
+    """What runs here is, byte for byte, what the database has."""
+    deployed = query(
+        trainer,
+        "SELECT proargnames, btrim(prosrc, chr(10)) FROM pg_proc "
+        "WHERE proname = %s AND pronamespace = %s::regnamespace",
+        (name, f'"{settings.settings().schema}"'),
+    )
+    arguments, body, _ = memory.source(name)
+    assert deployed == [(arguments, body.strip("\n"))]
+
+
+def test_scores_are_computed_by_the_databases_function() -> None:
+    header = memory.training_runs.STATE_HEADER.pack(b"evaluate", bytes(16), 4, 2.0, 3)
+    state = header + np.array([[2, 0], [1, 1]], "<i8").tobytes()
+    scores = json.loads(memory.function("evaluate_final")(state))
+    assert (scores["rows"], scores["loss"], scores["accuracy"]) == (4, 0.5, 0.75)
+
+
+def test_an_error_names_the_line_of_the_file() -> None:
+    with pytest.raises(struct.error) as refused:
+        memory.function("evaluate_final")(bytes(9))
+    (line,) = (frame.lineno for frame in refused.traceback if frame.path.name == "004-fit-and-evaluate.sql")
+    text = (settings.ROOT / memory.AGGREGATES).read_text(encoding="utf-8")
+    assert "struct.unpack_from" in text.splitlines()[line]
+
+
+def test_a_function_that_is_not_there_is_named() -> None:
+    with pytest.raises(StepError, match="has no function nothing between dollar quotes"):
+        memory.function("nothing")
+
+
+def test_what_the_function_refuses_is_one_sentence() -> None:
+    config = json.dumps({"architecture": {"class_name": "Evil", "module": "os"}, "optimizer": {}, "threads": 0})
+    with pytest.raises(StepError, match=r"^the training in memory stopped: the architecture names os\.Evil; only"):
+        memory.aggregate(b"fit", [(b"1", b"2222", 1)], b"", config)
