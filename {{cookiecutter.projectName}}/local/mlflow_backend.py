@@ -112,7 +112,7 @@ def report(state: State, settings: Mapping[str, str]) -> int:
         told |= store.as_client(state.folder / "authority" / "ca.crt")
     reason = complaint(environments.environment(ROLE), told)
     what = f"MLflow's stores: {settings[DESTINATION]}" + (", PostgreSQL" if "PGHOST" in told else "")
-    print(f"missing  {what}\n         mend: {reason}" if reason else f"found    {what}")
+    print(f"missing  MLflow's stores: {reason}" if reason else f"found    {what}")
     return int(bool(reason))
 
 
