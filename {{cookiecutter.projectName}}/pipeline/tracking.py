@@ -221,6 +221,9 @@ def registered_alias(alias: str) -> Any:
     mlflow = load_mlflow()
     client = mlflow.MlflowClient()
     with answering():
+        # A server with a login refuses to tell a user anything of a model that is not there.
+        if not client.search_registered_models(f"name = '{settings().model}'", max_results=1):
+            return None
         try:
             return client.get_model_version_by_alias(settings().model, alias)
         except mlflow.exceptions.MlflowException as error:
