@@ -100,3 +100,10 @@ def chain(project: Path) -> list[str]:
     """Return the steps of a project's pipeline in Kubernetes's spelling, as MLproject orders them."""
     entries = list(yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))["entry_points"])
     return [entry.replace("_", "-") for entry in entries[: entries.index("deploy_inference_db") + 1]]
+
+
+def tracking_server(project: Path, more: Mapping[str, Any]) -> str:
+    """Render deploy/mlflow with the command that docs/mlflow.md names."""
+    folder = "deploy/mlflow"
+    arguments = ["-f", f"{folder}/schema.yaml", "-f", f"{folder}/tracking-server.yaml"]
+    return run_ytt(project, arguments, [f"{folder}/values.yaml"], more)

@@ -23,7 +23,7 @@ from conftest import FOLDER, ROOT
 
 BODY = ROOT / FOLDER
 IMAGES = BODY / "deploy" / "images"
-NAMES = ("app", "inference-db", "pipeline")
+NAMES = ("app", "inference-db", "mlflow", "pipeline")
 NOBODY = "10001:10001"
 PASSWORD = "a 'long' pass\\word"  # noqa: S105 - of a server that a test starts and ends
 # What fetches or makes something: it is needed while an image is built, and by nobody afterwards.

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # As the project's Makefile: `local` needs nothing but the system's own Python.
 LOCAL = ("/usr/bin/python3", "-m", "local")
 FOREIGN = ("COOKIECUTTER", "GIT_", "PYTHON", "PIPELINE_RUN", "STEP_OUTPUTS", "MLFLOW", "SERVICE_BINDING", "LOCAL_STATE")
-FOREIGN += ("MODEL_STAGE", "ENVIRONMENT_LOCK", "LIQUIBASE", "JAVA_OPTS")
+FOREIGN += ("MODEL_STAGE", "ENVIRONMENT_LOCK", "LIQUIBASE", "JAVA_OPTS", "AWS_")
 
 
 def clean_environment() -> dict[str, str]:

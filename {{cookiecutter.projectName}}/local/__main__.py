@@ -11,11 +11,12 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from local import certificates, environments, packages, serve
+from local import certificates, environments, mlflow_backend, packages, serve
 from local.bindings import write_bindings
 from local.clusters import Cluster
 from local.doctor import report
 from local.errors import LocalError
+from local.mlflow_backend import StoreCluster, StoredMlflowServer
 from local.mlflow_server import MlflowServer
 from local.processes import clean_environment, find, interrupted
 from local.servers import Server
@@ -80,11 +81,15 @@ def _servers(state: State, to_start: bool) -> list[Server]:
     def role(name: str) -> pathlib.Path | None:
         return environments.environment(name) if to_start else None
 
-    return [
+    clusters = [
         Cluster("trainer", "training", state, role("training-db")),
         Cluster("inference-app", "inference", state, role("inference-db")),
-        MlflowServer("mlflow", state, role("pipeline")),
     ]
+    settings = state.variables("mlflow")
+    if not settings:
+        return [*clusters, MlflowServer("mlflow", state, role("pipeline"))]
+    store = StoreCluster(state)
+    return [*clusters, store, StoredMlflowServer(state, role(mlflow_backend.ROLE), store, settings)]
 
 
 def _install(chosen: argparse.Namespace) -> None:
@@ -115,11 +120,16 @@ def start(names: Sequence[str], roles: Sequence[str]) -> State:
     with locked(state.folder):
         # Whether the server user gets in is asked before minutes are spent on environments.
         state.prepare()
-        install(roles)
+        backend = mlflow_backend.chosen(state) if "mlflow" in names else {}
+        install([*roles, mlflow_backend.ROLE] if backend else roles)
+        if backend != state.variables("mlflow") and backend:
+            # What does not work is not kept.
+            mlflow_backend.require(environments.environment(mlflow_backend.ROLE), backend)
+            state.keep_variables("mlflow", backend)
         certificates.make_authority(state.folder / "authority")
         servers = _servers(state, to_start=True)
         _side_by_side([server for server in servers if server.name in names])
-        write_bindings(state, [server for server in servers if isinstance(server, Cluster)])
+        write_bindings(state, [server for server in servers if type(server) is Cluster])
         if "training" in names:
             _make_example(state)
     return state
@@ -163,7 +173,7 @@ def _stop(chosen: argparse.Namespace) -> None:
     with locked(location()):
         state = State(location())
         # The servers are found by their folders, not by what was kept, which may be damaged.
-        servers = _servers(state, to_start=False)
+        servers = [*_servers(state, to_start=False), StoreCluster(state)]
         running = [server for server in servers if find(server.is_one)]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             for job in [pool.submit(server.stop) for server in servers]:
@@ -228,6 +238,7 @@ def bound_environment(role: str) -> dict[str, str]:
     state = start(names, list(dict.fromkeys([*environments.ROLES, role])))
     environment["SERVICE_BINDING_ROOT"] = str(state.folder / "bindings")
     if not own:
+        environment = mlflow_backend.without_keys(environment)
         environment["MLFLOW_TRACKING_URI"] = MlflowServer("mlflow", state, None).address
     _bypass_proxies(environment)
     return environment
@@ -251,10 +262,14 @@ def _bypass_proxies(environment: dict[str, str]) -> None:
 
 def _doctor(chosen: argparse.Namespace) -> int:
     print("on this machine:")
-    missing = report()
     bound = os.environ.get("SERVICE_BINDING_ROOT")
     state = State(location())
-    running = state.load() and all(server.is_running() for server in _servers(state, to_start=False))
+    started = state.load()
+    backend = {} if bound or os.environ.get("MLFLOW_TRACKING_URI") else mlflow_backend.chosen(state)
+    missing = report([*environments.ROLES, mlflow_backend.ROLE] if backend else environments.ROLES)
+    if backend and not missing:
+        missing += mlflow_backend.report(state, backend)
+    running = started and all(server.is_running() for server in _servers(state, to_start=False))
     if not missing and (bound or running):
         sys.stdout.flush()
         # What the databases need is asked there.

@@ -62,7 +62,6 @@ SELECT format('CREATE DATABASE %I', :'database')
 WHERE NOT EXISTS (SELECT 1 FROM pg_database WHERE datname = :'database') \gexec
 \connect :"database"
 SELECT pg_advisory_lock(1);
-CREATE EXTENSION IF NOT EXISTS plpython3u;
 """
 
 
@@ -71,6 +70,8 @@ class Cluster(Server):
 
     # At once, also for a session that computes in PL/Python; PostgreSQL repairs itself at the next start.
     last_word = signal.SIGQUIT
+    # What psql is told once the server runs.
+    set_up = SET_UP + "CREATE EXTENSION IF NOT EXISTS plpython3u;\n"
 
     def __init__(self, binding: str, name: str, state: State, environment: pathlib.Path | None) -> None:
         super().__init__(name, state, environment)
@@ -155,11 +156,11 @@ class Cluster(Server):
         )
 
     def finish(self) -> None:
-        """Make database, extension and login role, once. Raises LocalError with psql's reason."""
+        """Make database and login role, and what the database needs, once. Raises LocalError with psql's reason."""
         if self._marker.exists():
             return
         values = {"role": self.role, "database": self.name, "password": self.state.password(self.binding)}
-        script = SET_UP
+        script = self.set_up
         for name, value in values.items():
             script = script.replace("{" + name + "}", value)
         environment = clean_environment(

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from local import environments, packages
 from local.errors import LocalError
@@ -12,10 +12,10 @@ GIB_TO_BUILD = 5
 MEND = "run `make install`"
 
 
-def report() -> int:
-    """Print one line a part; return how many are missing."""
+def report(roles: Sequence[str]) -> int:
+    """Print one line a part, the environments of `roles` among them; return how many are missing."""
     missing = 0
-    for what, is_there, mend in _parts():
+    for what, is_there, mend in _parts(roles):
         print(f"{'found  ' if is_there else 'missing'}  {what}")
         if not is_there:
             print(f"         mend: {mend}")
@@ -23,10 +23,10 @@ def report() -> int:
     return missing
 
 
-def _parts() -> Iterator[tuple[str, bool, str]]:
+def _parts(roles: Sequence[str]) -> Iterator[tuple[str, bool, str]]:
     yield from _packages()
     unbuilt = []
-    for role in environments.ROLES:
+    for role in roles:
         folder = environments.environment(role)
         unbuilt += [] if environments.is_complete(folder) else [role]
         yield f"Python environment {role} ({folder})", environments.is_complete(folder), MEND

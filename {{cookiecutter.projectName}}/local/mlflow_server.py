@@ -1,4 +1,7 @@
-"""The MLflow server: runs, metrics and registered models in SQLite, artifacts in a folder; loopback only."""
+"""The MLflow server: runs, metrics and registered models in SQLite, artifacts in a folder; loopback only.
+
+`local/mlflow_backend.py` is the same server with other stores.
+"""
 
 import os
 import shlex
@@ -43,11 +46,14 @@ class MlflowServer(Server):
         """Return the server's command line."""
         return [
             f"{self.environment}/bin/python", "-m", "mlflow", "server",
-            "--backend-store-uri", f"sqlite:///{self.data}/mlflow.db",
-            "--artifacts-destination", f"{self.data}/artifacts",
-            "--host", "127.0.0.1", "--port", str(self.port),
+            *self.stores(), "--host", "127.0.0.1", "--port", str(self.port),
             "--workers", "1", "--uvicorn-opts", self._worker_options,
         ]  # fmt: skip
+
+    def stores(self) -> Sequence[str]:
+        """Return the options that say where runs and artifacts are kept."""
+        database = f"sqlite:///{self.data}/mlflow.db"
+        return ("--backend-store-uri", database, "--artifacts-destination", f"{self.data}/artifacts")
 
     def variables(self) -> dict[str, str]:
         """Return the server's environment: no job runner (eight processes less), no telemetry."""

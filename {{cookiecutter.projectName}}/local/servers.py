@@ -35,6 +35,11 @@ class Server(abc.ABC):
         """The port that was chosen at the last start, 0 before the first."""
         return int(self.state.server(self.name).get("port", 0))
 
+    @property
+    def identity(self) -> str:
+        """What a running process must have been started with to be left alone."""
+        return str(self.environment)
+
     @abc.abstractmethod
     def is_one(self, command: list[str]) -> bool:
         """Whether a command line is that of a process of this server and of no other."""
@@ -81,14 +86,14 @@ class Server(abc.ABC):
 
     def _runs_as_wanted(self) -> bool:
         """Whether it answers, or soon does, with the environment that the lock file names now."""
-        if self.state.server(self.name).get("environment") != str(self.environment):
+        if self.state.server(self.name).get("environment") != self.identity:
             return False
         return wait_until(self.is_running, SECONDS_TO_START, gone=lambda: self.main_process() is None)
 
     def _launch(self) -> None:
         for _ in range(ATTEMPTS):
             port = free_port(self.port)
-            self.state.keep_server(self.name, port=port, environment=str(self.environment))
+            self.state.keep_server(self.name, port=port, environment=self.identity)
             self.prepare()
             failure = self._try()
             if not failure:

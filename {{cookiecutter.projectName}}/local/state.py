@@ -1,9 +1,9 @@
 """The state folder: where the servers' data, logs, ports, passwords and bindings lie, and who may enter.
 
-state.json    ports and passwords (0600); written first, removed last
+state.json    ports, passwords, and the keys of an S3 store that was named (0600); written first, removed last
 authority/    the certificate authority (0700, never the server user's)
 bindings/     service bindings (0700)
-training/ inference/ mlflow/    one folder a server; below it only data/ and home/ are the server user's
+training/ inference/ mlflow/ tracking/    one folder a server; below it only data/ and home/ are the server user's
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from local.errors import LocalError
 from local.processes import as_server_account, give_to_server_account, server_account, wait_until
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-OURS = ("authority", "bindings", "training", "inference", "mlflow")
+OURS = ("authority", "bindings", "training", "inference", "mlflow", "tracking")
 
 
 def location() -> pathlib.Path:
@@ -47,7 +47,7 @@ class State:
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self._guard = threading.Lock()
-        self._kept: dict[str, Any] = {"servers": {}, "passwords": {}}
+        self._kept: dict[str, Any] = {"servers": {}, "passwords": {}, "variables": {}}
 
     @property
     def file(self) -> pathlib.Path:
@@ -58,7 +58,11 @@ class State:
         """Read what was kept; False when there is nothing. Raises LocalError when it cannot be read."""
         try:
             kept = json.loads(self.file.read_text(encoding="utf-8"))
-            self._kept = {"servers": dict(kept["servers"]), "passwords": dict(kept["passwords"])}
+            self._kept = {
+                "servers": dict(kept["servers"]),
+                "passwords": dict(kept["passwords"]),
+                "variables": dict(kept.get("variables", {})),
+            }
         except FileNotFoundError:
             return False
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,6 +113,16 @@ class State:
         """Remember a server's port and environment."""
         with self._guard:
             self._kept["servers"][name] = values
+            self._save()
+
+    def variables(self, name: str) -> dict[str, str]:
+        """Return the variables that a person gave for a server."""
+        return dict(self._kept["variables"].get(name, {}))
+
+    def keep_variables(self, name: str, values: dict[str, str]) -> None:
+        """Remember the variables that a person gave for a server."""
+        with self._guard:
+            self._kept["variables"][name] = values
             self._save()
 
     def password(self, name: str) -> str:

@@ -111,9 +111,9 @@ def _current_accuracy(connection: Any, candidate: FinishedRun, current: Any) -> 
     mlflow = load_mlflow()
     with tempfile.TemporaryDirectory() as folder:
         with answering():
-            path = mlflow.artifacts.download_artifacts(
-                run_id=current.run_id, artifact_path="keras", dst_path=folder, tracking_uri=None
-            )
+            # By the run's id MLflow would not tell a store that is away from a path that is wrong.
+            where = mlflow.MlflowClient().get_run(current.run_id).info.artifact_uri
+            path = mlflow.artifacts.download_artifacts(artifact_uri=f"{where}/keras", dst_path=folder)
         weights = (pathlib.Path(path) / "weights.f4").read_bytes()
         kept = json.loads((pathlib.Path(path) / "model.json").read_text(encoding="utf-8"))
     data = candidate.data

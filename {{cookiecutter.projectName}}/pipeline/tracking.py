@@ -47,6 +47,9 @@ def _prepare() -> None:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Through the server: else MLflow's client fetches from an S3 store itself, which a step may not be able to reach.
+    for name in ("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"):
+        os.environ.setdefault(name, "false")
     warnings.filterwarnings("ignore", module="mlflow")
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         raise StepError("MLFLOW_TRACKING_URI is not set: `make pipeline` sets it to the local server")
@@ -258,6 +261,9 @@ def registered_alias(alias: str) -> Any:
     mlflow = load_mlflow()
     client = mlflow.MlflowClient()
     with answering():
+        # A server with a login refuses to tell a user anything of a model that is not there.
+        if not client.search_registered_models(f"name = '{settings().model}'", max_results=1):
+            return None
         try:
             return client.get_model_version_by_alias(settings().model, alias)
         except mlflow.exceptions.MlflowException as error:

@@ -1,0 +1,5 @@
+module in-database-ml-accelerator/tests/minio
+
+go 1.26
+
+require github.com/minio/minio v0.0.0-20250422221226-0d7408fc9969

@@ -1,0 +1,103 @@
+"""Asks the tracking server's two stores whether they take its credentials; one sentence and exit 1 where one does not.
+
+It is told what the server is told: libpq's variables (PGHOST …) for the database, MLFLOW_ARTIFACTS_DESTINATION,
+MLFLOW_S3_ENDPOINT_URL and AWS_… for the S3 store. A store that is not named is not asked. No secret is ever printed.
+"""
+
+import os
+import sys
+import urllib.parse
+
+import boto3
+import psycopg2
+from botocore import exceptions
+from botocore.client import Config
+
+# An object below the destination that is written, and removed where the keys allow that.
+PROBE = ".mlflow-store-check"
+SECONDS = 10
+REASONS = {
+    "InvalidAccessKeyId": "does not know the access key: check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "refuses the secret key: check AWS_SECRET_ACCESS_KEY",
+    "NoSuchBucket": "has no bucket {bucket}: make it, or correct MLFLOW_ARTIFACTS_DESTINATION",
+    "AccessDenied": "does not let this key list and write {bucket}: it needs s3:ListBucket, GetObject, PutObject",
+}
+
+
+class StoreError(Exception):
+    """A store does not work; the text says which, why, and what mends it."""
+
+
+def check_database() -> None:
+    """Open a session with the database that libpq's variables name. Raises StoreError."""
+    where = f"{os.environ['PGHOST']}:{os.environ.get('PGPORT', '5432')}"
+    try:
+        psycopg2.connect("", connect_timeout=SECONDS).close()
+    except psycopg2.Error as error:
+        reason = str(error).strip().splitlines()[-1].rpartition("FATAL:")[2].strip()
+        raise StoreError(f"MLflow's database at {where} refuses: {reason}") from error
+
+
+def check_artifacts() -> None:
+    """List, write and remove below MLFLOW_ARTIFACTS_DESTINATION. Raises StoreError."""
+    destination = urllib.parse.urlsplit(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
+    bucket, folder = destination.netloc, destination.path.strip("/")
+    key = f"{folder}/{PROBE}".lstrip("/")
+    store = _address()
+    try:
+        client = _client()
+        client.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    except exceptions.ClientError as error:
+        raise StoreError(f"{store} {_refusal(error, bucket)}") from error
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+        raise StoreError(f"{store} needs keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+    except exceptions.SSLError as error:
+        reason = f"{store} has a certificate that is not trusted: name its authority in AWS_CA_BUNDLE"
+        raise StoreError(reason) from error
+    except (exceptions.BotoCoreError, ValueError) as error:
+        reason = str(error).partition(":")[0]
+        raise StoreError(f"{store} does not answer ({reason}): check MLFLOW_S3_ENDPOINT_URL") from error
+    _remove(client, bucket, key)
+
+
+def _address() -> str:
+    endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL")
+    return f"the S3 store at {endpoint}" if endpoint else "the S3 store"
+
+
+def _client() -> "boto3.client":
+    endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+    config = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"total_max_attempts": 1})
+    return boto3.client("s3", endpoint_url=endpoint, config=config)
+
+
+def _refusal(error: exceptions.ClientError, bucket: str) -> str:
+    told = error.response.get("Error", {})
+    code = str(told.get("Code", ""))
+    return REASONS[code].format(bucket=bucket) if code in REASONS else f"refuses: {code} {told.get('Message', '')}"
+
+
+def _remove(client: "boto3.client", bucket: str, key: str) -> None:
+    """Remove the probe; keys that may not remove are fine, for MLflow's own clean-up is a person's business."""
+    try:
+        client.delete_object(Bucket=bucket, Key=key)
+    except exceptions.ClientError as error:
+        print(f"the probe {key} stays in {bucket}: {_refusal(error, bucket)}", file=sys.stderr)
+
+
+def main() -> int:
+    """Check what is named and return the exit status."""
+    try:
+        if os.environ.get("PGHOST"):
+            check_database()
+        if os.environ.get("MLFLOW_ARTIFACTS_DESTINATION"):
+            check_artifacts()
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

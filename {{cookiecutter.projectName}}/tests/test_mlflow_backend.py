@@ -1,0 +1,109 @@
+"""Which S3 store the local tracking server is told of, and what of it a step sees."""
+
+import os
+
+import pytest
+
+from local import mlflow_backend
+from local.errors import LocalError
+from local.state import State
+
+STORE = {
+    "MLFLOW_ARTIFACTS_DESTINATION": "s3://bucket/path",
+    "MLFLOW_S3_ENDPOINT_URL": "https://s3.example.com:9000",
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_given(monkeypatch):
+    """No store is named by whoever runs the tests."""
+    for name in list(os.environ):
+        if mlflow_backend.OURS.fullmatch(name):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    """A shell with the store's variables; a test sets more."""
+    for name, value in STORE.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_without_a_destination_nothing_is_chosen(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a person's own")
+    assert mlflow_backend.given() == {}
+    assert mlflow_backend.without_keys({"AWS_ACCESS_KEY_ID": "a person's own"}) == {
+        "AWS_ACCESS_KEY_ID": "a person's own"
+    }
+
+
+def test_a_step_sees_nothing_of_the_store(shell):
+    assert mlflow_backend.given() == STORE
+    assert mlflow_backend.without_keys({**STORE, "PATH": "/bin", "MLFLOW_TRACKING_URI": "x"}) == {
+        "PATH": "/bin",
+        "MLFLOW_TRACKING_URI": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    "destination", ["bucket", "s3://", "s3://UPPER", "https://bucket/x", "s3://a:b@bucket", "s3://b/x?y"]
+)
+def test_a_wrong_destination_is_refused(shell, destination):
+    shell.setenv("MLFLOW_ARTIFACTS_DESTINATION", destination)
+    with pytest.raises(LocalError, match="allowed is s3://BUCKET or s3://BUCKET/PATH"):
+        mlflow_backend.given()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["s3.example.com", "ftp://s3.example.com", "https://k:s@s3.example.com", "https://x/y"]
+)
+def test_a_wrong_endpoint_is_refused_and_not_repeated(shell, endpoint):
+    shell.setenv("MLFLOW_S3_ENDPOINT_URL", endpoint)
+    with pytest.raises(LocalError) as refused:
+        mlflow_backend.given()
+    assert endpoint not in str(refused.value)
+
+
+def test_keys_of_a_file_take_its_place(shell, tmp_path):
+    file = tmp_path / "credentials"
+    file.write_text("[default]\naws_access_key_id = other\n[team]\naws_access_key_id = k\naws_secret_access_key = s%\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        shell.delenv(name)
+    shell.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    shell.setenv("AWS_PROFILE", "team")
+    found = mlflow_backend.given()
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == ("k", "s%")
+    assert not {"AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"} & found.keys()
+    file.write_text("no section")
+    with pytest.raises(LocalError, match="it is not in AWS's format"):
+        mlflow_backend.given()
+
+
+def test_what_was_given_is_kept(shell, tmp_path):
+    state = State(tmp_path)
+    assert mlflow_backend.chosen(state) == STORE
+    state.keep_variables("mlflow", STORE)
+    shell.delenv("MLFLOW_ARTIFACTS_DESTINATION")
+    again = State(tmp_path)
+    assert again.load()
+    assert mlflow_backend.chosen(again) == STORE
+
+
+@pytest.mark.parametrize("kept", [{}, {**STORE, "MLFLOW_ARTIFACTS_DESTINATION": "s3://another"}])
+def test_another_place_is_refused_where_runs_are(shell, tmp_path, kept):
+    state = State(tmp_path)
+    state.keep_variables("mlflow", kept)
+    (tmp_path / "mlflow" / "data").mkdir(parents=True)
+    with pytest.raises(LocalError, match="run `make down`, which removes its runs"):
+        mlflow_backend.chosen(state)
+
+
+def test_an_older_state_is_read(tmp_path):
+    (tmp_path / "state.json").write_text('{"servers": {}, "passwords": {"a": "b"}}')
+    state = State(tmp_path)
+    assert state.load()
+    assert state.variables("mlflow") == {}
+    assert state.password("a") == "b"
