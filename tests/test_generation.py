@@ -165,6 +165,24 @@ def test_a_project_without_a_page(cookies: Cookies) -> None:
     assert not without - with_page
 
 
+def test_a_project_with_a_notebook(cookies: Cookies) -> None:
+    """It has these files more, and no other differs but in telling the answer."""
+    projects = [cookies.bake(extra_context={"includeNotebook": answer}).project_path for answer in (True, False)]
+    with_notebook, without = (
+        {str(path.relative_to(project)): path.read_bytes() for path in files(project)} for project in projects
+    )
+    assert with_notebook.keys() - without.keys() == {
+        "deploy/images/notebook.Dockerfile",
+        "deploy/jupyterhub/values.yaml",
+        "docs/notebook.md",
+        "notebooks/explore.ipynb",
+        "requirements/notebook.in",
+        "requirements/notebook.txt",
+        "tests/test_notebooks.py",
+    }
+    assert {name for name in without if without[name] != with_notebook[name]} <= {".provenance.yaml"}
+
+
 # What is refused
 
 
