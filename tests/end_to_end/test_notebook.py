@@ -119,7 +119,7 @@ def test_a_change_of_the_model_shows(explored: Notebook) -> None:
 def test_the_database_counts(explored: Notebook, project: Project) -> None:
     """Rows by split, and by split and class, are those that lie in the database."""
     uploaded = explored.told('run_steps("upload_dataset")')
-    found = {split: int(count.replace(",", "")) for count, split in re.findall(r"([\d,]+) (\w+)", uploaded[16:])[:3]}
+    found = {split: int(count.replace(",", "")) for count, split in re.findall(r"(\d[\d,]*) (\w+)", uploaded)[:3]}
     assert sum(found.values()) == 1797
     with project.database("trainer") as database:
         blocks = dict(database.query("SELECT split, count(*) FROM {schema}.dataset_batch GROUP BY split"))
