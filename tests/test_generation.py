@@ -129,6 +129,7 @@ def test_the_last_line_says_what_to_do_next(sandbox: Sandbox) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "cd abc && make demo\n", "")
 
 
+@pytest.mark.slow
 def test_generating_again_keeps_what_people_added(sandbox: Sandbox) -> None:
     assert cookiecutter(sandbox, "--no-input").returncode == 0
     state = sandbox.output / "image-classifier" / ".local" / "state"
@@ -271,7 +272,7 @@ def test_the_layout_cannot_be_given_on_the_command_line(sandbox: Sandbox) -> Non
     assert sandbox.untouched()
 
 
-@pytest.mark.parametrize("given", ["_extensions=x", "_copy_without_render=*", "dataset=table"])
+@pytest.mark.parametrize("given", ["_extensions=x", "_copy_without_render=*", "dataset=mnist"])
 def test_cookiecutter_refuses_what_is_not_in_a_list_itself(sandbox: Sandbox, given: str) -> None:
     done = cookiecutter(sandbox, "--no-input", given)
     name, _, value = given.partition("=")
@@ -320,6 +321,7 @@ def test_a_replay_file_generates_the_same(sandbox: Sandbox) -> None:
     assert data_set == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
 
 
+@pytest.mark.slow
 def test_the_last_answers_can_be_replayed(sandbox: Sandbox) -> None:
     assert cookiecutter(sandbox, "--no-input", "projectName=abc", "dataset=cifar10").returncode == 0
     before = {path: path.read_bytes() for path in files(sandbox.output / "abc")}
@@ -329,9 +331,10 @@ def test_the_last_answers_can_be_replayed(sandbox: Sandbox) -> None:
     assert {path: path.read_bytes() for path in files(sandbox.output / "abc")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("projectName", "../evil"), ("dataset", "table"), ("dataset", "digits\n"), ("epochs", "{{ 7*7 }}")],
+    [("projectName", "../evil"), ("dataset", "mnist"), ("dataset", "digits\n"), ("epochs", "{{ 7*7 }}")],
 )
 def test_a_tampered_answer_is_refused(sandbox: Sandbox, options: dict[str, Option], name: str, answer: str) -> None:
     done = replay(sandbox, **{name: answer})
@@ -340,12 +343,14 @@ def test_a_tampered_answer_is_refused(sandbox: Sandbox, options: dict[str, Optio
     assert sandbox.untouched()
 
 
+@pytest.mark.slow
 def test_a_tampered_list_is_refused(sandbox: Sandbox) -> None:
     done = replay(sandbox, dataset=["digits", "cifar10"])
     assert done.stdout.startswith('dataset cannot be ["digits", "cifar10"] (a list, not text); allowed is ')
     assert sandbox.untouched()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -392,6 +397,7 @@ def cruft_create(sandbox: Sandbox, repository: Path, answers: dict[str, object])
     return sandbox.run("cruft", "create", repository, "--no-input", "--extra-context", json.dumps(answers))
 
 
+@pytest.mark.slow
 def test_cruft_creates_and_updates(sandbox: Sandbox, repository: Path) -> None:
     """An update reaches a project whose owner has been at work in it."""
     done = cruft_create(sandbox, repository, {"projectName": "abc", "dataset": "cifar10"})
@@ -416,7 +422,7 @@ def test_cruft_creates_and_updates(sandbox: Sandbox, repository: Path) -> None:
 
 FLAVOUR = """\
     - name: flavour
-      x-group: App
+      x-group: Tools
       label: Flavour
       description: The flavour, plain or sweet
       dataType: string
@@ -448,6 +454,7 @@ def change_template(repository: Path) -> None:
     commit(repository)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../evil", "{{ 'abc' }}", "abc\n"])
 def test_cruft_is_refused_too(sandbox: Sandbox, repository: Path, options: dict[str, Option], name: str) -> None:
     done = cruft_create(sandbox, repository, {"projectName": name})

@@ -333,6 +333,7 @@ NASTY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manifest", NASTY.values(), ids=NASTY)
 def test_a_nasty_manifest_is_a_project_or_a_sentence(manifest: str) -> None:
     outcome(manifest)
