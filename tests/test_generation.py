@@ -50,7 +50,9 @@ def expected_files(answers: dict[str, str]) -> dict[str, int]:
     expected = {}
     for path in files(ROOT / FOLDER):
         name = str(path.relative_to(ROOT / FOLDER))
-        rule = layout().get(name, {"when": {}})
+        rule = next(
+            (layout()[part] for part in (name, *map(str, Path(name).parents)) if part in layout()), {"when": {}}
+        )
         if all(answers[option] in values for option, values in rule["when"].items()):
             expected[rule.get("rename", name)] = path.stat().st_mode & EXECUTABLE
     return expected
