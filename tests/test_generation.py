@@ -50,11 +50,10 @@ def expected_files(answers: dict[str, str]) -> dict[str, int]:
     expected = {}
     for path in files(ROOT / FOLDER):
         name = str(path.relative_to(ROOT / FOLDER))
-        rule = next(
-            (layout()[part] for part in (name, *map(str, Path(name).parents)) if part in layout()), {"when": {}}
-        )
-        if all(answers[option] in values for option, values in rule["when"].items()):
-            expected[rule.get("rename", name)] = path.stat().st_mode & EXECUTABLE
+        rules = [layout()[part] for part in (name, *map(str, Path(name).parents)) if part in layout()]
+        if all(answers[option] in values for rule in rules for option, values in rule["when"].items()):
+            renamed = next((rule["rename"] for rule in rules if "rename" in rule), name)
+            expected[renamed] = path.stat().st_mode & EXECUTABLE
     return expected
 
 

@@ -1,6 +1,7 @@
 """The notebook as it is stored, and the values that give a person's server of JupyterHub what it needs."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -117,6 +118,18 @@ def test_a_trace_of_a_run_would_be_seen(tmp_path: Path) -> None:
         (tmp_path / "n.ipynb").write_text(text.replace(before, after, 1), encoding="utf-8")
         with pytest.raises(AssertionError):
             own.test_no_run_left_anything(tmp_path / "n.ipynb")
+
+
+def test_what_both_notebooks_do_they_do_alike() -> None:
+    """One for what dataset.py loads, one for a table: a project has one of them."""
+    sources = [
+        ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        for path in NOTEBOOKS
+    ]
+    assert len(sources) == 2
+    alike = set(sources[0]) & set(sources[1])
+    for text in ("def run_steps", "get_metric_history", "upload_dataset", "train_model", "evaluate_model"):
+        assert any(text in source for source in alike), text
 
 
 # JupyterHub
