@@ -22,6 +22,7 @@ WITH_PLACEHOLDERS = {
     "app/openapi.json",
     "catalog-info.yaml",
     "catalog-ui.yaml",
+    "deploy/jupyterhub/values.yaml",
     "deploy/values-production.yaml",
     "deploy/values.yaml",
     "mkdocs.yml",

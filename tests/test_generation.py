@@ -50,9 +50,10 @@ def expected_files(answers: dict[str, str]) -> dict[str, int]:
     expected = {}
     for path in files(ROOT / FOLDER):
         name = str(path.relative_to(ROOT / FOLDER))
-        rule = layout().get(name, {"when": {}})
-        if all(answers[option] in values for option, values in rule["when"].items()):
-            expected[rule.get("rename", name)] = path.stat().st_mode & EXECUTABLE
+        rules = [layout()[part] for part in (name, *map(str, Path(name).parents)) if part in layout()]
+        if all(answers[option] in values for rule in rules for option, values in rule["when"].items()):
+            renamed = next((rule["rename"] for rule in rules if "rename" in rule), name)
+            expected[renamed] = path.stat().st_mode & EXECUTABLE
     return expected
 
 
@@ -164,6 +165,24 @@ def test_a_project_without_a_page(cookies: Cookies) -> None:
     }
     assert "app/api.py" in without
     assert not without - with_page
+
+
+def test_a_project_with_a_notebook(cookies: Cookies) -> None:
+    """It has these files more, and no other differs but in telling the answer."""
+    projects = [cookies.bake(extra_context={"includeNotebook": answer}).project_path for answer in (True, False)]
+    with_notebook, without = (
+        {str(path.relative_to(project)): path.read_bytes() for path in files(project)} for project in projects
+    )
+    assert with_notebook.keys() - without.keys() == {
+        "deploy/images/notebook.Dockerfile",
+        "deploy/jupyterhub/values.yaml",
+        "docs/notebook.md",
+        "notebooks/explore.ipynb",
+        "requirements/notebook.in",
+        "requirements/notebook.txt",
+        "tests/test_notebooks.py",
+    }
+    assert {name for name in without if without[name] != with_notebook[name]} <= {".provenance.yaml"}
 
 
 # What is refused

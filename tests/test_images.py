@@ -23,8 +23,10 @@ from conftest import FOLDER, ROOT
 
 BODY = ROOT / FOLDER
 IMAGES = BODY / "deploy" / "images"
-NAMES = ("app", "inference-db", "mlflow", "pipeline")
+NAMES = ("app", "inference-db", "mlflow", "notebook", "pipeline")
 NOBODY = "10001:10001"
+# Whose home a person's server of JupyterHub has; in the others a home is where everybody may write.
+PERSON, PERSONS_HOME = "1000:100", "/home/jovyan"
 PASSWORD = "a 'long' pass\\word"  # noqa: S105 - of a server that a test starts and ends
 # What fetches or makes something: it is needed while an image is built, and by nobody afterwards.
 MAKERS = {"build-essential", "curl", "gcc", "make", "npm", "python3-pip", "python3-venv", "wget"}
@@ -115,7 +117,7 @@ def test_the_base_is_pinned_and_may_be_another(image: str) -> None:
 def test_it_runs_as_nobody_in_particular(image: str) -> None:
     """No root, and no user who owns what the image holds."""
     users = named(image, "USER")
-    assert [(each.stage, each.text) for each in users] == [("image", NOBODY)]
+    assert [(each.stage, each.text) for each in users] == [("image", PERSON if image == "notebook" else NOBODY)]
     copies = named(image, "COPY", "image")
     assert copies
     assert not any("--chown" in each.text or "--chmod" in each.text for each in copies)
@@ -156,10 +158,24 @@ def test_the_steps_are_told_the_lock_that_was_installed() -> None:
     assert f"--from=environment {folder} {folder}" in [each.text for each in named("pipeline", "COPY", "image")]
 
 
-def test_the_variable_is_the_one_that_the_steps_read() -> None:
+def test_a_notebook_has_all_that_the_steps_ask_for() -> None:
+    """It is told the pipeline's lock, which its own holds; it starts what JupyterHub waits for."""
+    (copy,) = named("notebook", "COPY", "environment")
+    assert copy.words == ["requirements/notebook.txt", "requirements/pipeline.txt", "/opt/environment/"]
+    assert variables("notebook")["ENVIRONMENT_LOCK"] == "/opt/environment/pipeline.txt"
+    (install,) = [each for each in named("notebook", "RUN", "environment") if "--require-hashes" in each.text]
+    assert "--requirement /opt/environment/notebook.txt " in install.text
+    (person,) = named("notebook", "RUN", "system")
+    assert f"useradd --uid 1000 --gid users --home-dir {PERSONS_HOME} --create-home " in person.text
+    assert " git " in person.text
+    assert [each.text for each in named("notebook", "CMD", "image")] == ['["jupyterhub-singleuser"]']
+
+
+@pytest.mark.parametrize("image", ["notebook", "pipeline"])
+def test_the_variable_is_the_one_that_the_steps_read(image: str) -> None:
     """Its name is known to both sides alone."""
     module = ast.parse((BODY / "pipeline" / "image.py").read_text(encoding="utf-8"))
-    assert constants(module)["LOCK"] in variables("pipeline")
+    assert constants(module)["LOCK"] in variables(image)
 
 
 def constants(module: ast.Module) -> dict[str, object]:
@@ -197,7 +213,7 @@ def test_a_read_only_file_system_is_enough(image: str) -> None:
     """Python writes no files beside its modules, and a home is where everybody may write."""
     given = variables(image)
     assert given["PYTHONDONTWRITEBYTECODE"] == "1"
-    assert given["HOME"] == "/tmp"  # noqa: S108 - the container's own
+    assert given["HOME"] == (PERSONS_HOME if image == "notebook" else "/tmp")  # noqa: S108 - the container's own
 
 
 def test_the_inference_database_is_plain_debians() -> None:

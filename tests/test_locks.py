@@ -20,7 +20,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 def test_every_role_has_a_lock() -> None:
     """A role's .in without its .txt would be installed unlocked."""
     roles = {path.stem for path in (BODY / "requirements").glob("*.in")}
-    assert roles == {"app", "ui", "pipeline", "training-db", "inference-db", "mlflow-server"}
+    assert roles == {"app", "inference-db", "mlflow-server", "notebook", "pipeline", "training-db", "ui"}
     assert {path.stem for path in LOCKS} == {"requirements", *roles}
 
 
@@ -57,6 +57,16 @@ def test_everything_is_pinned_with_a_hash(lock: Path) -> None:
     for entry in pinned:
         assert re.match(r"[A-Za-z0-9._-]+(\[[a-z0-9,-]+\])?==\S+", entry), entry
         assert "--hash=sha256:" in entry, entry
+
+
+def test_a_notebook_holds_what_the_steps_run_with() -> None:
+    """It starts them in its own environment. Where this fails, `make lock` once more takes the versions over."""
+    pinned = {
+        role: set(re.findall(r"^[a-z0-9.-]+==[^ ]+", (BODY / "requirements" / f"{role}.txt").read_text(), re.MULTILINE))
+        for role in ("notebook", "pipeline")
+    }
+    assert pinned["pipeline"] - pinned["notebook"] == set()
+    assert len(pinned["notebook"] - pinned["pipeline"]) > 10
 
 
 def test_overrides_are_what_the_locks_hold() -> None:

@@ -63,6 +63,21 @@ class Binding:
         """Whether rows lie on segments."""
         return self.type == "greenplum"
 
+    @property
+    def dsn(self) -> str:
+        """The connection string of libpq, password and all; each value is quoted."""
+        tls = {"sslmode": self.sslmode} if self.sslmode else {}
+        if self.ca_file:
+            tls = {"sslmode": self.sslmode or "verify-full", "sslrootcert": self.ca_file}
+        return psycopg2.extensions.make_dsn(
+            host=self.host,
+            port=self.port,
+            dbname=self.database,
+            user=self.username,
+            password=self.password,
+            **tls,
+        )
+
 
 @functools.cache
 def binding(name: str) -> Binding:
@@ -152,19 +167,9 @@ def connect(name: str) -> Any:
     recovers.
     """
     found = binding(name)
-    tls = {"sslmode": found.sslmode} if found.sslmode else {}
-    if found.ca_file:
-        tls = {"sslmode": found.sslmode or "verify-full", "sslrootcert": found.ca_file}
     try:
         connection = psycopg2.connect(
-            host=found.host,
-            port=found.port,
-            dbname=found.database,
-            user=found.username,
-            password=found.password,
-            connect_timeout=10,
-            application_name=f"{settings().project_name} {name}",
-            **tls,
+            found.dsn, connect_timeout=10, application_name=f"{settings().project_name} {name}"
         )
     except psycopg2.OperationalError as error:
         if RECOVERS.search(str(error)):

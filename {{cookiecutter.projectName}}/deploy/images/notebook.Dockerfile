@@ -1,0 +1,42 @@
+# What a person's server of JupyterHub runs in: the environment of requirements/notebook.txt, and git, for the project is a
+# clone in the person's home. Neither Java nor Liquibase: notebooks hold no right to deploy.
+#   docker build --file deploy/images/notebook.Dockerfile --tag REGISTRY/NAME-notebook:VERSION .
+
+# Debian 12; its digest may be named too: …@sha256:….
+ARG BASE=docker.io/library/debian:12.15-slim
+
+FROM ${BASE} AS system
+# User, group and home are those that JupyterHub's chart gives a pod; the home is covered by the person's volume. Debian's
+# stable archive changes a package for its security alone and keeps no older version to pin.
+# hadolint ignore=DL3008
+RUN useradd --uid 1000 --gid users --home-dir /home/jovyan --create-home --shell /bin/bash jovyan \
+    && apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates git python3 \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM system AS environment
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv --without-pip /opt/environment
+# notebook.txt holds what pipeline.txt does, in the same versions.
+COPY requirements/notebook.txt requirements/pipeline.txt /opt/environment/
+# Compiled here, for nobody may write there where it runs. TensorFlow's headers, 290 MB, are for compiling against it.
+RUN python3 -m pip --python /opt/environment/bin/python install --no-cache-dir --no-deps --require-hashes --compile \
+    --requirement /opt/environment/notebook.txt \
+    && rm -r /opt/environment/lib/python3*/site-packages/tensorflow/include
+
+FROM system
+COPY --from=environment /opt/environment /opt/environment
+# A step compares ENVIRONMENT_LOCK with the lock file of its checkout.
+ENV ENVIRONMENT_LOCK=/opt/environment/pipeline.txt \
+    PATH=/opt/environment/bin:/usr/local/bin:/usr/bin:/bin \
+    LANG=C.UTF-8 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/home/jovyan
+USER 1000:100
+WORKDIR /home/jovyan
+EXPOSE 8888
+CMD ["jupyterhub-singleuser"]
