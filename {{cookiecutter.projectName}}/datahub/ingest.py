@@ -7,9 +7,9 @@ travel by environment alone.
 
 # As a script: its own folder comes first on the path, so the package datahub is DataHub's.
 
-import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -63,27 +63,23 @@ def ingest(name: str, environment: Mapping[str, str]) -> str:
         where = str(OUT / f"{name}.json")
         recipe["sink"] = {"type": "file", "config": {"filename": where}}
     variables = {**environment, **(_database(names.ROLES[name]) if name in names.ROLES else {})}
-    log, report = OUT / f"{name}.log", OUT / f"{name}.report.json"
-    report.unlink(missing_ok=True)
+    log = OUT / f"{name}.log"
     program = pathlib.Path(sys.executable).with_name("datahub")
     with log.open("w", encoding="utf-8") as output:
         done = subprocess.run(
-            [program, "ingest", "run", "--no-progress", "--report-to", report, "--config", "-"],
+            [program, "ingest", "run", "--no-progress", "--config", "-"],
             cwd=ROOT, env=variables, input=yaml.safe_dump(recipe), stdout=output, stderr=output, text=True,
         )  # fmt: skip
     if done.returncode:
-        raise StepError(f"`datahub ingest` failed on {name}.yaml: {_reason(report, log)} (all of it: {log})")
+        raise StepError(f"`datahub ingest` failed on {name}.yaml: {_reason(log)} (all of it: {log})")
     return where
 
 
-def _reason(report: pathlib.Path, log: pathlib.Path) -> str:
-    """Return why DataHub failed: what it reports, or its last line where it did not come to that."""
-    if report.exists():
-        failures = json.loads(report.read_text(encoding="utf-8"))["source"]["report"]["failures"]
-        told = [str(context) for failure in failures for context in (failure["context"] or [failure["message"]])]
-        if told:
-            return told[0]
-    return (log.read_text(encoding="utf-8").strip().splitlines() or ["it said nothing"])[-1]
+def _reason(log: pathlib.Path) -> str:
+    """Return why DataHub failed: the first error it logged, or its last line where it logged none."""
+    told = log.read_text(encoding="utf-8").strip()
+    errors = re.findall(r" ERROR +\{[^}]*\} - (.+)", told)
+    return (errors or told.splitlines()[-1:] or ["it said nothing"])[0].rpartition(" => ")[2]
 
 
 def _environment() -> dict[str, str]:

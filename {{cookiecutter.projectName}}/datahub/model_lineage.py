@@ -10,7 +10,7 @@ from typing import Any
 
 import datahub.emitter.mce_builder as builder
 import names
-from datahub.api.entities.dataprocess.dataprocess_instance import DataProcessInstance
+from datahub.api.entities.dataprocess.dataprocess_instance import DataProcessInstance, InstanceRunResult
 from datahub.emitter.mcp import MetadataChangeProposalWrapper
 from datahub.ingestion.api.common import PipelineContext
 from datahub.ingestion.api.decorators import config_class, platform_name
@@ -194,14 +194,25 @@ class ModelLineage(Source):
         ]
         for aspect in aspects:
             yield MetadataChangeProposalWrapper(entityUrn=_run_urn(run), aspect=aspect).as_workunit()
+        instance = _instance(run)
+        for event in instance.start_event_mcp(run.info.start_time):
+            yield event.as_workunit()
+        if run.info.end_time:
+            result = InstanceRunResult.SUCCESS if run.info.status == "FINISHED" else InstanceRunResult.FAILURE
+            for event in instance.end_event_mcp(run.info.end_time, result, result_type=MLFLOW):
+                yield event.as_workunit()
 
     def get_report(self) -> SourceReport:
         """Return what DataHub prints at the end."""
         return self.report
 
 
+def _instance(run: Run) -> DataProcessInstance:
+    return DataProcessInstance(id=run.info.run_id, orchestrator=MLFLOW)
+
+
 def _run_urn(run: Run) -> str:
-    return str(DataProcessInstance(id=run.info.run_id, orchestrator=MLFLOW).urn)
+    return str(_instance(run).urn)
 
 
 def _training_run(version: ModelVersion) -> str:

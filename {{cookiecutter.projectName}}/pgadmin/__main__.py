@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from local.processes import is_free
+from local.state import make_folder, write
 from pgadmin.servers import DATABASES, FOLDER, SERVERS, write_files
 from pipeline.errors import StepError
 
@@ -52,6 +53,8 @@ def serve() -> None:
     if missing:
         raise StepError(f"{' and '.join(missing)} must be set: the login that pgAdmin asks for")
     data = _data()
+    if not os.environ.get("SERVICE_BINDING_ROOT"):
+        os.environ["SERVICE_BINDING_ROOT"] = str(_bindings_of_environment(data / "bindings"))
     user = os.environ[LOGIN[0]]
     storage = data / "storage" / _storage_name(user)
     changed = write_files(storage, storage=True)
@@ -59,22 +62,26 @@ def serve() -> None:
     _prepare(environment, data, storage / SERVERS, changed, ["--user", user])
     # pgAdmin knows it now, hashed.
     del environment[LOGIN[1]]
-    command = [
-        str(PROGRAMS / "gunicorn"),
-        "--bind",
-        f"0.0.0.0:{environment['PORT']}",
-        "--workers",
-        "1",
-        "--threads",
-        str(THREADS),
-    ]
-    # Its heart-beat file lies in memory where there is a place for it.
-    _become([*command, "--worker-tmp-dir", "/dev/shm", "--access-logfile", "-", "pgadmin4.pgAdmin4:app"], environment)
+    address = f"0.0.0.0:{environment['PORT']}"
+    options = ["--workers", "1", "--threads", str(THREADS), "--no-control-socket", "--access-logfile", "-"]
+    _become([str(PROGRAMS / "gunicorn"), "--bind", address, *options, "pgadmin4.pgAdmin4:app"], environment)
 
 
 def _data() -> pathlib.Path:
     """Return the folder of all that pgAdmin keeps."""
     return pathlib.Path(os.environ.get("PGADMIN_DATA") or FOLDER).absolute()
+
+
+def _bindings_of_environment(folder: pathlib.Path) -> pathlib.Path:
+    """Write the bindings that are told as $BINDING_<ROLE>_<KEY>, and take them out of the environment."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for _, role, _ in DATABASES:
+        prefix = f"BINDING_{role.upper().replace('-', '_')}_"
+        make_folder(folder / role, 0o700)
+        for variable in [variable for variable in os.environ if variable.startswith(prefix)]:
+            key = variable.removeprefix(prefix).lower()
+            write(folder / role / ("ca.crt" if key == "ca_crt" else key), os.environ.pop(variable))
+    return folder
 
 
 def _storage_name(user: str) -> str:
