@@ -153,7 +153,10 @@ def test_another_secret_may_be_named(tmp_path: Path) -> None:
 
 
 def test_the_platforms_labels_and_parameters_are_its_too(tmp_path: Path) -> None:
-    more = {"labels": {"apps.tanzu.vmware.com/has-tests": "true"}, "params": [{"name": "gitops_ssh_secret", "value": "git"}]}
+    more = {
+        "labels": {"apps.tanzu.vmware.com/has-tests": "true"},
+        "params": [{"name": "gitops_ssh_secret", "value": "git"}],
+    }
     text = deployed(generate(tmp_path / "p", appPlatform="tap"), more=merged(CHOSEN, {"app": more}))
     workload = named(text, "Workload")
     assert workload["metadata"]["labels"]["apps.tanzu.vmware.com/has-tests"] == "true"
