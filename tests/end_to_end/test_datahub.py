@@ -1,0 +1,194 @@
+"""What the real `datahub ingest` makes of a trained project: tags, owners, every edge from file to function."""
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .project import Project
+
+INGEST = ("run", "--environment", "datahub", "--", "python", "datahub/ingest.py")
+RECIPES = ("training", "inference", "source-files", "model")
+OWNER = "urn:li:corpGroup:data-people"
+Aspects = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def project(trained: Project, work: Path) -> Project:
+    """The trained project as it is with DataHub; the servers are those of all tests."""
+    parent = work / "with-datahub"
+    parent.mkdir()
+    return Project.generate(parent, trained.servers, includeDatahub="true", owner="data-people")
+
+
+@pytest.fixture(scope="module")
+def ingested(project: Project) -> dict[str, Aspects]:
+    """What each recipe brought: aspects by the entity's urn; that of a snapshot by the aspect's last name."""
+    printed = project.local(*INGEST, CLOUD="moon").stdout
+    out = project.folder / "datahub" / "out"
+    assert printed.splitlines() == [f"{name}: {out / name}.json" for name in RECIPES]
+    return {name: aspects(out / f"{name}.json") for name in RECIPES}
+
+
+def aspects(file: Path) -> Aspects:
+    """Read a file of DataHub's file sink."""
+    found: Aspects = defaultdict(dict)
+    for record in json.loads(file.read_text()):
+        if "aspectName" in record:
+            found[record["entityUrn"]][record["aspectName"]] = record["aspect"]["json"]
+        else:
+            (snapshot,) = record["proposedSnapshot"].values()
+            for aspect in snapshot["aspects"]:
+                for name, value in aspect.items():
+                    found[snapshot["urn"]][name.rpartition(".")[2]] = value
+    return found
+
+
+def table(database: str, name: str) -> str:
+    """Return a table's urn."""
+    full = f"image-classifier-{database}.{database}.image_classifier.{name}"
+    return f"urn:li:dataset:(urn:li:dataPlatform:postgres,{full},PROD)"
+
+
+def tags(entity: dict[str, Any]) -> set[str]:
+    """Return the names of an entity's tags."""
+    return {each["tag"].removeprefix("urn:li:tag:") for each in entity["globalTags"]["tags"]}
+
+
+def owners(entity: dict[str, Any]) -> set[str]:
+    """Return an entity's owners."""
+    return {each["owner"] for each in entity["ownership"]["owners"]}
+
+
+def one(found: Aspects, kind: str) -> str:
+    """Return the urn of the one entity of a kind."""
+    (urn,) = [urn for urn in found if urn.startswith(f"urn:li:{kind}:")]
+    return urn
+
+
+@pytest.mark.parametrize(
+    ("database", "some"),
+    [
+        ("training", {"dataset", "dataset_batch", "training_run", "training_epoch"}),
+        ("inference", {"model_version", "model_alias", "model_info", "prediction_log", "drift"}),
+    ],
+)
+def test_a_database_is_there_with_tags_and_owner(
+    ingested: dict[str, Aspects], project: Project, database: str, some: set[str]
+) -> None:
+    found = {urn: entity for urn, entity in ingested[database].items() if urn.startswith("urn:li:dataset:")}
+    with project.database("trainer" if database == "training" else "inference-app") as session:
+        statement = (
+            "SELECT relname FROM pg_class WHERE relnamespace = '{schema}'::regnamespace AND relkind IN ('r', 'p', 'v')"
+        )
+        there = {name for (name,) in session.query(statement) if not name.startswith("databasechangelog")}
+    assert some <= there
+    assert set(found) == {table(database, name) for name in there}
+    for entity in found.values():
+        assert tags(entity) == {database, "servicebinding:type:postgresql", "cloud:moon"}
+        assert owners(entity) == {OWNER}
+    named = {column["fieldPath"] for column in found[table(database, sorted(some)[0])]["SchemaMetadata"]["fields"]}
+    assert len(named) > 1
+
+
+def test_the_rows_come_from_the_file(ingested: dict[str, Aspects]) -> None:
+    found = ingested["source-files"]
+    file = "urn:li:dataset:(urn:li:dataPlatform:file,image-classifier/dataset.py,PROD)"
+    assert tags(found[file]) == {"training", "cloud:moon"}
+    assert owners(found[file]) == {OWNER}
+    assert len(found[file]["datasetProperties"]["customProperties"]["sha256"]) == 64
+    upstreams = found[table("training", "dataset_batch")]["upstreamLineage"]["upstreams"]
+    assert [each["dataset"] for each in upstreams] == [file]
+
+
+def test_the_run_consumes_the_rows_and_produces_the_version(ingested: dict[str, Aspects], project: Project) -> None:
+    found = ingested["model"]
+    run, model = one(found, "dataProcessInstance"), one(found, "mlModel")
+    assert found[run]["dataProcessInstanceInput"]["inputs"] == [table("training", "dataset_batch")]
+    assert found[run]["dataProcessInstanceOutput"]["outputs"] == [model]
+    assert found[model]["mlModelProperties"]["trainingJobs"] == [run]
+    assert model == "urn:li:mlModel:(urn:li:dataPlatform:mlflow,image_classifier_1,PROD)"
+    # It is the run of train_model, not the promotion's, which registered the version.
+    ((trained_by,),) = project.training_runs("SELECT mlflow_run FROM {schema}.training_run WHERE run_hash = {run}", 1)
+    told = found[run]["mlTrainingRunProperties"]
+    assert told["id"] == trained_by
+    assert {"epochs", "seed"} <= {each["name"] for each in told["hyperParams"]}
+    assert {"train_loss", "val_accuracy"} <= {each["name"] for each in told["trainingMetrics"]}
+    assert found[run]["dataProcessInstanceRunEvent"]["result"]["type"] == "SUCCESS"
+
+
+def test_the_functions_answer_with_the_version_that_is_served(ingested: dict[str, Aspects]) -> None:
+    found = ingested["model"]
+    model, group = found[one(found, "mlModel")], one(found, "mlModelGroup")
+    jobs = {urn.rpartition(",")[2].rstrip(")"): urn for urn in found if urn.startswith("urn:li:dataJob:")}
+    assert {"predict", "predict_batch", "run_inference_task"} <= set(jobs)
+    assert set(model["mlModelProperties"]["downstreamJobs"]) == set(jobs.values())
+    assert model["mlModelProperties"]["groups"] == [group]
+    assert {"staging", "cloud:moon"} <= tags(model)
+    for urn in jobs.values():
+        edges = found[urn]["dataJobInputOutput"]
+        assert table("inference", "model_version") in edges["inputDatasets"]
+        assert tags(found[urn]) == {"inference", "cloud:moon"}
+    edges = found[jobs["run_inference_task"]]["dataJobInputOutput"]
+    assert edges["outputDatasets"] == [table("inference", "prediction_log")]
+    for urn in (one(found, "mlModel"), group, *jobs.values()):
+        assert owners(found[urn]) == {OWNER}
+
+
+def test_every_end_of_an_edge_is_described(ingested: dict[str, Aspects]) -> None:
+    """No edge leads nowhere: what the model's recipe and the files' recipe point to, another recipe describes."""
+    described = {urn for found in ingested.values() for urn, entity in found.items() if len(entity) > 1}
+    text = json.dumps([ingested["model"], ingested["source-files"]])
+    named = set(re.findall(r'"(urn:li:(?:dataset|dataJob|mlModel|mlModelGroup|dataProcessInstance):[^"]+)"', text))
+    assert len(named) > 8
+    assert named <= described
+
+
+def test_no_secret_is_in_a_recipe_a_record_or_a_log(ingested: dict[str, Aspects], project: Project) -> None:
+    folder = project.folder / "datahub"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {f"{name}.log" for name in RECIPES} <= {path.name for path in files}
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert not [password for password in project.servers.passwords() if password in text], path
+    for name in ("training", "inference"):
+        recipe = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+        assert recipe["source"]["config"]["password"] == "${PGPASSWORD}"  # noqa: S105 - a name
+        assert "sink" not in recipe
+
+
+def test_a_person_adds_a_file_whose_columns_are_told(ingested: dict[str, Aspects], project: Project) -> None:
+    """A person adds a file to the recipe; another fabric than PROD is a variable."""
+    (project.folder / "data").mkdir()
+    (project.folder / "data" / "rows.csv").write_text("age,colour\n1,red\n", encoding="utf-8")
+    recipe = project.folder / "datahub" / "source-files.yaml"
+    recipe.write_text(recipe.read_text().replace("- dataset.py\n", "- dataset.py\n      - data/*.csv\n"))
+    project.local(*INGEST, "source-files", DATAHUB_ENV="DEV")
+    found = aspects(project.folder / "datahub" / "out" / "source-files.json")
+    file = found["urn:li:dataset:(urn:li:dataPlatform:file,image-classifier/data/rows.csv,DEV)"]
+    assert [column["fieldPath"] for column in file["schemaMetadata"]["fields"]] == ["age", "colour"]
+    batch = found[table("training", "dataset_batch").replace(",PROD)", ",DEV)")]
+    assert len(batch["upstreamLineage"]["upstreams"]) == 2
+
+
+def test_a_mistake_is_one_sentence(project: Project, tmp_path: Path) -> None:
+    def refuses(*arguments: str, **variables: str) -> str:
+        done = project.local(*INGEST, *arguments, status=1, **variables)
+        (sentence,) = done.stderr.strip().splitlines()
+        assert sentence.startswith("error: ")
+        return sentence
+
+    assert "there is no recipe 'train'; allowed is training, inference, source-files, model" in refuses("train")
+    assert "there is no such folder" in refuses("training", SERVICE_BINDING_ROOT=str(tmp_path / "no"))
+    assert "MLflow at http://127.0.0.1:9 does not answer" in refuses("model", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    bindings = tmp_path / "bindings"
+    for name in ("trainer", "inference-app"):
+        (bindings / name).mkdir(parents=True)
+        for key, value in project.servers.binding(name).items():
+            (bindings / name / key).write_text(value)
+    (bindings / "trainer" / "password").write_text("wrong")
+    assert "password authentication failed" in refuses("training", SERVICE_BINDING_ROOT=str(bindings))

@@ -1,0 +1,178 @@
+"""What runs pgAdmin beside a project: rendered by the real ytt, for both platforms and every kind of credentials."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import argo
+import doors
+import pytest
+from conftest import FOLDER, ROOT
+from manifests import CHOSEN, Manifest, Refused, accounts_and_app, deployed, merged, objects, of_kind
+
+# Each test renders: a quarter of a second, a dozen times.
+pytestmark = pytest.mark.slow
+CREDENTIALS = ["service-binding", "external-secrets", "kubernetes-secret"]
+IMAGE = "registry.example.com/ml/pgadmin:1"
+SCHEMA = "deploy/config/schema_pgadmin.yaml"
+
+
+def generate(place: Path, image: str = IMAGE, **answers: object) -> Path:
+    """Return a project with pgAdmin, whose image a person has chosen where the schema says so."""
+    folder = doors.accelerator(ROOT, {"includePgadmin": True, **answers}, place).folder
+    assert folder is not None
+    choose(folder, 'image: ""', f"image: {image}")
+    return folder
+
+
+def choose(project: Path, old: str, new: str) -> None:
+    """Edit the one file that says something of pgAdmin."""
+    text = (project / SCHEMA).read_text(encoding="utf-8")
+    assert old in text
+    (project / SCHEMA).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def named(text: str, kind: str, name: str = "image-classifier-pgadmin") -> Manifest:
+    """Return the object of a kind and name."""
+    (found,) = [each for each in of_kind(text, kind) if each["metadata"]["name"] == name]
+    return found
+
+
+def variables(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return environment variables with their values, or the Secret and key that they come from."""
+    return {
+        each["name"]: each.get("value") or tuple(each["valueFrom"]["secretKeyRef"][key] for key in ("name", "key"))
+        for each in entries
+    }
+
+
+@pytest.mark.parametrize("platform", ["tap", "kubernetes"])
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+def test_it_renders_and_its_deployer_may_deploy_it(tmp_path: Path, platform: str, credentials: str) -> None:
+    """With it and without it the same kinds of objects are deployed, so no account needs another right."""
+    project = generate(tmp_path / "p", appPlatform=platform, credentials=credentials)
+    without = doors.accelerator(ROOT, {"appPlatform": platform, "credentials": credentials}, tmp_path / "q").folder
+    assert without is not None
+    text = deployed(project)
+    (tmp_path / "deployed.yaml").write_text(text, encoding="utf-8")
+    assert argo.validate([tmp_path / "deployed.yaml"]) == []
+    assert accounts_and_app(project) == accounts_and_app(without)
+    others = {str(found) for found in objects(deployed(without))}
+    more = [found for found in objects(text) if str(found) not in others]
+    expected = {
+        ("tap", True): ["ResourceClaim", "Workload"],
+        ("tap", False): ["Workload"],
+        ("kubernetes", True): ["Deployment", "Service"],
+        ("kubernetes", False): ["Deployment", "Service"],
+    }
+    assert sorted(found["kind"] for found in more) == expected[platform, credentials != "kubernetes-secret"]
+    for found in more:
+        assert found["metadata"]["namespace"] == "ml"
+        assert found["metadata"]["labels"]["app.kubernetes.io/component"] == "pgadmin"
+
+
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+def test_the_deployments_pod_may_do_little_and_holds_no_password(tmp_path: Path, credentials: str) -> None:
+    text = deployed(generate(tmp_path / "p", appPlatform="kubernetes", credentials=credentials))
+    spec = named(text, "Deployment")["spec"]
+    assert spec["strategy"] == {"type": "Recreate"}
+    pod = spec["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    (container,) = pod["containers"]
+    assert container["image"] == IMAGE
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    told = variables(container["env"])
+    assert told["PGADMIN_SETUP_EMAIL"] == ("image-classifier-pgadmin", "email")
+    assert told["PGADMIN_SETUP_PASSWORD"] == ("image-classifier-pgadmin", "password")
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert {mounts[f"/bindings/{role}"] for role in ("trainer", "inference-app")} == {"trainer", "inference-app"}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert set(mounts.values()) == set(volumes)
+    assert told["PGADMIN_DATA"].startswith("/pgadmin/")
+    assert volumes[mounts["/pgadmin"]]["emptyDir"]["medium"] == "Memory"
+    service = named(text, "Service")
+    assert service["spec"]["selector"] == spec["selector"]["matchLabels"]
+    assert not [found for found in of_kind(text, "Ingress") if "pgadmin" in found["metadata"]["name"]]
+
+
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+def test_the_workload_runs_an_image_and_claims_both_databases(tmp_path: Path, credentials: str) -> None:
+    text = deployed(generate(tmp_path / "p", appPlatform="tap", credentials=credentials))
+    workload = named(text, "Workload")
+    assert workload["metadata"]["labels"]["apps.tanzu.vmware.com/workload-type"] == "server"
+    spec = workload["spec"]
+    assert spec["image"] == IMAGE
+    assert "source" not in spec
+    assert all(isinstance(each.get("value", ""), str) for each in spec["env"])
+    told = variables(spec["env"])
+    assert told["PGADMIN_SETUP_PASSWORD"] == ("image-classifier-pgadmin", "password")
+    if credentials == "kubernetes-secret":
+        assert "serviceClaims" not in spec
+        assert told["BINDING_TRAINER_HOST"] == "training.example.com"
+        assert told["BINDING_INFERENCE_APP_PASSWORD"] == ("image-classifier-inference-app", "password")
+        assert "BEGIN CERTIFICATE" in told["BINDING_TRAINER_CA_CRT"]
+        return
+    claims = {claim["name"]: claim["ref"]["name"] for claim in spec["serviceClaims"]}
+    assert set(claims) == {"trainer", "inference-app"}
+    made = {claim["metadata"]["name"]: claim["spec"]["ref"]["name"] for claim in of_kind(text, "ResourceClaim")}
+    assert {role: made[claim] for role, claim in claims.items()} == {
+        role: f"image-classifier-{role}" for role in claims
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('image: ""', 'image: ""', "pgadmin.image"),
+        ('image: ""', "image: registry.example.com/ml/pgadmin:latest", "a tag other than latest"),
+        ('image: ""', "image: pgadmin", "a tag other than latest"),
+        ('secret: ""', "secret: A_B", "the name of a Secret"),
+        ("cpu: 100m", "cpu: much", "a quantity"),
+        ("memory: 384Mi", "memory: much", "a quantity"),
+        ("memory: 768Mi", "memory: much", "a quantity"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, said: str) -> None:
+    project = doors.accelerator(ROOT, {"includePgadmin": True, "appPlatform": "kubernetes"}, tmp_path / "p").folder
+    assert project is not None
+    if not old.startswith("image"):
+        choose(project, 'image: ""', f"image: {IMAGE}")
+    choose(project, old, new)
+    with pytest.raises(Refused) as refused:
+        deployed(project)
+    assert said in str(refused.value)
+
+
+def test_another_secret_may_be_named(tmp_path: Path) -> None:
+    project = generate(tmp_path / "p", appPlatform="kubernetes")
+    choose(project, 'secret: ""', "secret: other")
+    (container,) = named(deployed(project), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert variables(container["env"])["PGADMIN_SETUP_PASSWORD"] == ("other", "password")
+
+
+def test_the_platforms_labels_and_parameters_are_its_too(tmp_path: Path) -> None:
+    more = {
+        "labels": {"apps.tanzu.vmware.com/has-tests": "true"},
+        "params": [{"name": "gitops_ssh_secret", "value": "git"}],
+    }
+    text = deployed(generate(tmp_path / "p", appPlatform="tap"), more=merged(CHOSEN, {"app": more}))
+    workload = named(text, "Workload")
+    assert workload["metadata"]["labels"]["apps.tanzu.vmware.com/has-tests"] == "true"
+    assert {"name": "gitops_ssh_secret", "value": "git"} in workload["spec"]["params"]
+
+
+def test_without_it_nothing_names_it(tmp_path: Path) -> None:
+    """Absent without a trace: but for the answers themselves no file, and no line in one, is about it."""
+    for platform, door in itertools.product(("tap", "kubernetes"), (doors.accelerator, doors.cookiecutter)):
+        project = door(ROOT, {"appPlatform": platform}, tmp_path / f"{platform}-{door.__name__}").folder
+        assert project is not None
+        found = {
+            str(path.relative_to(project))
+            for path in project.rglob("*")
+            if path.is_file()
+            and any(word in (path.name + path.read_text(encoding="utf-8")).lower() for word in ("pgadmin", "datahub"))
+        }
+        assert found <= {".provenance.yaml", "accelerator-log.md"}, found
+    assert (ROOT / FOLDER / "pgadmin").is_dir()

@@ -1,0 +1,241 @@
+"""A source of DataHub: the model's lineage, from the packed rows over training run and model version to the functions.
+
+What it tells comes from MLflow's registry and from both databases. Runs, versions and the registered model are called
+as DataHub's own source for MLflow calls them, so that both describe the same things.
+"""
+
+import datetime
+from collections.abc import Iterable
+from typing import Any
+
+import datahub.emitter.mce_builder as builder
+import names
+from datahub.api.entities.dataprocess.dataprocess_instance import DataProcessInstance, InstanceRunResult
+from datahub.emitter.mcp import MetadataChangeProposalWrapper
+from datahub.ingestion.api.common import PipelineContext
+from datahub.ingestion.api.decorators import config_class, platform_name
+from datahub.ingestion.api.source import Source, SourceReport
+from datahub.ingestion.api.workunit import MetadataWorkUnit
+from datahub.metadata.schema_classes import (
+    AuditStampClass,
+    DataPlatformInstanceClass,
+    DataProcessInstanceInputClass,
+    DataProcessInstanceOutputClass,
+    DataProcessInstancePropertiesClass,
+    EdgeClass,
+    GlobalTagsClass,
+    MLHyperParamClass,
+    MLMetricClass,
+    MLTrainingRunPropertiesClass,
+    OwnerClass,
+    OwnershipClass,
+    OwnershipTypeClass,
+    SubTypesClass,
+    TagAssociationClass,
+    _Aspect,
+)
+from datahub.sdk import DataFlow, DataJob, MLModel, MLModelGroup
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+
+from pipeline.databases import query, session
+from pipeline.errors import StepError
+from pipeline.settings import settings
+from pipeline.tracking import answering
+
+MLFLOW = "mlflow"
+# The tables that the inference functions read and write.
+READ, WRITTEN = ("model_alias", "model_version"), ("prediction_log",)
+FUNCTIONS = """
+SELECT DISTINCT ON (proname) proname, pg_get_function_identity_arguments(oid), obj_description(oid, 'pg_proc')
+FROM pg_proc
+WHERE
+    pronamespace = %s::regnamespace
+    AND proname ~ '^(predict|run_inference)'
+    AND has_function_privilege(oid, 'EXECUTE')
+ORDER BY proname, oid
+"""
+
+
+@platform_name("In-database model", id=MLFLOW)
+@config_class(names.ProjectConfig)
+class ModelLineage(Source):
+    """Describes the registered versions, the runs that trained them and the functions that answer with them."""
+
+    def __init__(self, config: names.ProjectConfig, context: PipelineContext) -> None:
+        super().__init__(context)
+        self.config = config
+        self.report = SourceReport()
+
+    @classmethod
+    def create(cls, config_dict: dict[str, Any], ctx: PipelineContext) -> "ModelLineage":
+        """Return the source that a recipe asks for."""
+        return cls(names.ProjectConfig.model_validate(config_dict), ctx)
+
+    def get_workunits_internal(self) -> Iterable[MetadataWorkUnit]:
+        """Yield functions, registered model, and each version with its run; what is missing is told in one sentence."""
+        try:
+            yield from self._workunits()
+        except StepError as error:
+            self.report.failure(title="No lineage", message="The model's lineage cannot be told", context=str(error))
+
+    def _workunits(self) -> Iterable[MetadataWorkUnit]:
+        client = MlflowClient()
+        with answering():
+            versions = list(client.search_model_versions(f"name = '{settings().model}'"))
+            if not versions:
+                raise StepError(f"MLflow knows no version of {settings().model} yet: run `make pipeline`")
+            # A search tells no aliases.
+            registered = client.get_registered_model(settings().model)
+            runs = {version.version: client.get_run(_training_run(version)) for version in versions}
+        flow, jobs = self._functions()
+        yield from flow.as_workunits()
+        for job in jobs:
+            yield from job.as_workunits()
+        group = MLModelGroup(
+            id=registered.name,
+            platform=MLFLOW,
+            env=self.config.env,
+            description=registered.description or settings().description,
+            owners=[names.owner()],
+            tags=names.tags(self.config.tags),
+        )
+        yield from group.as_workunits()
+        served = _served()
+        for version in versions:
+            run = runs[version.version]
+            aliases = [alias for alias, number in registered.aliases.items() if str(number) == str(version.version)]
+            answering_jobs = [str(job.urn) for job in jobs] if int(version.version) in served else []
+            model = self._version(version, run, group, aliases, answering_jobs)
+            yield from self._run(run, str(model.urn))
+            yield from model.as_workunits()
+
+    def _functions(self) -> tuple[DataFlow, list[DataJob]]:
+        """Return the inference database's functions that answer with a model, as the app's role sees them."""
+        found = names.ROLES["inference"]
+        connection = session(found)
+        with connection:
+            rows = query(connection, FUNCTIONS, (f'"{settings().schema}"',))
+        flow = DataFlow(
+            name=f"{connection.info.dbname}.{settings().schema}",
+            platform=names.PLATFORM,
+            platform_instance=names.instance("inference"),
+            env=self.config.env,
+            display_name=f"functions of {settings().schema}",
+            owners=[names.owner()],
+            tags=names.tags(["inference", *self.config.tags]),
+        )
+        jobs = [
+            DataJob(
+                name=name,
+                flow=flow,
+                display_name=f"{name}({arguments})",
+                description=comment or f"Answers with the model that the stage names: {name}({arguments})",
+                subtype="Function",
+                owners=[names.owner()],
+                tags=names.tags(["inference", *self.config.tags]),
+                inlets=[names.table("inference", table, self.config.env) for table in READ],
+                outlets=[names.table("inference", table, self.config.env) for table in WRITTEN]
+                if name == "run_inference_task"
+                else [],
+            )
+            for name, arguments, comment in rows
+        ]
+        return flow, jobs
+
+    def _version(
+        self, version: ModelVersion, run: Run, group: MLModelGroup, aliases: list[str], answering_jobs: list[str]
+    ) -> MLModel:
+        return MLModel(
+            id=f"{version.name}_{version.version}",
+            platform=MLFLOW,
+            version=str(version.version),
+            aliases=aliases,
+            env=self.config.env,
+            name=f"{version.name} {version.version}",
+            description=version.description or settings().description,
+            hyper_params={name: str(value) for name, value in run.data.params.items()},
+            training_metrics={name: str(value) for name, value in run.data.metrics.items()},
+            custom_properties=dict(version.tags),
+            created=_moment(version.creation_timestamp),
+            owners=[names.owner()],
+            tags=names.tags([*aliases, *self.config.tags]),
+            model_group=str(group.urn),
+            training_jobs=[_run_urn(run)],
+            downstream_jobs=answering_jobs,
+        )
+
+    def _run(self, run: Run, model: str) -> Iterable[MetadataWorkUnit]:
+        """Yield a training run: it consumes the packed rows and produces the version."""
+        started = AuditStampClass(time=run.info.start_time, actor=names.owner())
+        rows = names.table("training", "dataset_batch", self.config.env)
+        aspects: list[_Aspect] = [
+            DataProcessInstancePropertiesClass(
+                name=run.info.run_name or run.info.run_id,
+                created=started,
+                customProperties={
+                    name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")
+                },
+            ),
+            DataPlatformInstanceClass(platform=builder.make_data_platform_urn(MLFLOW)),
+            SubTypesClass(typeNames=["ML Training Run"]),
+            DataProcessInstanceInputClass(inputs=[rows], inputEdges=[EdgeClass(destinationUrn=rows)]),
+            DataProcessInstanceOutputClass(outputs=[model], outputEdges=[EdgeClass(destinationUrn=model)]),
+            MLTrainingRunPropertiesClass(
+                id=run.info.run_id,
+                hyperParams=[MLHyperParamClass(name=name, value=str(value)) for name, value in run.data.params.items()],
+                trainingMetrics=[
+                    MLMetricClass(name=name, value=str(value)) for name, value in run.data.metrics.items()
+                ],
+            ),
+            GlobalTagsClass([TagAssociationClass(urn) for urn in names.tags(["training", *self.config.tags])]),
+            OwnershipClass([OwnerClass(owner=names.owner(), type=OwnershipTypeClass.TECHNICAL_OWNER)]),
+        ]
+        for aspect in aspects:
+            yield MetadataChangeProposalWrapper(entityUrn=_run_urn(run), aspect=aspect).as_workunit()
+        instance = _instance(run)
+        for event in instance.start_event_mcp(run.info.start_time):
+            yield event.as_workunit()
+        if run.info.end_time:
+            result = InstanceRunResult.SUCCESS if run.info.status == "FINISHED" else InstanceRunResult.FAILURE
+            for event in instance.end_event_mcp(run.info.end_time, result, result_type=MLFLOW):
+                yield event.as_workunit()
+
+    def get_report(self) -> SourceReport:
+        """Return what DataHub prints at the end."""
+        return self.report
+
+
+def _instance(run: Run) -> DataProcessInstance:
+    return DataProcessInstance(id=run.info.run_id, orchestrator=MLFLOW)
+
+
+def _run_urn(run: Run) -> str:
+    return str(_instance(run).urn)
+
+
+def _training_run(version: ModelVersion) -> str:
+    """Return the MLflow run that trained a version: it was registered by another, the promotion's.
+
+    The training database knows it by the hash that the version is tagged with. Raises StepError.
+    """
+    connection = session(names.ROLES["training"])
+    statement = "SELECT mlflow_run FROM {schema}.training_run WHERE run_hash = %s"
+    with connection:
+        found = query(connection, statement, (version.tags.get("run_hash"),))
+    if not found or not found[0][0]:
+        # It was trained in another database, or registered by a person.
+        return version.run_id
+    return found[0][0]
+
+
+def _served() -> set[int]:
+    """Return the versions that the inference database answers with."""
+    connection = session(names.ROLES["inference"])
+    with connection:
+        return {int(number) for (number,) in query(connection, "SELECT version FROM {schema}.model_info")}
+
+
+def _moment(milliseconds: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)

@@ -1,0 +1,41 @@
+# pgAdmin with both databases in its list: `python -m pgadmin serve`. It asks for the login that it is told by
+# PGADMIN_SETUP_EMAIL and PGADMIN_SETUP_PASSWORD. What reaches the builder is named in pgadmin.Dockerfile.dockerignore.
+#   docker build --file deploy/images/pgadmin.Dockerfile --tag REGISTRY/NAME-pgadmin:VERSION .
+
+# Debian 12; its digest may be named too: …@sha256:….
+ARG BASE=docker.io/library/debian:12.15-slim
+
+FROM ${BASE} AS system
+# Debian's stable archive changes a package for its security alone and keeps no older version to pin.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM system AS environment
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3-pip python3-venv \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv --without-pip /opt/environment
+COPY requirements/pgadmin.txt /opt/environment/requirements.txt
+# Compiled here, for the file system is read-only where it runs.
+RUN python3 -m pip --python /opt/environment/bin/python install --no-cache-dir --no-deps --require-hashes --compile \
+    --requirement /opt/environment/requirements.txt
+
+FROM system
+COPY --from=environment /opt/environment /opt/environment
+COPY project.yaml /opt/project/
+# What reads the service bindings.
+COPY pipeline/__init__.py pipeline/databases.py pipeline/errors.py pipeline/settings.py /opt/project/pipeline/
+COPY local/__init__.py local/errors.py local/processes.py local/state.py /opt/project/local/
+COPY pgadmin/__main__.py pgadmin/config_distro.py pgadmin/servers.py /opt/project/pgadmin/
+ENV PATH=/opt/environment/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PGADMIN_DATA=/tmp/pgadmin \
+    HOME=/tmp
+USER 10001:10001
+WORKDIR /opt/project
+EXPOSE 8080
+CMD ["python", "-m", "pgadmin", "serve"]
