@@ -92,7 +92,15 @@ def parts(page: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_backstage_has_a_page_for_each_group(options: dict[str, Option]) -> None:
     pages = yaml.safe_load((ROOT / "template.yaml").read_text(encoding="utf-8"))["spec"]["parameters"]
-    assert [page["title"] for page in pages] == ["Project", "Model", "Databases", "Delivery", "App", "Tools", "Repository"]
+    assert [page["title"] for page in pages] == [
+        "Project",
+        "Model",
+        "Databases",
+        "Delivery",
+        "App",
+        "Tools",
+        "Repository",
+    ]
     shown = {name: fields for page in pages for part in parts(page) for name, fields in part["properties"].items()}
     assert list(shown) == [*options, "repoUrl"]
     for option in options.values():

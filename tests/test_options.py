@@ -277,7 +277,9 @@ def test_every_option_is_declared_in_full(name: str) -> None:
         assert fields["defaultValue"] is TOGGLES[name]
         return
     asked |= {"validationRegex"}
-    assert set(fields) - {"x-backstage", "dependsOn"} == (asked | {"choices"} if fields["inputType"] == "select" else asked)
+    assert set(fields) - {"x-backstage", "dependsOn"} == (
+        asked | {"choices"} if fields["inputType"] == "select" else asked
+    )
     assert fields["validationRegex"].startswith("^")
     assert fields["validationRegex"].endswith(r"(?![\s\S])")
 

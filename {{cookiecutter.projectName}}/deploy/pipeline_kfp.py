@@ -370,19 +370,23 @@ def run_step(script: str, url: str, sha: str, run: str, options: str, command: l
         sys.exit(code)
 
 
+# The runner's conditions read what a function returns, and no file.
 @dsl.component(base_image="python:3.11")
 def run_deciding_step(
-    script: str, url: str, sha: str, run: str, options: str, command: list, name: str, otherwise: str,
-    outcome: dsl.OutputPath(str),
-):  # fmt: skip
-    """Run IN_CHECKOUT for a step that decides."""
+    script: str, url: str, sha: str, run: str, options: str, command: list, name: str, otherwise: str
+) -> str:
+    """Run IN_CHECKOUT for a step that decides; return the outcome."""
+    import pathlib
     import subprocess
     import sys
+    import tempfile
 
-    given = [url, sha, run, options, name, otherwise, outcome]
-    code = subprocess.run(["sh", "-c", script, command[-1], *given, *command]).returncode
-    if code:
-        sys.exit(code)
+    with tempfile.TemporaryDirectory() as folder:
+        given = [url, sha, run, options, name, otherwise, f"{folder}/outcome"]
+        code = subprocess.run(["sh", "-c", script, command[-1], *given, *command]).returncode
+        if code:
+            sys.exit(code)
+        return pathlib.Path(folder, "outcome").read_text()
 
 
 @dsl.component(base_image="python:3.11")
