@@ -50,7 +50,9 @@ def expected_files(answers: dict[str, str]) -> dict[str, int]:
     expected = {}
     for path in files(ROOT / FOLDER):
         name = str(path.relative_to(ROOT / FOLDER))
-        rule = layout().get(name, {"when": {}})
+        # A folder whose files share a rule has it for all of them.
+        places = [name, *(str(folder) for folder in Path(name).parents)]
+        rule = next((layout()[place] for place in places if place in layout()), {"when": {}})
         if all(answers[option] in values for option, values in rule["when"].items()):
             expected[rule.get("rename", name)] = path.stat().st_mode & EXECUTABLE
     return expected

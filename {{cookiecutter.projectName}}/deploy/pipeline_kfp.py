@@ -52,6 +52,7 @@ RUN = dsl.PIPELINE_JOB_ID_PLACEHOLDER
 # shellcheck reads the three scripts in the tests.
 LOGIN = """\
 login() {
+    # shellcheck disable=SC2016 # a shell that git starts fills it in
     [ -z "${GIT_PASSWORD:-}" ] || set -- -c credential.helper='!f() { echo "username=$GIT_USERNAME"; \
 echo "password=$GIT_PASSWORD"; }; f' "$@"
     GIT_TERMINAL_PROMPT=0 git "$@"
@@ -407,25 +408,20 @@ def on_this_machine(url: str, branch: str) -> Tasks:
     """Return the tasks as processes here, on a repository's branch."""
 
     def find_commit() -> dsl.PipelineTask:
-        return named(run_find_commit(script=FIND_COMMIT, url=url, branch=branch), "fetch_git_revision")
+        return run_find_commit(script=FIND_COMMIT, url=url, branch=branch)
 
     def step(name: str, sha: Any, told: Any) -> dsl.PipelineTask:
         given = {"script": IN_CHECKOUT, "url": url, "sha": sha, "run": RUN, "options": told, "command": words(name)}
         if name not in OUTCOMES:
-            return named(run_step(**given), name or "step")
+            return run_step(**given)
         outcome, otherwise = OUTCOMES[name]
-        return named(run_deciding_step(**given, name=outcome, otherwise=otherwise), name)
+        return run_deciding_step(**given, name=outcome, otherwise=otherwise)
 
     def finish() -> dsl.PipelineTask:
         given = {"script": IN_CHECKOUT, "with_status": WITH_STATUS, "command": words(END)}
-        return named(run_finish(**given, url=url, branch=branch, run=RUN), END)
+        return run_finish(**given, url=url, branch=branch, run=RUN)
 
     return Tasks(find_commit, step, finish)
-
-
-def named(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
-    """Call a task as on the cluster; a step knows by itself what has been done."""
-    return task.set_caching_options(enable_caching=False).set_display_name(step.replace("_", "-"))
 
 
 # Commands
@@ -451,7 +447,10 @@ def arguments_of(which: str, given: Sequence[str]) -> dict[str, str]:
 def write(which: str, values: Mapping[str, Any], path: str) -> None:
     """Write a pipeline as Kubeflow reads it."""
     config = dsl.PipelineConfig(active_deadline_seconds=seconds(values["pipeline"]["runDeadline"]))
-    compiler.Compiler().compile(define(asked(which), on_cluster(values), config), path)
+    try:
+        compiler.Compiler().compile(define(asked(which), on_cluster(values), config), path)
+    except OSError as error:
+        raise StepError(f"{path} cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -539,6 +538,8 @@ def local_command(which: str, parameter: Sequence[str]) -> None:
     )
     os.environ["PATH"] = f"{found.stdout.strip()}/bin{os.pathsep}{os.environ['PATH']}"
     with tempfile.TemporaryDirectory() as folder:
+        # The steps' checkouts go with it.
+        os.environ["TMPDIR"] = folder
         kfp_local.init(kfp_local.SubprocessRunner(use_venv=False), pipeline_root=folder)
         try:
             define(which, on_this_machine(str(ROOT), branch))(**told)
