@@ -73,7 +73,7 @@ lint: .venv ## style, types, YAML, shell and SQL
 	$(BIN)/python -m accelerator_engine lint
 	$(BIN)/python -m accelerator_engine derive --check
 	@$(call need,command -v shellcheck,shellcheck)
-	shellcheck .ci/run $(BODY)/deploy/images/*.sh
+	shellcheck .ci/run $(BODY)/deploy/*.sh $(BODY)/deploy/images/*.sh
 	@if [ -d $(BODY)/database ]; then cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint database; fi
 
 .PHONY: derive

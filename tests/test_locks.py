@@ -20,7 +20,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 def test_every_role_has_a_lock() -> None:
     """A role's .in without its .txt would be installed unlocked."""
     roles = {path.stem for path in (BODY / "requirements").glob("*.in")}
-    assert roles == {"app", "inference-db", "mlflow-server", "notebook", "pipeline", "training-db", "ui"}
+    assert roles == {"app", "inference-db", "kubeflow", "mlflow-server", "notebook", "pipeline", "training-db", "ui"}
     assert {path.stem for path in LOCKS} == {"requirements", *roles}
 
 

@@ -27,6 +27,7 @@ from manifests import (
     merged,
     objects,
     of_kind,
+    run_ytt,
     training_inputs,
 )
 
@@ -41,6 +42,7 @@ ANSWERS = {
     "includeMonitoring": [True, False],
     "storeInputs": [True, False],
 }
+EVENT = ["-f", "deploy/config/schema.yaml", "-f", "deploy/retrain-on-event.yaml"]
 
 
 def generate(place: Path, **answers: object) -> Path:
@@ -101,7 +103,7 @@ def check_kinds(answers: dict[str, Any], values: list[str], text: str) -> None:
         "WorkflowTemplate": 1,
         "Workflow": 1,
         "CronWorkflow": int(answers["includeMonitoring"]),
-        "Config": 1,
+        "Config": 1 + (answers["credentials"] == "external-secrets"),
         "ExternalSecret": len(ROLES) * (answers["credentials"] == "external-secrets"),
         "ConfigMap": len(ROLES) * (answers["credentials"] == "kubernetes-secret"),
         "Workload": processes * on_tap,
@@ -240,6 +242,65 @@ def test_the_run_that_monitoring_starts_is_valid_too(project: Path, tmp_path: Pa
     file.write_text(f"{text}\n---\n{manifest.replace('-pipeline', '-other')}\n", encoding="utf-8")
     (line,) = argo.validate([file])
     assert "image-classifier-other" in line
+
+
+# What an event starts
+
+
+def on_event(project: Path) -> str:
+    """Render what a person applies, with the command that deploy/retrain-on-event.yaml names."""
+    return run_ytt(project, EVENT, [VALUES], CHOSEN)
+
+
+def test_argo_accepts_what_an_event_starts(project: Path, tmp_path: Path) -> None:
+    """The binding, and the run that it submits from the template that is deployed."""
+    file = tmp_path / "event.yaml"
+    file.write_text(f"{deployed(project)}\n---\n{on_event(project)}", encoding="utf-8")
+    assert argo.validate([file]) == []
+    (binding,) = of_kind(on_event(project), "WorkflowEventBinding")
+    assert binding["spec"]["submit"]["workflowTemplateRef"]["name"] == "image-classifier-pipeline"
+
+
+@pytest.mark.parametrize(
+    ("given", "broken", "said"),
+    [
+        (
+            "name: image-classifier-pipeline",
+            "name: image-classifier-other",
+            'no WorkflowTemplate "image-classifier-other"',
+        ),
+        ("selector: discriminator", "selector: discriminato", "selector: "),
+        ('-retrain"', '-train"', 'the selector does not take an event to "image-classifier-retrain"'),
+        ("event: '\"event\"'", "event: payload.why", "parameter reason: payload.why is no text"),
+        ("  submit:", "  sumbit:", 'unknown field "spec.sumbit"'),
+    ],
+)
+def test_argo_refuses_a_broken_binding(project: Path, tmp_path: Path, given: str, broken: str, said: str) -> None:
+    binding = on_event(project).partition("\n---\n")[0]
+    assert given in binding
+    file = tmp_path / "event.yaml"
+    file.write_text(f"{deployed(project)}\n---\n{binding.replace(given, broken)}", encoding="utf-8")
+    assert said in "\n".join(argo.validate([file]))
+
+
+def test_who_sends_an_event_may_submit_and_nothing_else(project: Path) -> None:
+    text = on_event(project)
+    assert rules(text, "submitter") == {
+        ("argoproj.io", "workfloweventbindings", "list"),
+        ("argoproj.io", "workflowtemplates", "get"),
+        ("argoproj.io", "workflows", "create"),
+    }
+    (role,) = of_kind(text, "Role")
+    (template,) = [rule for rule in role["rules"] if rule["resources"] == ["workflowtemplates"]]
+    assert template["resourceNames"] == ["image-classifier-pipeline"]
+    (account,) = of_kind(text, "ServiceAccount")
+    assert account["automountServiceAccountToken"] is False
+    assert {found["kind"] for found in objects(text)} == {
+        "WorkflowEventBinding",
+        "ServiceAccount",
+        "Role",
+        "RoleBinding",
+    }
 
 
 Break = Callable[[Manifest], None]
@@ -393,6 +454,7 @@ WRONG_VALUES = [
     ("training.databases.inference.database", "", "length >= 1"),
     ("training.databases.inference.sslmode", "prefer", "one of"),
     ("training.databases.inference.caCertificate", "/etc/ca.crt", "a certificate in PEM"),
+    ("pipeline.orchestrator", "airflow", "one of"),
     ("pipeline.image", None, "not null"),
     ("pipeline.image", "registry.example.com/ml/pipeline", "a tag other than latest"),
     ("pipeline.image", "registry.example.com/ml/pipeline:latest", "a tag other than latest"),
@@ -456,6 +518,13 @@ def test_what_has_to_be_chosen_is_named(project: Path) -> None:
 def test_a_platform_that_nothing_was_generated_for_is_refused(project: Path) -> None:
     with pytest.raises(Refused, match=r"app\.platform is tap, but deploy/app was generated for the other one"):
         deployed(project, more=merged(CHOSEN, {"app": {"platform": "tap"}}))
+
+
+def test_an_orchestrator_that_nothing_was_generated_for_is_refused(project: Path) -> None:
+    with pytest.raises(
+        Refused, match=r"pipeline\.orchestrator is kubeflow, but deploy/ was generated for the other one"
+    ):
+        deployed(project, more=merged(CHOSEN, value("pipeline.orchestrator", "kubeflow")))
 
 
 def test_another_kind_of_training_database_than_the_code_expects_is_refused(project: Path) -> None:

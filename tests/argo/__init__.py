@@ -13,10 +13,11 @@ MODULE = "github.com/argoproj/argo-workflows/v3"
 
 
 def validate(files: Iterable[Path]) -> list[str]:
-    """Return what Argo refuses in the Workflows, WorkflowTemplates and CronWorkflows of files: one line an error.
+    """Return what Argo refuses in the manifests of files, one line an error.
 
-    A template of another object is looked up among those of the same files. Files without any such object are an
-    error too. Raises CannotInstall.
+    They are Workflows, WorkflowTemplates, CronWorkflows, and WorkflowEventBindings with what they submit. A template of
+    another object is looked up among those of the same files. Files without any such object are an error too. Raises
+    CannotInstall.
     """
     program = installed("argo-validate", [*PINNED, HERE / "main.go"], _build) / "validate"
     done = subprocess.run([program, *files], capture_output=True, text=True, timeout=120, check=False)

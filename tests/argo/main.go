@@ -2,8 +2,9 @@
 //
 //	validate FILE…
 //
-// Each Workflow, WorkflowTemplate and CronWorkflow of the files is read strictly and validated; a template of another
-// object is looked up among those of the same files and namespace. Other kinds are left alone. One line an error.
+// Each Workflow, WorkflowTemplate, CronWorkflow and WorkflowEventBinding of the files is read strictly and validated; a
+// template of another object is looked up among those of the same files and namespace. Other kinds are left alone. One
+// line an error.
 package main
 
 import (
@@ -15,11 +16,13 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/expr-lang/expr"
 	log "github.com/sirupsen/logrus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/argoproj/argo-workflows/v3/util/expr/argoexpr"
 	"github.com/argoproj/argo-workflows/v3/workflow/common"
 	"github.com/argoproj/argo-workflows/v3/workflow/templateresolution"
 	"github.com/argoproj/argo-workflows/v3/workflow/validate"
@@ -57,7 +60,7 @@ func main() {
 		read.validate(object)
 	}
 	if len(read.objects) == 0 && len(read.errors) == 0 {
-		read.refuse("the files", fmt.Errorf("hold no Workflow, WorkflowTemplate or CronWorkflow"))
+		read.refuse("the files", fmt.Errorf("hold no Workflow, WorkflowTemplate, CronWorkflow or WorkflowEventBinding"))
 	}
 	for _, line := range read.errors {
 		fmt.Println(line)
@@ -95,7 +98,7 @@ func (read *manifests) keep(path string, parsed common.ParseResult) {
 			read.templates[object.Namespace] = templates{}
 		}
 		read.templates[object.Namespace][object.Name] = object
-	case *v1alpha1.Workflow, *v1alpha1.CronWorkflow:
+	case *v1alpha1.Workflow, *v1alpha1.CronWorkflow, *v1alpha1.WorkflowEventBinding:
 	case nil:
 		if parsed.Err != nil {
 			read.refuse(path, parsed.Err)
@@ -123,10 +126,84 @@ func (read *manifests) validate(object metav1.Object) {
 		err = validate.ValidateWorkflowTemplate(known, none, object, nil, options)
 	case *v1alpha1.CronWorkflow:
 		err = validate.ValidateCronWorkflow(context.Background(), known, none, object, nil)
+	case *v1alpha1.WorkflowEventBinding:
+		var submitted *v1alpha1.Workflow
+		if submitted, err = submit(object, known); err == nil {
+			err = validate.ValidateWorkflow(known, none, submitted, nil, options)
+		}
 	}
 	if err != nil {
 		read.refuse(describe(object), err)
 	}
+}
+
+// submit returns the Workflow that a binding makes of an event to its own address that says nothing, as Argo's server
+// does: every text is an expression, and a parameter without one is refused.
+func submit(binding *v1alpha1.WorkflowEventBinding, known templates) (*v1alpha1.Workflow, error) {
+	event := map[string]any{
+		"namespace":     binding.Namespace,
+		"discriminator": binding.Name,
+		"metadata":      map[string]any{},
+		"payload":       map[string]any{},
+	}
+	matched, err := argoexpr.EvalBool(binding.Spec.Event.Selector, event)
+	if err != nil {
+		return nil, fmt.Errorf("selector: %w", err)
+	}
+	if !matched {
+		return nil, fmt.Errorf("the selector does not take an event to %q", binding.Name)
+	}
+	told := binding.Spec.Submit
+	if told == nil {
+		return nil, fmt.Errorf("submits nothing")
+	}
+	if _, err := known.Get(told.WorkflowTemplateRef.Name); err != nil {
+		return nil, err
+	}
+	made := common.NewWorkflowFromWorkflowTemplate(told.WorkflowTemplateRef.Name, told.WorkflowTemplateRef.ClusterScope)
+	made.Namespace = binding.Namespace
+	if told.GenerateName != "" {
+		if made.GenerateName, err = text(told.GenerateName, event); err != nil {
+			return nil, fmt.Errorf("generateName: %w", err)
+		}
+	}
+	for key, value := range told.Labels {
+		if _, err := text(value, event); err != nil {
+			return nil, fmt.Errorf("label %s: %w", key, err)
+		}
+	}
+	if told.Arguments == nil {
+		return made, nil
+	}
+	for _, parameter := range told.Arguments.Parameters {
+		if parameter.ValueFrom == nil {
+			return nil, fmt.Errorf("parameter %s has no valueFrom", parameter.Name)
+		}
+		value, err := text(parameter.ValueFrom.Event, event)
+		if err != nil {
+			return nil, fmt.Errorf("parameter %s: %w", parameter.Name, err)
+		}
+		given := v1alpha1.Parameter{Name: parameter.Name, Value: v1alpha1.AnyStringPtr(value)}
+		made.Spec.Arguments.Parameters = append(made.Spec.Arguments.Parameters, given)
+	}
+	return made, nil
+}
+
+// text evaluates an expression that has to be a text.
+func text(expression string, event map[string]any) (string, error) {
+	program, err := expr.Compile(expression, expr.Env(event))
+	if err != nil {
+		return "", err
+	}
+	value, err := expr.Run(program, event)
+	if err != nil {
+		return "", err
+	}
+	found, is := value.(string)
+	if !is {
+		return "", fmt.Errorf("%s is no text", expression)
+	}
+	return found, nil
 }
 
 // refuse notes an error in one line.
@@ -145,6 +222,8 @@ func describe(object metav1.Object) string {
 		kind = "WorkflowTemplate"
 	case *v1alpha1.CronWorkflow:
 		kind = "CronWorkflow"
+	case *v1alpha1.WorkflowEventBinding:
+		kind = "WorkflowEventBinding"
 	}
 	if name := object.GetName(); name != "" {
 		return kind + " " + name

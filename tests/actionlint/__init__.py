@@ -1,0 +1,17 @@
+"""The real actionlint, built from the Go modules that go.mod and go.sum pin."""
+
+from pathlib import Path
+
+import go_modules
+from installed import installed
+
+HERE = Path(__file__).resolve().parent
+
+
+def program() -> Path:
+    """Return the program, which runs shellcheck on what a workflow runs. Raises CannotInstall."""
+    return installed("actionlint", [HERE / "go.mod", HERE / "go.sum"], _build) / "actionlint"
+
+
+def _build(target: Path) -> None:
+    go_modules.build(HERE, target / "actionlint", "github.com/rhysd/actionlint/cmd/actionlint")
