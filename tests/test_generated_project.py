@@ -20,6 +20,7 @@ WITH_PLACEHOLDERS = {
     "MLproject",
     "README.md",
     "app/openapi.json",
+    "app/openapi_table.json",
     "catalog-info.yaml",
     "catalog-ui.yaml",
     "deploy/jupyterhub/values.yaml",
@@ -27,6 +28,7 @@ WITH_PLACEHOLDERS = {
     "deploy/values.yaml",
     "mkdocs.yml",
     "project.yaml",
+    "project_table.yaml",
     "pyproject.toml",
 }
 
