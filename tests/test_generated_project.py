@@ -20,12 +20,14 @@ WITH_PLACEHOLDERS = {
     "MLproject",
     "README.md",
     "app/openapi.json",
+    "app/openapi_table.json",
     "catalog-info.yaml",
     "catalog-ui.yaml",
     "deploy/values-production.yaml",
     "deploy/values.yaml",
     "mkdocs.yml",
     "project.yaml",
+    "project_table.yaml",
     "pyproject.toml",
 }
 
