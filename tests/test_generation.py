@@ -158,6 +158,8 @@ def test_a_project_without_a_page(cookies: Cookies) -> None:
         "app/.streamlit/config.toml",
         "app/charts.py",
         "app/ui.py",
+        "app/ui_input.py",
+        "app/ui_state.py",
         "catalog-ui.yaml",
         "deploy/app/workload-ui.yaml",
         "requirements/ui.in",
@@ -183,6 +185,20 @@ def test_a_project_with_a_notebook(cookies: Cookies) -> None:
         "tests/test_notebooks.py",
     }
     assert {name for name in without if without[name] != with_notebook[name]} <= {".provenance.yaml"}
+
+
+def test_images_and_tables_leave_no_trace_of_each_other(cookies: Cookies) -> None:
+    """What serves one of them is not there for the other; what both have has one name."""
+    images, table = (
+        cookies.bake(extra_context={"dataset": answer, "projectName": f"a-{answer}"}).project_path
+        for answer in ("digits", "table")
+    )
+    names = [{str(path.relative_to(project)) for path in files(project)} for project in (images, table)]
+    served = [{name for name in own if name.startswith(("app/", "database/"))} for own in names]
+    assert served[0] - served[1] == {"app/images.py"}
+    assert served[1] - served[0] == {"app/rows.py", "database/inference/006-row.sql", "database/training/006-table.sql"}
+    for name in ("app/inputs.py", "app/ui_input.py", "app/openapi.json", "docs/data.md", "project.yaml"):
+        assert (images / name).read_bytes() != (table / name).read_bytes()
 
 
 # What is refused

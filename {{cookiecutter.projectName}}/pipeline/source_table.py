@@ -277,6 +277,7 @@ def _examine(connection: Any, labelled: bool) -> Examined:
         {**column._asdict(), **scale, **vocabulary}
         for column, scale, vocabulary in zip(table.columns, _scales(connection, table), vocabularies)
     ]
+    query(connection, "DROP TABLE measured")
     encoding = {"label": table.source.label, "key": list(table.key), "columns": columns}
     told = json.dumps([table.source.label, table.columns, vocabularies, classes, counts, hashed], sort_keys=True)
     examined = Examined(table, classes, counts, encoding, hashlib.sha256(told.encode()).hexdigest(), rows)
@@ -652,6 +653,7 @@ def training_statistics(connection: Any, examined: Examined) -> dict[str, object
     _ask(connection, sql.SQL("CREATE TEMP TABLE part ON COMMIT DROP AS {}").format(part))
     edges = _edges(connection, examined)
     counted = _bins(connection, edges)
+    query(connection, "DROP TABLE part")
     return {
         "rows": count,
         "class_counts": [examined.counts["train"][name] for name in examined.classes],

@@ -18,10 +18,6 @@ def _data() -> Dataset:
     return Dataset(features, random.integers(0, 2, 600).astype("<i4"), ["a", "b"])
 
 
-def hash_of(number: int) -> int:
-    return number * 2654435761 % 2**32 >> 7
-
-
 def packed_bytes(data: Dataset, seed: int = 1) -> list[tuple]:
     return list(mini_batches.blocks(mini_batches.pack(data, seed, 64)))
 
@@ -91,19 +87,6 @@ def test_copy_is_given_what_was_packed(data) -> None:
             block.labels,
         ]
     assert stream.read() == struct.pack(">h", -1)
-
-
-def test_batch_ids_go_round_the_segments() -> None:
-    segments = [hash_of(batch_id) % 3 for batch_id in range(200)]
-    chosen = mini_batches.balanced_batch_ids(31, segments)
-    assert len(set(chosen)) == 31
-    per_segment = [sum(segments[batch_id] == segment for batch_id in chosen) for segment in range(3)]
-    assert max(per_segment) - min(per_segment) <= 1
-
-
-def test_too_few_batch_ids_are_refused() -> None:
-    with pytest.raises(ValueError, match="too few"):
-        mini_batches.balanced_batch_ids(10, [0, 0, 0, 1])
 
 
 def test_statistics_are_those_of_the_training_rows(data) -> None:

@@ -5,16 +5,13 @@ import pathlib
 import shutil
 import subprocess
 
-import numpy as np
 import psycopg2
 import pytest
 from conftest import run_pipeline
 
-from pipeline import mini_batches
 from pipeline.databases import binding, connect, query
 from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import settings
-from pipeline.user_code import load_dataset
 
 pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("deployed")]
 ASK = "SELECT {schema}.predict(%s, %s, %s)"
@@ -29,27 +26,6 @@ def test_the_same_again_changes_nothing() -> None:
     assert "was there already" in told
     assert "was trained before" in told
     assert "version 1 " in told
-
-
-def test_one_row_and_a_batch_are_answered_alike(app) -> None:
-    rows = load_dataset().features[:5]
-    batch = query(app, "SELECT {schema}.predict_batch(%s, 5, %s, %s)", (rows.tobytes(), *served()))[0][0]
-    single = [query(app, ASK, (row.tobytes(), *served()))[0][0] for row in rows]
-    assert np.allclose(np.reshape(batch, (5, -1)), single, atol=1e-6)
-    assert np.sum(single, axis=1) == pytest.approx(1, abs=1e-3)
-
-
-def test_a_prediction_is_logged_and_labelled(app) -> None:
-    data = load_dataset()
-    row = data.features[0].tobytes()
-    answer = query(app, "SELECT {schema}.run_inference_task(%s, %s, %s)", (row, *served()))[0][0]
-    assert answer["label"] == data.classes[int(np.argmax(answer["probabilities"]))]
-    with connect("inference-deployer") as deployer:
-        logged = query(
-            deployer, "SELECT label, version FROM {schema}.prediction_log WHERE prediction_id = %s",
-            (answer["prediction_id"],),
-        )  # fmt: skip
-    assert logged == [(answer["label"], answer["version"])]
 
 
 @pytest.mark.parametrize(
@@ -113,16 +89,6 @@ def test_the_app_may_ask_and_nothing_else(app, statement) -> None:
 def test_the_trainer_may_train_and_nothing_else(trainer, statement) -> None:
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         query(trainer, statement)
-
-
-def test_what_lies_in_the_database_is_what_was_packed(trainer) -> None:
-    packed = mini_batches.pack(load_dataset(), 1, 512)
-    stored = query(
-        trainer,
-        "SELECT split, sum(row_count)::int FROM {schema}.dataset_batch WHERE dataset = %s GROUP BY split",
-        (packed.dataset,),
-    )
-    assert dict(stored) == {split: len(rows) for split, rows in packed.rows.items()}
 
 
 @pytest.fixture(name="own_binding")
