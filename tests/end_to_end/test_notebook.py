@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from .project import Project
+from .project import ROOT, Project
 
 KERNEL = Path(__file__).with_name("kernel.py")
 NOTEBOOK = "notebooks/explore.ipynb"
+TABLE = ROOT / "template" / "pipeline" / "source_table.py"
 DENSE, WIDER = "layers.Dense(max(64, 8 * classes)", "layers.Dense(max(96, 8 * classes)"
 # The convolutions leave 4×4×64 of a digit; 80 units for ten classes become 96: 16 × (1024 + 1 + 10) weights more.
 WEIGHTS, WIDER_WEIGHTS = "101,626", "118,186"
@@ -142,7 +144,7 @@ def test_the_curve_is_that_of_the_run(explored: Notebook) -> None:
     """Two epochs, without the signs that move a terminal's cursor; the picture is there."""
     trained = explored.told('run_steps("train_model")')
     assert len(re.findall(r"^epoch +\d/2  loss ", trained, re.MULTILINE)) == 2
-    assert "\x1b" not in json.dumps(explored.outputs('run_steps("train_model")'))
+    assert "\x1b" not in "".join("".join(output["text"]) for output in explored.outputs('run_steps("train_model")'))
     assert any("image/png" in output.get("data", {}) for output in explored.outputs("get_metric_history"))
 
 
@@ -169,6 +171,24 @@ def test_who_may_not_deploy_explores_too(explored_on_a_hub: Notebook) -> None:
     assert "was trained before" in explored_on_a_hub.told('run_steps("train_model")')
     assert "deploy_inference_db" not in explored_on_a_hub.told("evaluate_model")
     assert "by version 1" in explored_on_a_hub.told("run_inference_task")
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason="this template cannot train on a table yet")
+def test_a_table_has_a_notebook_of_its_own(default_project: Project, work: Path) -> None:
+    """It asks the table where it lies: rows and means by class, and a prediction for a row as it is there."""
+    answers = {"projectName": "with-table", "dataset": "table", "includeNotebook": "true", "epochs": "3"}
+    project = Project.generate(work / "table", default_project.servers, **answers)
+    project.run("python", "-m", "pipeline.example_table")
+    explored = run(project)
+    assert not explored.errors
+    assert [cell["source"] for cell in explored.code if not cell["outputs"]] == []
+    source = yaml.safe_load((project.folder / "project.yaml").read_text(encoding="utf-8"))["source"]
+    with project.database("training-deployer") as database:
+        table = f'"{source["schema"]}"."{source["table"]}"'
+        classes = database.query(f'SELECT "{source["label"]}"::text, count(*)::text FROM {table} GROUP BY 1')  # noqa: S608
+    counted = explored.table("rows.group_by(label).assign(rows=")
+    assert {(label, counted[counted.index(label) + 1]) for label, _ in classes} == set(classes)
+    assert re.search(r"predicted \w+, true \w+, by version 1", explored.told("run_inference_task"))
 
 
 @pytest.mark.parametrize(
