@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,7 +23,9 @@ from conftest import FOLDER, ROOT
 
 BODY = ROOT / FOLDER
 IMAGES = BODY / "deploy" / "images"
-NAMES = ("app", "inference-db", "mlflow", "notebook", "pipeline")
+NAMES = ("app", "inference-db", "mlflow", "notebook", "pgadmin", "pipeline")
+# What has a .dockerignore of its own, for it is not in every project.
+ALONE = ("pgadmin",)
 NOBODY = "10001:10001"
 # Whose home a person's server of JupyterHub has; in the others a home is where everybody may write.
 PERSON, PERSONS_HOME = "1000:100", "/home/jovyan"
@@ -235,18 +237,19 @@ def test_the_inference_database_is_plain_debians() -> None:
 # The context
 
 
-def patterns() -> list[tuple[bool, str]]:
-    """The lines of .dockerignore: whether they leave out, and what."""
-    lines = (BODY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+def patterns(image: str = "") -> list[tuple[bool, str]]:
+    """The lines of .dockerignore, or of an image's own: whether they leave out, and what."""
+    file = IMAGES / f"{image}.Dockerfile.dockerignore" if image else BODY / ".dockerignore"
+    lines = file.read_text(encoding="utf-8").splitlines()
     used = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return [(not line.startswith("!"), line.removeprefix("!")) for line in used]
 
 
-def reaches_a_builder(name: str) -> bool:
+def reaches_a_builder(name: str, image: str = "") -> bool:
     """Whether a file of the project is part of the context: the last line that fits it or a folder of it decides."""
     parts = name.split("/")
     left_out = False
-    for leaves_out, pattern in patterns():
+    for leaves_out, pattern in patterns(image):
         if any(fits(parts[:length], pattern.split("/")) for length in range(1, len(parts) + 1)):
             left_out = leaves_out
     return not left_out
@@ -270,10 +273,10 @@ def body_files() -> list[str]:
     return [name for name in listed.split("\0") if name and (BODY / name).is_file()]
 
 
-def copied() -> list[str]:
+def copied(images: Sequence[str]) -> list[str]:
     """What the Dockerfiles copy from the context."""
     found = []
-    for image in NAMES:
+    for image in images:
         for each in named(image, "COPY"):
             if "--from=" not in each.text:
                 found += [word.rstrip("/") for word in each.words[:-1]]
@@ -282,7 +285,7 @@ def copied() -> list[str]:
 
 def test_the_context_is_what_the_images_copy() -> None:
     """All of it, and but for lock files of others nothing more: no history, no state, no secrets, no tests."""
-    wanted = copied()
+    wanted = copied([image for image in NAMES if image not in ALONE])
     assert "requirements/ui.tx[t]" in wanted
     context = {name for name in body_files() if reaches_a_builder(name)}
     for pattern in wanted:
@@ -292,7 +295,16 @@ def test_the_context_is_what_the_images_copy() -> None:
         for name in context
         if not any(name == each or fnmatchcase(name, each) or name.startswith(f"{each}/") for each in wanted)
     }
-    assert needless == {"requirements/overrides.txt", "requirements/training-db.txt"}
+    # No image takes datahub.txt, and the one that takes pgadmin.txt has a context of its own.
+    others = {"requirements/datahub.txt", "requirements/pgadmin.txt"}
+    assert needless == {"requirements/overrides.txt", "requirements/training-db.txt", *others}
+
+
+@pytest.mark.parametrize("image", ALONE)
+def test_a_context_of_its_own_is_exactly_what_the_image_copies(image: str) -> None:
+    """No more than that reaches its builder: the folder also holds what pgAdmin keeps, its passfile among it."""
+    assert {name for name in body_files() if reaches_a_builder(name, image)} == set(copied([image]))
+    assert not reaches_a_builder("pgadmin/data/passfile", image)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import http.cookiejar
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -78,15 +79,15 @@ class Browser:
 
 
 @contextlib.contextmanager
-def running(project: Project, *arguments: str, **variables: str) -> Iterator[Browser]:
-    """Start pgAdmin as a person does, and end it."""
+def running(project: Project, image: "Image | None" = None) -> Iterator[Browser]:
+    """Start pgAdmin, as a person does or as its image would, and end it."""
     port = free_port()
     log = project.folder.parent / "pgadmin.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [*LOCAL, *PROGRAM, "pgadmin", *arguments],
-            cwd=project.folder,
-            env={**project.environment, "PORT": str(port), **variables},
+            image.command if image else [*LOCAL, *PROGRAM, "pgadmin"],
+            cwd=image.folder if image else project.folder,
+            env={**(image.environment if image else project.environment), "PORT": str(port)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -102,6 +103,45 @@ def running(project: Project, *arguments: str, **variables: str) -> Iterator[Bro
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
         project.servers.outputs.append(log.read_text(encoding="utf-8"))
+
+
+class Image:
+    """What the image of pgAdmin holds, on this machine: run by a user who owns nothing, told what a Workload is."""
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        self.folder = folder / "project"
+        self.data = folder / "data"
+        self.dockerfile = (project.folder / "deploy" / "images" / "pgadmin.Dockerfile").read_text(encoding="utf-8")
+        for sources, target in re.findall(r"^COPY (?!--)(.+) /opt/project/(.*)$", self.dockerfile, re.MULTILINE):
+            (self.folder / target).mkdir(parents=True, exist_ok=True)
+            for source in sources.split():
+                shutil.copy(project.folder / source, self.folder / target)
+        self.data.mkdir()
+        self.python = project.local("path", "pgadmin").stdout.strip() + "/bin/python"
+        self.environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.data),
+            "PGADMIN_DATA": str(self.data / "kept"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PGADMIN_SETUP_EMAIL": EMAIL,
+            "PGADMIN_SETUP_PASSWORD": LOGIN,
+        }
+        for role in ("trainer", "inference-app"):
+            for key, value in project.servers.binding(role).items():
+                name = f"binding_{role}_{key}".upper().replace("-", "_").replace(".", "_")
+                self.environment[name] = value
+
+    @property
+    def command(self) -> list[str]:
+        """The image's own command, as its user where this one may become another."""
+        (user,) = re.findall(r"^USER (.+)$", self.dockerfile, re.MULTILINE)
+        (command,) = re.findall(r"^CMD (.+)$", self.dockerfile, re.MULTILINE)
+        program = [self.python, *json.loads(command)[1:]]
+        if os.geteuid():
+            return program
+        uid, gid = user.split(":")
+        shutil.chown(self.data, int(uid), int(gid))
+        return ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs", *program]
 
 
 def saved(database: Path) -> list[tuple[Any, ...]]:
@@ -200,19 +240,20 @@ def test_a_second_start_loads_nothing_twice(project: Project, data: Path, deskto
         assert len(saved(data / "pgadmin4.db")) == 2
 
 
-def test_others_log_in_and_both_databases_answer(project: Project, tmp_path: Path) -> None:
+def test_others_log_in_and_both_databases_answer(project: Project, desktop: Browser, work: Path) -> None:
     """In server mode; the login is pgAdmin's, and the databases' passwords come from the passfile."""
-    kept = tmp_path / "kept"
-    login = {"PGADMIN_SETUP_EMAIL": EMAIL, "PGADMIN_SETUP_PASSWORD": LOGIN, "PGADMIN_DATA": str(kept)}
-    with running(project, "serve", **login) as browser:
+    place = work / "pgadmin-image"
+    image = Image(project, place)
+    with running(project, image) as browser:
         assert "/login" in browser.opener.open(browser.address + "/browser/", timeout=60).url
         browser.log_in("another password")
         with pytest.raises(urllib.error.HTTPError):
             browser.connect(2, 1)
         browser.log_in(LOGIN)
         browser.read_token()
-        passfile = kept / "storage" / "admin_example.com" / "passfile"
-        aside = passfile.rename(tmp_path / "passfile")
+        passfile = image.data / "kept" / "storage" / "admin_example.com" / "passfile"
+        assert passfile.stat().st_mode & 0o777 == 0o600
+        aside = passfile.rename(passfile.with_name("aside"))
         with pytest.raises(urllib.error.HTTPError):
             browser.connect(2, 1)
         aside.rename(passfile)

@@ -1,5 +1,5 @@
-# pgAdmin with both databases in its list: `python -m pgadmin serve`. It asks for the login that it is told by
-# PGADMIN_SETUP_EMAIL and PGADMIN_SETUP_PASSWORD. What reaches the builder is named in pgadmin.Dockerfile.dockerignore.
+# pgAdmin with both databases in its list, behind a login of its own: `python -m pgadmin serve`. What reaches its builder
+# is named in pgadmin.Dockerfile.dockerignore.
 #   docker build --file deploy/images/pgadmin.Dockerfile --tag REGISTRY/NAME-pgadmin:VERSION .
 
 # Debian 12; its digest may be named too: …@sha256:….
