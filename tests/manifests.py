@@ -25,6 +25,7 @@ CHOSEN: dict[str, Any] = {
 }
 ROLES = ("training-deployer", "trainer", "inference-deployer", "inference-app")
 ACCOUNTS_AND_APP = ["deploy/config/schema.yaml", "deploy/pipeline_app.yaml"]
+ON_EVENT = ["deploy/config/schema.yaml", "deploy/retrain-on-event.yaml"]
 VALUES = "deploy/values.yaml"
 PRODUCTION = "deploy/values-production.yaml"
 
@@ -67,6 +68,11 @@ def deployed(project: Path, values: list[str] | None = None, more: Mapping[str, 
         if not mark.startswith(".git/") or (project / ".git").exists():
             arguments += ["--file-mark", mark]
     return run_ytt(project, arguments, [entry["path"] for entry in told["valuesFrom"]], more)
+
+
+def on_event(project: Path, more: Mapping[str, Any] = CHOSEN) -> str:
+    """Render what a person applies for a webhook, with the command that deploy/retrain-on-event.yaml names."""
+    return run_ytt(project, [word for file in ON_EVENT for word in ("-f", file)], [VALUES], more)
 
 
 def objects(text: str) -> Iterator[Manifest]:

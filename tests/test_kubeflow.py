@@ -516,6 +516,29 @@ def test_a_schedule_replaces_the_one_before(project: Path, tmp_path: Path) -> No
         assert done.stderr.splitlines()[-1].startswith("error: Kubeflow refuses: 403 Forbidden")
 
 
+def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
+    """Each of them, as a person types it, against a server that takes Kubeflow's place."""
+    page = (copied / "docs" / "kubeflow.md").read_text(encoding="utf-8")
+    shortened, commands, *_ = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    values = yaml.safe_load((copied / VALUES).read_text(encoding="utf-8"))
+    (copied / VALUES).write_text(yaml.safe_dump(merged(values, CHOSEN)), encoding="utf-8")
+    with Kubeflow() as server:
+        script = f"set -e\n{shortened}{commands}".replace("https://KUBEFLOW", server.address)
+        path = f"{ytt.folder()}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=copied, env={**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert yaml.safe_load_all((copied / "train.yaml").read_text(encoding="utf-8"))
+        assert [run["runtime_config"].get("parameters", {}) for run in server.runs] == [
+            {},
+            {"train_model_epochs": "20"},
+            {"step": "rollback", "options": "--to-version 1"},
+        ]
+        assert len(server.jobs) == 1
+
+
 class Kubeflow:
     """The part of Kubeflow Pipelines' REST API that the client of kfp calls; it keeps what it is told."""
 

@@ -27,7 +27,7 @@ from manifests import (
     merged,
     objects,
     of_kind,
-    run_ytt,
+    on_event,
     training_inputs,
 )
 
@@ -42,7 +42,6 @@ ANSWERS = {
     "includeMonitoring": [True, False],
     "storeInputs": [True, False],
 }
-EVENT = ["-f", "deploy/config/schema.yaml", "-f", "deploy/retrain-on-event.yaml"]
 
 
 def generate(place: Path, **answers: object) -> Path:
@@ -245,11 +244,6 @@ def test_the_run_that_monitoring_starts_is_valid_too(project: Path, tmp_path: Pa
 
 
 # What an event starts
-
-
-def on_event(project: Path) -> str:
-    """Render what a person applies, with the command that deploy/retrain-on-event.yaml names."""
-    return run_ytt(project, EVENT, [VALUES], CHOSEN)
 
 
 def test_argo_accepts_what_an_event_starts(project: Path, tmp_path: Path) -> None:

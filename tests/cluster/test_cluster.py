@@ -124,6 +124,7 @@ USER 10001:10001
 """
 UNKNOWN_FIELDS = {
     "Workflow": ("argoproj.io/v1alpha1", "{entypoint: all}", "spec.entypoint"),
+    "WorkflowEventBinding": ("argoproj.io/v1alpha1", "{event: {selector: x}, sumbit: {}}", "spec.sumbit"),
     "App": ("kappctrl.k14s.io/v1alpha1", "{fetch: [{git: {url: x, branch: main}}]}", "spec.fetch[0].git.branch"),
     "ExternalSecret": ("external-secrets.io/v1", "{refreshIntervall: 1h}", "spec.refreshIntervall"),
     "Workload": ("carto.run/v1alpha1", "{sauce: {}}", "spec.sauce"),

@@ -488,12 +488,13 @@ def test_the_api_server_takes_every_manifest(cluster: Cluster, tmp_path: Path) -
             rendered = (
                 f"{manifests.accounts_and_app(folder, more=chosen)}\n---\n{manifests.deployed(folder, more=chosen)}"
             )
+            rendered += f"\n---\n{manifests.on_event(folder, more=chosen)}"
             found = [each for each in manifests.objects(rendered) if each["kind"] not in ("Config", "ResourceClaim")]
             cluster.dry_run_strict(yaml.safe_dump_all(found))
             kinds |= {each["kind"] for each in found}
     assert kinds == {
         *("ServiceAccount", "Role", "RoleBinding", "App", "ConfigMap"),
-        *("WorkflowTemplate", "Workflow", "CronWorkflow", "ExternalSecret"),
+        *("WorkflowTemplate", "Workflow", "CronWorkflow", "WorkflowEventBinding", "ExternalSecret"),
         *("Workload", "Deployment", "Service", "Ingress"),
     }
 
