@@ -51,7 +51,9 @@ def expected_files(answers: dict[str, str]) -> dict[str, int]:
     for path in files(ROOT / FOLDER):
         name = str(path.relative_to(ROOT / FOLDER))
         # A folder stands in the table for all that is in it.
-        rule = next((table[str(each)] for each in (Path(name), *Path(name).parents) if str(each) in table), {"when": {}})
+        rule = next(
+            (table[str(each)] for each in (Path(name), *Path(name).parents) if str(each) in table), {"when": {}}
+        )
         if all(answers[option] in values for option, values in rule["when"].items()):
             expected[rule.get("rename", name)] = path.stat().st_mode & EXECUTABLE
     return expected
