@@ -47,10 +47,11 @@ def layout() -> dict[str, Any]:
 
 def expected_files(answers: dict[str, str]) -> dict[str, int]:
     """The files of the body and their executable bits, as the layout table has them for the answers."""
-    expected = {}
+    expected, table = {}, layout()
     for path in files(ROOT / FOLDER):
         name = str(path.relative_to(ROOT / FOLDER))
-        rules = [layout()[part] for part in (name, *map(str, Path(name).parents)) if part in layout()]
+        # A folder stands in the table for all that is in it.
+        rules = [table[part] for part in (name, *map(str, Path(name).parents)) if part in table]
         if all(answers[option] in values for rule in rules for option, values in rule["when"].items()):
             renamed = next((rule["rename"] for rule in rules if "rename" in rule), name)
             expected[renamed] = path.stat().st_mode & EXECUTABLE
