@@ -76,15 +76,17 @@ class Project:
             "MLFLOW_TRACKING_URI": self.servers.mlflow,
         }
 
-    def local(self, *command: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `python3 -m local …` and expect its exit status."""
+    def local(
+        self, *command: str, status: int = 0, seconds: float = 300, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python3 -m local …` and expect its exit status before the deadline."""
         done = subprocess.run(
             [*LOCAL, *command],
             cwd=self.folder,
             env={**self.environment, **variables},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=seconds,
             check=False,
         )
         self.servers.outputs.append(done.stdout + done.stderr)

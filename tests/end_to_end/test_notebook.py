@@ -76,7 +76,8 @@ def run(
     result = project.folder.parent / "result.ipynb"
     how = ["--environment", "notebook", *([] if servers else ["--no-servers"])]
     command = ["python", str(KERNEL), NOTEBOOK, str(result), *edit]
-    project.local("run", *how, "--", *command, **variables)
+    # All steps of the chain, and as many imports of TensorFlow.
+    project.local("run", *how, "--", *command, seconds=900, **variables)
     return Notebook(json.loads(result.read_text(encoding="utf-8"))["cells"])
 
 
