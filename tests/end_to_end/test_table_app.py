@@ -172,13 +172,13 @@ def test_a_prediction_is_kept_with_its_columns_alone(api: Api, owner: Database) 
 
 @pytest.fixture(scope="module")
 def looked_at(project: Project, api: Api, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """What monitor_model says after usual rows, labelled, and after rows of another weight."""
+    """What monitor_model says after usual rows, labelled, and after rows whose weights differ thrice as much."""
     outputs = tmp_path_factory.mktemp("visits")
     told = []
-    for shift in (0, 40):
-        rows = visits(WINDOW, first=10_000 + 1000 * shift, seed=7 + shift)
+    for factor in (1, 3):
+        rows = visits(WINDOW, first=10_000 * factor, seed=6 + factor)
         for row in rows:
-            row["weight"] = row["weight"] and row["weight"] + shift
+            row["weight"] = row["weight"] and round(70 + factor * (row["weight"] - 70), 1)
         for row, answer in zip(rows, answers_to(api, rows), strict=True):
             recorded = api.post(f"/predictions/{answer['prediction_id']}/label", json={"label": row["outcome"]})
             assert recorded.status_code == 200
