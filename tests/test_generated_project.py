@@ -55,6 +55,14 @@ def test_no_file_of_the_body_holds_a_block() -> None:
         assert not re.search(r"\{%|\{#", path.read_text(encoding="utf-8")), path
 
 
+def test_both_forms_of_project_yaml_say_the_same_but_for_the_source() -> None:
+    """A table has a section more; a change of one file alone would be a difference that nobody wanted."""
+    usual, table = ((BODY / name).read_text(encoding="utf-8") for name in ("project.yaml", "project_table.yaml"))
+    source = re.search(r"# The table that is trained on.*?  key: ''\n", table, re.DOTALL)
+    assert source
+    assert table.replace(source[0], "") == usual
+
+
 def test_every_option_is_read_by_something() -> None:
     """An option that nothing reads is a defect: each reaches a file other than its provenance, or the layout."""
     manifest = yaml.safe_load((ROOT / "accelerator.yaml").read_text(encoding="utf-8"))

@@ -74,7 +74,9 @@ def project(default_project: Project, work: Path) -> Project:
     answers = {"sourceTable": "visits", "labelColumn": "outcome", "minimumAccuracy": "0.7", "epochs": "20"}
     made = Project.generate(work, default_project.servers, projectName=TEST_PROJECT, dataset="table", **answers)
     kept = made.folder / "project.yaml"
-    kept.write_text(kept.read_text(encoding="utf-8").replace("window: 500", f"window: {WINDOW}"), encoding="utf-8")
+    limits = kept.read_text(encoding="utf-8").replace("window: 500", f"window: {WINDOW}")
+    # A column that is NULL now and then has fewer values than there are predictions.
+    kept.write_text(limits.replace("minimumPredictions: 200", "minimumPredictions: 100"), encoding="utf-8")
     fill(made, "training-deployer", visits(ROWS))
     assert "version 1 now holds staging" in made.pipeline("all").stdout
     return made
@@ -172,13 +174,13 @@ def test_a_prediction_is_kept_with_its_columns_alone(api: Api, owner: Database) 
 
 @pytest.fixture(scope="module")
 def looked_at(project: Project, api: Api, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """What monitor_model says after usual rows, labelled, and after rows of another weight."""
+    """What monitor_model says after usual rows, labelled, and after rows whose weights differ thrice as much."""
     outputs = tmp_path_factory.mktemp("visits")
     told = []
-    for shift in (0, 40):
-        rows = visits(WINDOW, first=10_000 + 1000 * shift, seed=7 + shift)
+    for factor in (1, 3):
+        rows = visits(WINDOW, first=10_000 * factor, seed=6 + factor)
         for row in rows:
-            row["weight"] = row["weight"] and row["weight"] + shift
+            row["weight"] = row["weight"] and round(70 + factor * (row["weight"] - 70), 1)
         for row, answer in zip(rows, answers_to(api, rows), strict=True):
             recorded = api.post(f"/predictions/{answer['prediction_id']}/label", json={"label": row["outcome"]})
             assert recorded.status_code == 200

@@ -40,6 +40,11 @@ def merge(trainer: Any, data: Dataset) -> Merged:
     return Merged(merged, len(new), kept - len(new))
 
 
+def digests(trainer: Any) -> set[str]:
+    """Return the MD5 of every labelled row, hexadecimal."""
+    return {digest for (digest,) in query(trainer, "SELECT md5(features) FROM {schema}.labelled_row")}
+
+
 def _arrays(rows: list[tuple[Any, ...]], data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return features (n, *shape) and labels (n,) of what the database gave; rows with NaN or infinity are left out."""
     packed = b"".join(bytes(features) for features, _ in rows)

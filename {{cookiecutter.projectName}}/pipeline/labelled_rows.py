@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg2.extras
 
-from pipeline.databases import in_schema, query
+from pipeline.databases import in_schema
 from pipeline.settings import settings
 
 FETCHED_AT_ONCE = 1000
@@ -45,8 +45,3 @@ def keep(trainer: Any, rows: list[tuple[Any, ...]]) -> int:
             fetch=True,
         )
     return len(changed)
-
-
-def digests(trainer: Any) -> set[str]:
-    """Return the MD5 of every labelled row, hexadecimal."""
-    return {digest for (digest,) in query(trainer, "SELECT md5(features) FROM {schema}.labelled_row")}

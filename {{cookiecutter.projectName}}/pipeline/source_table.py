@@ -659,7 +659,8 @@ def training_statistics(connection: Any, examined: Examined) -> dict[str, object
         "class_counts": [examined.counts["train"][name] for name in examined.classes],
         "inputs": [
             {
-                "statistic": column["name"],
+                # The classes' own drift has this name.
+                "statistic": "column class" if column["name"] == "class" else column["name"],
                 "edges": edges[number],
                 "counts": [counted.get((number, bin_), 0) for bin_ in range(len(edges[number]) + 1)],
             }

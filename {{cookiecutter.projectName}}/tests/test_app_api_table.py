@@ -193,6 +193,15 @@ def test_a_model_of_other_columns_is_seen_at_once() -> None:
     assert stand_in.rows == [{"weight": 1, "height": 2}]
 
 
+def test_what_another_version_answered_is_read_as_that_one_reads_it() -> None:
+    """As many numbers, and a row that both take: what the older one read is not what the newer one is given."""
+    columns = [{**ENCODING["columns"][0], "type": "real"}, *ENCODING["columns"][1:]]
+    stand_in = StandIn(MODEL, dataclasses.replace(MODEL, version=4, encoding={**ENCODING, "columns": columns}))
+    with serving(stand_in) as client:
+        assert client.post("/predictions", json=ROW).json()["version"] == 4
+    assert stand_in.rows == [ROW, ROW]
+
+
 def test_a_model_of_images_is_a_sentence(client, stand_in) -> None:
     stand_in.models = [dataclasses.replace(MODEL, encoding=None)]
     told = "Version 3 of visits does not take rows of a table."

@@ -14,6 +14,7 @@ from pipeline import labelled_rows, source, splits, training_runs
 from pipeline.databases import connect, query
 from pipeline.errors import StepError
 from pipeline.settings import ROOT, Source, settings
+from pipeline.settings import _source as section
 
 ENCODE = re.compile(r"^# encode: begin$.*?^# encode: end$", re.MULTILINE | re.DOTALL)
 FILES = [ROOT / "database" / "training" / "006-table.sql", ROOT / "database" / "inference" / "006-row.sql"]
@@ -87,6 +88,23 @@ def test_a_wrong_value_is_refused_with_its_column(changed, told) -> None:
 def test_a_row_that_is_none_is_refused(row, told) -> None:
     with pytest.raises(ValueError, match=told):
         encoding_functions()["row_values"](COLUMNS, row)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, "source.schema is None; it must be text, not empty"),
+        ({"table": " "}, "source.table is ' '; it must be text, not empty"),
+        ({"key": 7}, "source.key is 7; it must be text"),
+        ({"features": "a,"}, "source.features has a comma without a name"),
+        ({"features": "a, b,a"}, "source.features names a twice"),
+    ],
+)
+def test_a_wrong_section_source_is_refused(given, told) -> None:
+    usual = {"schema": "s", "table": "t", "label": "l", "features": "*", "key": ""}
+    assert section(usual) == Source("s", "t", "l", None, ())
+    with pytest.raises(StepError, match=re.escape(told)):
+        section(given if given is None else {**usual, **given})
 
 
 class Place:

@@ -16,6 +16,8 @@ $$;
 GRANT USAGE, CREATE ON SCHEMA "${schema}" TO "${schema}_owner";
 GRANT USAGE ON SCHEMA "${schema}" TO "${schema}_trainer";
 /* liquibase rollback
+-- Rights on what lies outside of the schema, too: a table that is trained on.
+DROP OWNED BY "${schema}_trainer";
 REVOKE ALL ON SCHEMA "${schema}" FROM "${schema}_owner", "${schema}_trainer";
 DROP ROLE "${schema}_owner";
 DROP ROLE "${schema}_trainer";

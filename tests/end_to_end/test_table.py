@@ -1,0 +1,163 @@
+"""A table that lies in the database: trained on where it is, promoted, answered alike by both databases."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from .project import Project, chain, step_lines
+from .servers import Database
+
+TABLE = "public.breast_cancer"
+FINGERPRINT = f"SELECT count(*), md5(string_agg(md5(t::text), '' ORDER BY id)) FROM {TABLE} AS t"  # noqa: S608
+
+
+@pytest.fixture(scope="module", name="table")
+def _table(default_project: Project) -> Iterator[Project]:
+    """A project that trains on the bundled table, on the default project's servers."""
+    project = Project.generate(
+        default_project.folder.parent, default_project.servers, dataset="table", projectName="breast-cancer"
+    )
+    project.run("python", "-m", "pipeline.example_table")
+    yield project
+    with project.database("training-deployer") as database:
+        database.query(f"DROP TABLE {TABLE} CASCADE")
+
+
+@pytest.fixture(scope="module", name="first")
+def _first(table: Project) -> tuple[str, list[tuple], list[tuple]]:
+    """What the first run and the demo printed, and the table before and after."""
+    with table.database("training-deployer") as database:
+        before = database.query(FINGERPRINT)
+    told = table.pipeline("all").stdout + table.run("python", "-m", "pipeline.demo").stdout
+    with table.database("training-deployer") as database:
+        return told, before, database.query(FINGERPRINT)
+
+
+def test_the_bundled_table_is_an_ordinary_one(table: Project) -> None:
+    """569 rows with a primary key; made once, then left alone."""
+    with table.database("training-deployer") as database:
+        rows, columns = database.query(
+            f"SELECT (SELECT count(*) FROM {TABLE}), count(*) FROM information_schema.columns "  # noqa: S608
+            "WHERE table_name = 'breast_cancer' AND table_schema = 'public'"
+        )[0]
+    assert (rows, columns) == (569, 32)
+    assert table.run("python", "-m", "pipeline.example_table").stdout == ""
+
+
+def test_from_a_table_to_a_prediction(table: Project, first: tuple[str, list[tuple], list[tuple]]) -> None:
+    """Every step runs, the holdout is predicted well, and the table is as it was."""
+    told, before, after = first
+    assert step_lines(told, chain(table)) == chain(table)
+    accuracy = float(re.search(r"^accuracy ([\d.]+) on \d+ held-out rows$", told, re.MULTILINE)[1])
+    assert accuracy >= 0.95
+    assert re.search(r"^a row it had never seen: predicted (benign|malignant), true (benign|malignant)$", told, re.M)
+    assert before == after
+
+
+@pytest.mark.usefixtures("first")
+def test_both_databases_answer_a_raw_row_alike(table: Project) -> None:
+    """predict(t.*) in the training database, predict_row in the inference database: to 1e-6, for every row."""
+    with table.database("trainer") as trainer:
+        rows = trainer.query("SELECT to_jsonb(t), {schema}.predict(t.*) FROM public.breast_cancer AS t")
+    with table.database("inference-app") as app:
+        answers = [app.value("SELECT {schema}.predict_row(%s::jsonb)", (json.dumps(row),)) for row, _ in rows]
+    differences = [
+        abs(a - b) for (_, ours), theirs in zip(rows, answers, strict=True) for a, b in zip(ours, theirs, strict=True)
+    ]
+    assert len(differences) == 2 * 569
+    assert max(differences) <= 1e-6
+
+
+@pytest.mark.usefixtures("first")
+def test_what_is_kept_of_a_model_holds_no_row(table: Project) -> None:
+    """The samples that a page would offer are empty, and the encoding is the same in both databases."""
+    with table.database("inference-app") as app:
+        encoding = app.value("SELECT encoding FROM {schema}.model_info")
+    with table.database("trainer") as trainer:
+        kept = trainer.value("SELECT encoding FROM {schema}.dataset ORDER BY selected_at DESC LIMIT 1")
+    assert encoding == json.loads(kept)
+    with table.database("inference-deployer") as deployer:
+        assert deployer.value("SELECT samples FROM {schema}.model_version") == {}
+
+
+@pytest.mark.usefixtures("first")
+def test_packing_brings_no_row_to_the_client(table: Project) -> None:
+    """All that upload_dataset is sent while it packs, watched on the wire, is smaller than a column of the table."""
+    watched = (
+        "import psycopg2.extensions as e, json, sys\n"
+        "from pipeline import databases, source\n"
+        "sent = []\n"
+        "class Cursor(e.cursor):\n"
+        "    def copy_expert(self, *_, **__): sys.exit('a copy')\n"
+        "    def fetchall(self):\n"
+        "        rows = super().fetchall(); sent.extend(rows); return rows\n"
+        "connection = databases.connect('trainer'); connection.cursor_factory = Cursor\n"
+        "source.pack(connection, 77, 512); connection.rollback()\n"
+        "print(json.dumps([[str(v) for v in row] for row in sent]))\n"
+    )
+    sent = json.loads(table.run("python", "-c", watched).stdout)
+    with table.database("trainer") as trainer:
+        values = {str(value) for (value,) in trainer.query("SELECT area_error FROM public.breast_cancer")}
+    told = {value for row in sent for text in row for value in re.findall(r"[\d.]+", text)}
+    # The tenths of a column are values of it, and those of another may happen to be; all rows would be ten times that.
+    assert len(values & told) < 50 < len(values) / 10
+
+
+@pytest.mark.usefixtures("first")
+def test_new_rows_and_a_new_seed_leave_the_splits_as_they_are(table: Project) -> None:
+    """The holdout of a table that has grown holds the old one, and the served model is judged on it."""
+    with table.database("training-deployer") as database:
+        columns = ", ".join(
+            f'"{name}"' for (name,) in database.query(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' "
+                "AND table_name = 'breast_cancer' AND column_name <> 'id' ORDER BY ordinal_position"
+            )
+        )  # fmt: skip
+        grow = f"INSERT INTO {TABLE} (id, {columns}) SELECT id + 1000, {columns} FROM {TABLE} WHERE id <= 100"  # noqa: S608
+        before = _splits(table, database)
+        database.query(grow)
+    told = table.pipeline("upload_dataset", "--seed", "2", "train_model", "evaluate_model", "promote_model").stdout
+    with table.database("training-deployer") as database:
+        after = _splits(table, database)
+        assert all(after[key] == split for key, split in before.items())
+        assert len(after) == 669
+        counts = json.loads(database.value("SELECT split_rows FROM {schema}.dataset ORDER BY selected_at DESC LIMIT 1"))
+        assert counts == {split: list(after.values()).count(split) for split in counts}
+        database.query(f"DELETE FROM {TABLE} WHERE id > 1000")  # noqa: S608
+    assert re.search(r"promote_model: version 2 (now holds|is not promoted: its accuracy .* worse than)", told)
+
+
+def _splits(table: Project, database: Database) -> dict[int, str]:
+    """Return {id: split} by the rule that docs/data.md states."""
+    rows = database.query(f"SELECT id, md5('split ' || id) FROM {TABLE}")  # noqa: S608
+    shares = {key: int(digest[:8], 16) / 2**32 for key, digest in rows}
+    return {k: "holdout" if s < 0.1 else "validation" if s < 0.2 else "train" for k, s in shares.items()}
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("table", "none", "source.table is 'none'; the schema public of "),
+        ("label", "mean_radius", " of class 6.981 none is in the "),
+        ("features", "mean_radius,", "source.features has a comma without a name"),
+    ],
+)
+def test_a_wrong_source_is_refused_before_anything_is_written(table: Project, part: str, value: str, told: str) -> None:
+    """Each mistake in project.yaml ends the first step with one sentence; the rest are the project's own tests."""
+    path = table.folder / "project.yaml"
+    text = path.read_text(encoding="utf-8")
+    answers = yaml.safe_load(text)
+    answers["source"][part] = value
+    answers["projectName"] = "breast-cancer-wrong"
+    try:
+        path.write_text(yaml.safe_dump(answers), encoding="utf-8")
+        sentence = table.refuses("deploy_training_code")
+        with table.database("training-deployer") as database:
+            found = database.value("SELECT count(*) FROM pg_namespace WHERE nspname = 'breast_cancer_wrong'")
+    finally:
+        path.write_text(text, encoding="utf-8")
+    assert told in sentence
+    assert found == 0
