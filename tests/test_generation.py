@@ -94,6 +94,21 @@ def test_the_body_is_generated_as_the_layout_says(cookies: Cookies, options: dic
     assert not list(project.rglob("dataset_*.py"))
 
 
+def test_a_project_on_a_table_has_its_own_files_under_the_common_names(
+    cookies: Cookies, options: dict[str, Option]
+) -> None:
+    result = cookies.bake(extra_context={"dataset": "table", "featureColumns": "a, b"})
+    assert result.exception is None
+    project = result.project_path
+    answers = {name: option.default for name, option in options.items()} | {"dataset": "table"}
+    generated = {str(path.relative_to(project)): path.lstat().st_mode & EXECUTABLE for path in files(project)}
+    assert generated == expected_files(answers)
+    assert not [name for name in generated if "dataset" in name and name != "pipeline/upload_dataset.py"
+                and not name.endswith("002-dataset.sql")]  # fmt: skip
+    source = yaml.safe_load((project / "project.yaml").read_text())["source"]
+    assert (source["table"], source["features"]) == ("breast_cancer", "a, b")
+
+
 def test_no_placeholder_and_no_link_is_left(cookies: Cookies) -> None:
     project = cookies.bake().project_path
     for path in files(project):
