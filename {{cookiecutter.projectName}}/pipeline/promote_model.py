@@ -123,7 +123,9 @@ def _current_accuracy(connection: Any, candidate: FinishedRun, current: Any) -> 
     taken = data._replace(shape=tuple(kept["shape"]))
     config = training_runs.evaluation_config(kept["architecture"], taken, binding("trainer").is_greenplum)
     with connection:
-        return training_runs.evaluate(connection, data.dataset, "holdout", weights, config, features=features)["accuracy"]
+        return training_runs.evaluate(connection, data.dataset, "holdout", weights, config, features=features)[
+            "accuracy"
+        ]
 
 
 def _registered_version(candidate: FinishedRun) -> int | None:
