@@ -295,8 +295,8 @@ def test_the_context_is_what_the_images_copy() -> None:
         for name in context
         if not any(name == each or fnmatchcase(name, each) or name.startswith(f"{each}/") for each in wanted)
     }
-    # No image takes datahub.txt, and the one that takes pgadmin.txt has a context of its own.
-    others = {"requirements/datahub.txt", "requirements/pgadmin.txt"}
+    # No image takes datahub.txt or kubeflow.txt, and the one that takes pgadmin.txt has a context of its own.
+    others = {f"requirements/{role}.txt" for role in ("datahub", "kubeflow", "pgadmin")}
     assert needless == {"requirements/overrides.txt", "requirements/training-db.txt", *others}
 
 
