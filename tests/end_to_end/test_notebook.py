@@ -17,7 +17,6 @@ from .project import ROOT, Project
 
 KERNEL = Path(__file__).with_name("kernel.py")
 NOTEBOOK = "notebooks/explore.ipynb"
-TABLE = ROOT / "template" / "pipeline" / "source_table.py"
 DENSE, WIDER = "layers.Dense(max(64, 8 * classes)", "layers.Dense(max(96, 8 * classes)"
 # The convolutions leave 4×4×64 of a digit; 80 units for ten classes become 96: 16 × (1024 + 1 + 10) weights more.
 WEIGHTS, WIDER_WEIGHTS = "101,626", "118,186"
@@ -174,7 +173,6 @@ def test_who_may_not_deploy_explores_too(explored_on_a_hub: Notebook) -> None:
     assert "by version 1" in explored_on_a_hub.told("run_inference_task")
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="this template cannot train on a table yet")
 def test_a_table_has_a_notebook_of_its_own(default_project: Project, work: Path) -> None:
     """It asks the table where it lies: rows and means by class, and a prediction for a row as it is there."""
     answers = {"projectName": "with-table", "dataset": "table", "includeNotebook": "true", "epochs": "3"}
