@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .project import ROOT, Project
+from .project import Project
 
 KERNEL = Path(__file__).with_name("kernel.py")
 NOTEBOOK = "notebooks/explore.ipynb"
