@@ -313,7 +313,9 @@ def test_where_a_secret_lacks_the_address_the_step_lays_both_together(project: P
     pod = found.pod("train-model")
     assert {volume["mountPath"] for volume in pod["secretAsVolume"]} == {f"/credentials/{role}" for role in ROLES}
     maps = {volume["mountPath"]: volume["configMapName"] for volume in pod["configMapAsVolume"]}
-    assert maps == {f"/addresses/{role}": f"image-classifier-{role}" for role in ROLES}
+    assert maps == {f"/addresses/{role}": f"image-classifier-{role}-address" for role in ROLES}
+    volumes = [volume["secretName"] for volume in pod["secretAsVolume"]] + list(maps.values())
+    assert len(set(volumes)) == len(volumes) == 2 * len(ROLES)
     rendered = of_kind(deployed(project, more=merged(CHOSEN, {"credentials": "kubernetes-secret"})), "ConfigMap")
     assert {each["metadata"]["name"] for each in rendered} == set(maps.values())
 
@@ -480,11 +482,6 @@ def test_kubeflow_leaves_no_trace_where_argo_runs(of_argo: Path) -> None:
         assert not re.search("kubeflow|kfp", text, re.IGNORECASE), name
 
 
-def test_what_is_compiled_is_not_for_git(project: Path) -> None:
-    """It is made from what is: MLproject and the values."""
-    assert not list(project.rglob("*train*.yaml"))
-
-
 # Kubeflow's own address
 
 
@@ -530,13 +527,15 @@ def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
             capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        assert yaml.safe_load_all((copied / "train.yaml").read_text(encoding="utf-8"))
+        assert yaml.safe_load_all((copied.parent / "train.yaml").read_text(encoding="utf-8"))
         assert [run["runtime_config"].get("parameters", {}) for run in server.runs] == [
             {},
             {"train_model_epochs": "20"},
             {"step": "rollback", "options": "--to-version 1"},
         ]
         assert len(server.jobs) == 1
+    # What is compiled is not for git: it is made from what is.
+    assert not list(copied.rglob("*train*.yaml"))
 
 
 class Kubeflow:

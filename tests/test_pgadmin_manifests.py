@@ -125,7 +125,6 @@ def test_the_workload_runs_an_image_and_claims_both_databases(tmp_path: Path, cr
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('image: ""', 'image: ""', "pgadmin.image"),
         ('image: ""', "image: registry.example.com/ml/pgadmin:latest", "a tag other than latest"),
         ('image: ""', "image: pgadmin", "a tag other than latest"),
         ('secret: ""', "secret: A_B", "the name of a Secret"),
@@ -143,6 +142,17 @@ def test_a_wrong_value_is_refused_with_the_reason(tmp_path: Path, old: str, new:
     with pytest.raises(Refused) as refused:
         deployed(project)
     assert said in str(refused.value)
+
+
+def test_until_its_image_is_named_the_app_is_deployed_without_it(tmp_path: Path) -> None:
+    """Whoever has generated a project with it is not kept from all the rest."""
+    for platform in ("tap", "kubernetes"):
+        place = tmp_path / platform
+        project = doors.accelerator(ROOT, {"includePgadmin": True, "appPlatform": platform}, place).folder
+        assert project is not None
+        without = doors.accelerator(ROOT, {"appPlatform": platform}, place / "without").folder
+        assert without is not None
+        assert objects(deployed(project)) == objects(deployed(without))
 
 
 def test_another_secret_may_be_named(tmp_path: Path) -> None:

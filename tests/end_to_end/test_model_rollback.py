@@ -383,8 +383,6 @@ def code(third: Project) -> Tags:
     first, before = head(third), objects(third)
     folder = third.folder / "database" / "inference"
     (folder / "900-more.sql").write_text(MORE, encoding="utf-8")
-    with (folder / "changelog.yaml").open("a", encoding="utf-8") as changelog:
-        changelog.write("  - include: {file: 900-more.sql, relativeToChangelogFile: true}\n")
     second = commit(third)
     assert f"at tag {second}" in third.pipeline("deploy_inference_db").stdout
     assert objects(third) == before | {"more", "most"}
@@ -449,20 +447,15 @@ def test_all_that_holds_rows_is_named(third: Project) -> None:
 
 def test_reverted_too_early(third: Project, code: Tags) -> None:
     """A checkout that no longer holds what was deployed cannot undo it: Liquibase would say that all went well."""
-    folder = third.folder / "database" / "inference"
-    changelog = (folder / "changelog.yaml").read_text()
-    (folder / "changelog.yaml").write_text(
-        changelog.replace("  - include: {file: 900-more", "  # - include: {file: 900")
-    )
+    more = third.folder / "database" / "inference" / "900-more.sql"
+    more.unlink()
     sentence = third.refuses("rollback", "--to_tag", code.first)
     assert "database/inference does not hold the deployed change 900-more.sql::more_of_more::project" in sentence
     assert objects(third) == code.objects[1]
     # As it should be: roll back, then revert; the tag of the commit that changes nothing is the old one.
-    (folder / "changelog.yaml").write_text(changelog)
+    more.write_text(MORE, encoding="utf-8")
     third.pipeline("rollback", "--to_tag", code.first)
-    (folder / "changelog.yaml").write_text(
-        changelog.replace("  - include: {file: 900-more", "  # - include: {file: 900")
-    )
+    more.unlink()
     commit(third)
     assert f"at tag {code.first}" in third.pipeline("deploy_inference_db").stdout
     assert objects(third) == code.objects[0]

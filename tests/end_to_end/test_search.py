@@ -260,7 +260,7 @@ def test_a_configuration_that_fails_is_a_result(searching: Project, disturbed: D
     assert status == "failed"
     assert error is not None
     assert "lower learning_rate" in error
-    assert re.search(r"^ +3 +1e\+09 +0 +failed: .*lower learning_rate$", disturbed.told, re.MULTILINE)
+    assert re.search(r"^ +3 +1000000000\.0 +0 +failed: .*lower learning_rate$", disturbed.told, re.MULTILINE)
 
 
 def test_mlflow_shows_the_candidates(searching: Project, disturbed: Disturbed) -> None:

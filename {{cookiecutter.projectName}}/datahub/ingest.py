@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -84,12 +83,14 @@ def _reason(log: pathlib.Path) -> str:
 
 def _environment() -> dict[str, str]:
     """Return what the recipes and the sources of this folder read."""
-    source: Any = getattr(settings(), "source", None)
+    source = settings().source
     told = {
         "PROJECT_NAME": settings().project_name,
         "PROJECT_SCHEMA": settings().schema,
         "PROJECT_OWNER": settings().owner,
-        "SOURCE_SCHEMA": source.schema if source else settings().schema,
+        # Patterns.
+        "SOURCE_SCHEMA": re.escape(source.schema if source else settings().schema),
+        "SOURCE_TABLE": re.escape(source.table) if source else "[^.]*",
         # A file has nothing to add to; what people tagged in a DataHub stays.
         "DATAHUB_SEMANTICS": "PATCH" if os.environ.get("DATAHUB_GMS_URL") else "OVERWRITE",
         "DATAHUB_TELEMETRY_ENABLED": "false",

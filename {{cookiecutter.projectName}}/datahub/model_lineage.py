@@ -47,6 +47,7 @@ from pipeline.tracking import answering
 MLFLOW = "mlflow"
 # The tables that the inference functions read and write.
 READ, WRITTEN = ("model_alias", "model_version"), ("prediction_log",)
+# Of two of a name the later one: it takes the rows of a table.
 FUNCTIONS = """
 SELECT DISTINCT ON (proname) proname, pg_get_function_identity_arguments(oid), obj_description(oid, 'pg_proc')
 FROM pg_proc
@@ -54,7 +55,7 @@ WHERE
     pronamespace = %s::regnamespace
     AND proname ~ '^(predict|run_inference)'
     AND has_function_privilege(oid, 'EXECUTE')
-ORDER BY proname, oid
+ORDER BY proname, oid DESC
 """
 
 

@@ -77,7 +77,7 @@ set -eu
 for role in /credentials/*; do
     [ -d "$role" ] || continue
     mkdir -p "$SERVICE_BINDING_ROOT/${role##*/}"
-    ln -s "$role"/* "/addresses/${role##*/}"/* "$SERVICE_BINDING_ROOT/${role##*/}/"
+    ln -s "$role/username" "$role/password" "/addresses/${role##*/}"/* "$SERVICE_BINDING_ROOT/${role##*/}/"
 done
 url=$1 commit=$2 PIPELINE_RUN=$3 options=$4 outcome=$5 otherwise=$6 file=$7
 shift 7
@@ -132,6 +132,13 @@ def read_values(files: Sequence[str]) -> dict[str, Any]:
     values = yaml.safe_load(done.stdout)
     if values["git"]["secret"] and not values["git"]["url"].startswith("https://"):
         raise StepError("git.secret is set; with Kubeflow git.url must begin with https:// then")
+    # Kubeflow names a pod's volumes after what lies in them.
+    named = [values["secrets"][role] or f"{values['name']}-{role}" for role in ROLES]
+    wrong = [each for each in named if named.count(each) > 1 or "." in each]
+    if wrong:
+        raise StepError(
+            f"secrets: {wrong[0]}; with Kubeflow each role has a Secret of its own, with no dot in its name"
+        )
     return values
 
 
@@ -340,7 +347,7 @@ def bind(task: dsl.PipelineTask, values: Mapping[str, Any], role: str) -> None:
     secret = values["secrets"][role] or f"{values['name']}-{role}"
     if values["credentials"] == "kubernetes-secret":
         kubernetes.use_secret_as_volume(task, secret, f"/credentials/{role}")
-        kubernetes.use_config_map_as_volume(task, f"{values['name']}-{role}", f"/addresses/{role}")
+        kubernetes.use_config_map_as_volume(task, f"{values['name']}-{role}-address", f"/addresses/{role}")
     else:
         kubernetes.use_secret_as_volume(task, secret, f"{BINDINGS}/{role}")
 

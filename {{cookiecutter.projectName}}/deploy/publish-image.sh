@@ -31,7 +31,7 @@ name() {
     set -- "$1" $(inputs "$1")
     image=$1
     shift
-    changed=$(git diff --name-only -- "$@")
+    changed=$(git ls-files --modified --others --exclude-standard -- "$@")
     [ -z "$changed" ] || refuse "$(echo "$changed" | head -n 1) has changes that git does not know: \`git add\` it first"
     tag=$(git ls-files --stage -- "$@" | sha256sum | cut -c 1-12)
     echo "$IMAGES/$image:$tag"
@@ -53,7 +53,8 @@ publish() {
     # It gets its name when it is signed: what stopped half-way is done again.
     docker build --file "$(dockerfile "$1")" --tag "$2-unsigned" .
     docker push --quiet "$2-unsigned"
-    digest=$(docker inspect --format '{{join .RepoDigests "\n"}}' "$2-unsigned" | grep --fixed-strings "${2%:*}@" | head -n 1)
+    digest=$(docker inspect --format '{{join .RepoDigests "\n"}}' "$2-unsigned" | grep -F "${2%:*}@" | head -n 1)
+    [ -n "$digest" ] || refuse "$2-unsigned was pushed, but docker knows no digest of it"
     [ -x "$tools/syft" ] || program "$SYFT" /syft
     [ -x "$tools/cosign" ] || program "$COSIGN" /ko-app/cosign
     "$tools/syft" scan "docker:$2-unsigned" --quiet --output "spdx-json=$tools/sbom.json"

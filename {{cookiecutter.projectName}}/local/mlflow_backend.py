@@ -90,12 +90,14 @@ def complaint(python: pathlib.Path, variables: Mapping[str, str]) -> str:
     """Return why a store does not work, as one sentence; nothing when all is well."""
     # Without the script's folder on the path.
     command = [str(python / "bin" / "python"), "-P", str(CHECK)]
-    told = {**clean_environment(), **variables}
+    # The server finds no keys in the home of who starts it, so neither may the check.
+    told = {**clean_environment(HOME="/nonexistent"), **variables}
     try:
         done = subprocess.run(command, env=told, cwd="/", capture_output=True, text=True, timeout=SECONDS_TO_CHECK)
     except subprocess.TimeoutExpired:
         return f"MLflow's stores do not answer within {SECONDS_TO_CHECK} s: check {ENDPOINT}"
-    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+    said = done.stderr.strip().splitlines() or ["MLflow's stores could not be asked"]
+    return said[-1] if done.returncode else ""
 
 
 def require(python: pathlib.Path, variables: Mapping[str, str]) -> None:
@@ -153,8 +155,8 @@ class StoredMlflowServer(MlflowServer):
 
     @property
     def identity(self) -> str:
-        """The environment and a hash of the settings: other keys need another process."""
-        text = repr(sorted(self.settings.items()))
+        """The environment and a hash of the settings: other keys, or a store elsewhere, need another process."""
+        text = repr([sorted(self.settings.items()), self.store.port])
         return f"{self.environment} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def start(self) -> None:

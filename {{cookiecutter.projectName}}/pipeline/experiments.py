@@ -264,6 +264,15 @@ class _Trip:
         training = candidate.training
         candidate.epoch_rows, known = train_model.open_run(self.connection, training, chosen=False)
         mlflow_run = child_run(self.parent, self.kind, candidate.number, training.run_hash)
+        try:
+            self._set_out(candidate, known, mlflow_run)
+        except BaseException:
+            with contextlib.suppress(StepError):
+                end_child_run(mlflow_run, "FAILED")
+            raise
+
+    def _set_out(self, candidate: Candidate, known: Any, mlflow_run: str) -> None:
+        training = candidate.training
         train_model.log_parameters(training, mlflow_run)
         train_model.log_missing_epochs(mlflow_run, candidate.epoch_rows)
         if known is None:
@@ -304,9 +313,12 @@ class _Trip:
             journey = self.under_way[future]
             try:
                 journey.arrive(future.result())
-            except psycopg2.errors.ExternalRoutineException as error:
-                # The function itself refuses, as when the loss is no number: that is this candidate's result.
-                self._fail(journey, first_line(error))
+            except (psycopg2.errors.ExternalRoutineException, psycopg2.errors.InvalidTextRepresentation) as error:
+                # The function itself refuses, as when the loss is no number, for which the JSON of evaluate has no
+                # word: that is this candidate's result.
+                refused = isinstance(error, psycopg2.errors.ExternalRoutineException)
+                reason = first_line(error) if refused else "the validation loss is no number: lower learning_rate"
+                self._fail(journey, reason)
                 del self.under_way[future]
                 continue
             # It counts as under way until it is kept: what goes wrong meanwhile ends its run too.

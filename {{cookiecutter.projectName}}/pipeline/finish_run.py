@@ -17,8 +17,8 @@ STATUSES = ("Succeeded", "Failed", "Error")
 def run(status: str) -> str:
     """Release what the run of $PIPELINE_RUN has locked in the databases and end its runs in MLflow.
 
-    `status` is Argo's, or empty. What is away keeps nothing else from being done, and is told at the end: raises
-    TemporaryError then, StepError when something refused.
+    `status` is the orchestrator's, or empty. What is away keeps nothing else from being done, and is told at the end:
+    raises TemporaryError then, StepError when something refused.
     """
     if status not in ("", *STATUSES):
         raise StepError(f"status is {status!r}; allowed is {', '.join(STATUSES)} or nothing")

@@ -9,7 +9,9 @@ from pipeline.errors import StepError
 # The image's own copy of the lock file it was built from; the image sets it.
 LOCK = "ENVIRONMENT_LOCK"
 WANTED = pathlib.Path(__file__).resolve().parent.parent / "requirements" / "pipeline.txt"
-MEND = "build the image anew from this commit and name it in deploy/values.yaml (pipeline.image)"
+# Where an image other than the pipeline's is named: that image sets it.
+NAMED_IN = os.environ.get("IMAGE_NAMED_IN") or "deploy/values.yaml (pipeline.image)"
+MEND = f"build the image anew from this commit and name it in {NAMED_IN}"
 
 
 @functools.cache

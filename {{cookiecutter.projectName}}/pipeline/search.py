@@ -80,14 +80,14 @@ def differing_parameters(candidates: list[Candidate]) -> list[str]:
 
 def label(candidate: Candidate, named: list[str]) -> str:
     """Return a candidate's values of some parameters."""
-    return ", ".join(f"{name} {candidate.training.parameters[name]:g}" for name in named)
+    return ", ".join(f"{name} {candidate.training.parameters[name]}" for name in named)
 
 
 def table(candidates: list[Candidate], best: Candidate, named: list[str]) -> str:
     """Return the candidates as a table: parameters, epochs, the best of them, and its validation scores."""
     lines = [["", "#", *named, "epochs", "best", "val_loss", "val_accuracy"]]
     for each in candidates:
-        parameters = [f"{each.training.parameters[name]:g}" for name in named]
+        parameters = [str(each.training.parameters[name]) for name in named]
         row = ["*" if each is best else "", str(each.number), *parameters, str(len(each.epoch_rows))]
         if each.error:
             lines.append([*row, f"failed: {each.error}"])

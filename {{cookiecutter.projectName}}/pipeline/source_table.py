@@ -1,6 +1,7 @@
 """Where the rows come from: a table of the training database. They are examined and packed there, by SQL.
 
-What comes to this client are counts, means, and the few values that name classes and vocabularies.
+What comes to this client are counts, means, and few values: those that name classes and vocabularies, and the tenths
+of each column.
 """
 
 import decimal
@@ -97,7 +98,12 @@ def grant(connection: Any, group: str) -> None:
     """Let the trainers read the table."""
     with connection:
         table = find(connection)
-        names = {"schema": sql.Identifier(table.source.schema), "table": table.name, "group": sql.Identifier(group)}
+        names = {
+            "schema": sql.Identifier(table.source.schema), "table": table.name, "group": sql.Identifier(group),
+            "database": sql.Identifier(connection.info.dbname),
+        }  # fmt: skip
+        # What is measured is kept in a table of the session.
+        _ask(connection, sql.SQL("GRANT TEMPORARY ON DATABASE {database} TO {group}").format(**names))
         _ask(connection, sql.SQL("GRANT USAGE ON SCHEMA {schema} TO {group}").format(**names))
         _ask(connection, sql.SQL("GRANT SELECT ON {table} TO {group}").format(**names))
 
@@ -121,6 +127,7 @@ def pack(connection: Any, seed: int, rows_per_block: int) -> Packed:
 
 def keep_evaluated(connection: Any, trained: FinishedRun, config: str) -> None:
     """Let predict_row in the training database answer with this model."""
+    query(connection, "LOCK TABLE {schema}.evaluated_model IN SHARE ROW EXCLUSIVE MODE")
     query(connection, "DELETE FROM {schema}.evaluated_model")
     insert(
         connection,
@@ -162,6 +169,7 @@ def unseen_row() -> Unseen:
     """Return a row of the holdout, which `make demo` asks for: the row's own hash says that it was not trained on."""
     connection = session("trainer")
     with connection:
+        _read_at_one_moment(connection)
         table = find(connection)
         value, label = _ask(
             connection,
@@ -223,7 +231,7 @@ def find(connection: Any) -> Table:
             "SELECT attname FROM pg_index AS i "
             "CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (number, place) "
             "INNER JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number "
-            "WHERE i.indrelid = %s AND i.indisprimary ORDER BY k.place",
+            "WHERE i.indrelid = %s AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place",
             (oid,),
         )
     )
@@ -242,9 +250,12 @@ def _checked(source: Source, types: dict[str, str], primary_key: tuple[str, ...]
                 )
     if source.label in (source.features or ()):
         raise StepError(f"project.yaml: source.features names {source.label}, which is the label: leave it out")
-    if source.label in source.key:
-        raise StepError(f"project.yaml: source.key names {source.label}, which is the label: leave it out")
     key = source.key or primary_key
+    if source.label in key:
+        raise StepError(
+            f"project.yaml: the key of {where} is {', '.join(key)}, among it the label: a corrected label would move "
+            "its row to another split; name other columns in source.key"
+        )
     chosen = source.features or [name for name in types if name != source.label and name not in key]
     if not chosen:
         raise StepError(f"{where} has no column but the label and the key: there is nothing to predict from")
@@ -289,10 +300,14 @@ def _examine(connection: Any, labelled: bool) -> Examined:
 def _read_at_one_moment(connection: Any) -> None:
     """Let all statements of the transaction see the same rows, and write values as text in one way.
 
-    The first statement of a transaction. Keys are hashed as text: settings of a session must not move a row.
+    The first statement of a transaction. Keys are hashed as text: settings of a session must not move a row. Functions
+    are PostgreSQL's own, whatever others have put into a schema that everybody may write.
     """
     query(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    query(connection, "SET LOCAL search_path = pg_catalog, pg_temp")
     for name, value in (
+        # Compiling long lists of columns takes longer than it saves; a sort of blocks is merged once.
+        ("jit", "off"), ("work_mem", "16MB"),
         ("extra_float_digits", "1"), ("datestyle", "ISO, MDY"), ("intervalstyle", "postgres"), ("timezone", "UTC"),
         ("bytea_output", "hex"),
     ):  # fmt: skip
@@ -420,6 +435,8 @@ def _classes(connection: Any, table: Table) -> list[str]:
         missing = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(table.name, label)
         count = _ask(connection, missing)[0][0]
         raise StepError(f"{told} is NULL in {count:,} rows; every row must have one: train on a view without them")
+    if "NaN" in labels:
+        raise StepError(f"{told} is NaN in some rows; every row must have a class: train on a view without them")
     if len(labels) < 2:
         raise StepError(f"{told} is {labels.pop()} in every row; there must be two classes at least")
     numbers = KINDS.get(table.label_type.split("(")[0]) == "number"
@@ -530,9 +547,14 @@ def _scales(connection: Any, table: Table) -> list[dict[str, Any]]:
     return [
         {"nulls": nulls}
         if column.kind == "text"
-        else {"mean": mean or 0.0, "deviation": deviation or 1.0, "nulls": nulls}
+        else {"mean": mean or 0.0, "deviation": _deviation(mean, deviation), "nulls": nulls}
         for column, (mean, deviation, nulls, _) in zip(table.columns, found)
     ]
+
+
+def _deviation(mean: float | None, deviation: float | None) -> float:
+    """Return what a column is divided by: 1 where it is constant, for then its deviation is what rounding left."""
+    return deviation if mean is not None and deviation and deviation > 1e-11 * abs(mean) else 1.0
 
 
 def _numbers(examined: Examined) -> sql.Composed:
@@ -573,13 +595,13 @@ def _insert_blocks(connection: Any, examined: Examined, name: str, seed: int, ro
             "SELECT {name}, ({splits}::text[])[{split_of_block}], {batch_id}, row_count, "
             "substr(encoded, 4 * row_count + 1), substr(encoded, 1, 4 * row_count) FROM ("
             "SELECT block, count(*)::int AS row_count, "
-            "{encode_block}(string_agg({as_bytes}(ARRAY[place, {class_number}, {numbers}]::float8[]), ''::bytea), "
-            "count(*)::int, {encoding}) AS encoded FROM ("
-            "SELECT *, ({first}::int[])[split_number] + floor(place / {places} * ({blocks}::int[])[split_number])::int "
-            "AS block FROM ("
+            "{encode_block}(string_agg(row_bytes, ''::bytea), count(*)::int, {encoding}) AS encoded FROM ("
+            # Two columns are sorted, not all: OFFSET keeps the bytes from being made above the sort.
+            "SELECT ({first}::int[])[split_number] + floor(place / {places} * ({blocks}::int[])[split_number])::int "
+            "AS block, {as_bytes}(ARRAY[place, {class_number}, {numbers}]::float8[]) AS row_bytes FROM ("
             "SELECT *, array_position({splits}::text[], {split}) AS split_number, "
             "(hashtextextended(hash, {seed}) & {last_place})::float8 AS place "
-            "FROM {rows} OFFSET 0) AS placed) AS divided GROUP BY block) AS packed"
+            "FROM {rows} OFFSET 0) AS placed OFFSET 0) AS divided GROUP BY block) AS packed"
         ).format(
             dataset_batch=_own("dataset_batch"),
             name=sql.Literal(name),
@@ -640,7 +662,11 @@ def training_statistics(connection: Any, examined: Examined) -> dict[str, object
     count = examined.split_rows()["train"]
     part = sql.SQL("SELECT {numbers} FROM {rows} WHERE {split} = 'train' AND {share}").format(
         numbers=sql.SQL(", ").join(
-            sql.SQL("nullif({}, 'NaN')::real AS {}").format(value, sql.Identifier(f"v{number}"))
+            sql.SQL(
+                # What real cannot hold is as good as zero, or as its largest.
+                "(CASE WHEN {value} = 'NaN' THEN NULL WHEN abs({value}) < 1e-37 THEN 0 "
+                "ELSE greatest(least({value}, 3e38), -3e38) END)::real AS {name}"
+            ).format(value=value, name=sql.Identifier(f"v{number}"))
             for number, value in enumerate(_numbers(examined).seq[::2])
         ),
         rows=_fenced(examined.rows),

@@ -163,7 +163,7 @@ def reconnecting(step: str, work: Callable[[], str], committed: Callable[[], int
         losses, reached = (losses + 1 if epochs == reached else 1), epochs
         if losses == MOST_LOSSES:
             raise TemporaryError(
-                f"the training database went away {losses} times in epoch {epochs + 1}; its log says why "
+                f"the training database went away {losses} times after {epochs} committed epochs; its log says why "
                 "(a model that needs more memory than the server has is one reason)"
             )
 

@@ -280,7 +280,7 @@ def sample_rows(connection: Any, data: TrainingData, split: str, count: int) -> 
 def prepare_session(connection: Any, greenplum: bool) -> None:
     """Set what training asks of a session: see docs/greenplum.md. Raises psycopg2.Error."""
     settings = (
-        {"gp_eager_two_phase_agg": "on", "gp_vmem_idle_resource_timeout": "0"}
+        {"gp_eager_two_phase_agg": "on", "gp_vmem_idle_resource_timeout": "0", "synchronize_seqscans": "off"}
         if greenplum
         else {
             # A client that died must not leave its epoch running; rows come in the same order at each epoch.

@@ -123,7 +123,7 @@ def test_a_database_that_dies_again_and_again_is_given_up(monkeypatch) -> None:
 
     monkeypatch.setattr(train_model, "_train", lost)
     monkeypatch.setattr(train_model, "_committed_epochs", lambda training: 4)
-    with pytest.raises(TemporaryError, match="went away 3 times in epoch 5"):
+    with pytest.raises(TemporaryError, match="went away 3 times after 4 committed epochs"):
         train_model._reconnecting(None)
 
 

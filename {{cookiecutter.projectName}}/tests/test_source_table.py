@@ -291,6 +291,31 @@ def test_a_model_of_other_scales_is_given_rows_as_its_own_were(trainer) -> None:
     assert np.allclose(np.frombuffer(answer, "<f4").reshape(2, 3), values["theirs"], atol=1e-6)
 
 
+@pytest.mark.servers
+def test_constant_and_extreme_numbers_are_packed(place) -> None:
+    """What rounding leaves of a constant column's deviation scales nothing; what real cannot hold has tenths too."""
+    place.made()
+    place.run(
+        "ALTER TABLE {table} ADD same float8 DEFAULT 0.1, ADD tiny float8, ADD huge float8; "
+        "UPDATE {table} SET tiny = 1e-60 * id, huge = 1e60 * id"
+    )
+    place.pack()
+    data = training_runs.current_data(place.trainer)
+    columns = {column["name"]: column for column in data.encoding["columns"]}
+    assert columns["same"]["deviation"] == 1.0
+    assert columns["tiny"]["deviation"] > 0 < columns["huge"]["deviation"]
+    edges = {entry["statistic"]: entry["edges"] for entry in data.statistics["inputs"]}
+    assert (edges["tiny"], edges["huge"]) == ([0.0], pytest.approx([3e38]))
+
+
+@pytest.mark.servers
+def test_the_key_has_no_column_that_the_index_only_carries(place) -> None:
+    place.run(MAKE)
+    place.run("ALTER TABLE {table} ADD PRIMARY KEY (id) INCLUDE (home)")
+    place.granted()
+    assert source.find(place.trainer).key == ("id",)
+
+
 WRONG = {
     "no schema": ("", {"schema": "nowhere"}, "source.schema is 'nowhere'; postgresql"),
     "no table": ("", {"table": "none"}, "source.table is 'none'; the schema test source of"),
@@ -298,13 +323,21 @@ WRONG = {
     "no feature column": ("", {"features": ("id", "none")}, "source.features names 'none'; "),
     "no key column": ("", {"key": ("none",)}, "source.key names 'none'; "),
     "label as feature": ("", {"features": ("id", "outcome")}, "source.features names outcome, which is the label"),
-    "label as key": ("", {"key": ("outcome",)}, "source.key names outcome, which is the label"),
+    "label as key": ("", {"key": ("outcome",)}, "among it the label: a corrected label would move"),
     "nothing left": (
         'ALTER TABLE {table} DROP "{schema} %s", DROP "height, in %", DROP smoker, DROP home', {},
         "has no column but the label and the key",
     ),
     "empty": ("DELETE FROM {table}", {}, "is empty"),
     "NULL label": ("UPDATE {table} SET outcome = NULL WHERE id < 8", {}, "the label outcome is NULL in 7 rows"),
+    "NaN label": (
+        "ALTER TABLE {table} ALTER outcome TYPE float8; UPDATE {table} SET outcome = 'NaN' WHERE id < 4", {},
+        "the label outcome is NaN in some rows",
+    ),
+    "label in the primary key": (
+        "ALTER TABLE {table} DROP CONSTRAINT \"a \"\"table\"\", 100 %_pkey\", ADD PRIMARY KEY (id, outcome)", {},
+        "the key of test source.a \"table\", 100 % is id, outcome, among it the label",
+    ),
     "one class": ("UPDATE {table} SET outcome = 9", {}, "the label outcome is 9 in every row"),
     "many classes": ("UPDATE {table} SET outcome = id", {}, "has more than 1,000 different values"),
     "rare class": (

@@ -141,11 +141,13 @@ GRANT EXECUTE ON FUNCTION "${schema}".reencode_block(bytea, int, text, text) TO 
 -- The model that was evaluated last, one row: what predict_row answers with. A copy lies on every segment, where a
 -- function may ask no distributed table.
 CREATE TABLE "${schema}".evaluated_model (
-    run_hash text NOT NULL PRIMARY KEY,
+    only_row boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (only_row),
+    run_hash text NOT NULL,
     config text NOT NULL,
     weights bytea NOT NULL,
     encoding text NOT NULL
 ) ${replicated};
+ALTER TABLE "${schema}".evaluated_model ALTER COLUMN weights SET STORAGE EXTERNAL;
 ALTER TABLE "${schema}".evaluated_model OWNER TO "${schema}_owner";
 GRANT SELECT, INSERT, DELETE ON "${schema}".evaluated_model TO "${schema}_trainer";
 --rollback DROP TABLE "${schema}".evaluated_model;
@@ -218,10 +220,11 @@ def opened_model():
     `evaluate` builds it: what it refuses to build is refused here.
     """
     if "which" not in SD:
-        SD["which"] = plpy.prepare('SELECT run_hash, encoding FROM "${schema}".evaluated_model')
+        SD["which"] = plpy.prepare('SELECT run_hash FROM "${schema}".evaluated_model')
+        SD["model"] = plpy.prepare('SELECT encoding, weights, config FROM "${schema}".evaluated_model')
+        # Without a table it runs in this very process, whose model is wanted.
         SD["open"] = plpy.prepare(
-            'SELECT "${schema}".evaluate($1, $2, 1, weights, config) AS scores FROM "${schema}".evaluated_model',
-            ["bytea", "bytea"],
+            'SELECT "${schema}".evaluate($1, $2, 1, $3, $4)', ["bytea", "bytea", "bytea", "text"]
         )
     found = plpy.execute(SD["which"])
     if not found:
@@ -230,9 +233,10 @@ def opened_model():
     kept = SD.get("kept")
     if kept and kept["run_hash"] == run_hash and kept["token"] == kept["entry"]["token"]:
         return kept
-    columns = json.loads(found[0]["encoding"])["columns"]
+    model = plpy.execute(SD["model"])[0]
+    columns = json.loads(model["encoding"])["columns"]
     nothing = encode_values(columns, np.full((1, len(columns)), np.nan))
-    plpy.execute(SD["open"], [nothing.tobytes(), np.zeros(1, "<i4").tobytes()])
+    plpy.execute(SD["open"], [nothing.tobytes(), np.zeros(1, "<i4").tobytes(), model["weights"], model["config"]])
     entry = GD["entry"]
     import tensorflow as tf
 

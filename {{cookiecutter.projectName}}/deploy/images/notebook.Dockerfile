@@ -31,6 +31,7 @@ FROM system
 COPY --from=environment /opt/environment /opt/environment
 # A step compares ENVIRONMENT_LOCK with the lock file of its checkout.
 ENV ENVIRONMENT_LOCK=/opt/environment/pipeline.txt \
+    IMAGE_NAMED_IN="deploy/jupyterhub/values.yaml (singleuser.image)" \
     PATH=/opt/environment/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \

@@ -34,8 +34,11 @@ def check_database() -> None:
     try:
         psycopg2.connect("", connect_timeout=SECONDS).close()
     except psycopg2.Error as error:
-        reason = str(error).strip().splitlines()[-1].rpartition("FATAL:")[2].strip()
-        raise StoreError(f"MLflow's database at {where} refuses: {reason}") from error
+        # libpq adds a hint in a line of its own.
+        tried = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+        reason = tried[-1] if tried else type(error).__name__
+        verb = "refuses" if "FATAL:" in reason else "does not answer"
+        raise StoreError(f"MLflow's database at {where} {verb}: {reason.rpartition('FATAL:')[2].strip()}") from error
 
 
 def check_artifacts() -> None:
