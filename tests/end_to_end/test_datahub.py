@@ -192,3 +192,27 @@ def test_a_mistake_is_one_sentence(project: Project, tmp_path: Path) -> None:
             (bindings / name / key).write_text(value)
     (bindings / "trainer" / "password").write_text("wrong")
     assert "password authentication failed" in refuses("training", SERVICE_BINDING_ROOT=str(bindings))
+
+
+def test_of_other_peoples_tables_none_is_brought(trained: Project, work: Path) -> None:
+    """Rows that come from a table of the database: that one and the project's own, whatever lies beside it."""
+    answers = {"projectName": "about-a-table", "dataset": "table", "includeDatahub": "true"}
+    parent = work / "table-with-datahub"
+    parent.mkdir()
+    project = Project.generate(parent, trained.servers, **answers)
+    project.run("python", "-m", "pipeline.example_table")
+    project.pipeline("deploy_training_code", "deploy_training_db")
+    with project.database("training-deployer") as database:
+        database.query("CREATE TABLE IF NOT EXISTS public.of_others (id int)")
+        database.query("CREATE OR REPLACE VIEW public.seen_by_others AS SELECT 1 AS id")
+    project.local(*INGEST, "training", "source-files")
+    found = {
+        name: aspects(project.folder / "datahub" / "out" / f"{name}.json") for name in ("training", "source-files")
+    }
+    urn = "urn:li:dataset:(urn:li:dataPlatform:postgres,about-a-table-training.training.{}.{},PROD)"
+    tables = {each for each in found["training"] if each.startswith("urn:li:dataset:")}
+    source = urn.format("public", "breast_cancer")
+    assert {each for each in tables if ".public." in each} == {source}
+    packed = urn.format("about_a_table", "dataset_batch")
+    assert packed in tables
+    assert [each["dataset"] for each in found["source-files"][packed]["upstreamLineage"]["upstreams"]] == [source]
