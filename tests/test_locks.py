@@ -14,7 +14,7 @@ BODY = ROOT / FOLDER
 OVERRIDES = BODY / "requirements" / "overrides.txt"
 LOCKS = [ROOT / "requirements.txt", *sorted({*(BODY / "requirements").glob("*.txt")} - {OVERRIDES})]
 # What there is no wheel of: pure Python, which pip makes a wheel of.
-SOURCES = {"pgadmin": ["flask-principal", "jsonformatter"]}
+SOURCES = {"kubeflow": ["kfp-server-api"], "pgadmin": ["flask-principal", "jsonformatter"]}
 # Debian 12, Ubuntu 24.04, Debian 13.
 PYTHONS = ["3.11", "3.12", "3.13"]
 
