@@ -201,7 +201,12 @@ def dead_branches(tables: Plan) -> list[str]:
         for option, values in rule.when.items():
             deciding.setdefault(option, set()).update(values)
     choices = {option.name: set(option.values) or {True} for option in tables.options}
-    dead = [f"{name}={value}" for name, values in deciding.items() for value in choices[name] ^ values if value not in (False, "none")]
+    dead = [
+        f"{name}={value}"
+        for name, values in deciding.items()
+        for value in choices[name] ^ values
+        if value not in (False, "none")
+    ]
     return dead + [name for name, rule in tables.rules.items() if not all(rule.when.values())]
 
 
