@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from test_options import BAD, NEVER, ORDER, pairs
 
-from accelerator_engine.options import Option, defaults, read_options
+from accelerator_engine.options import Option, completed, defaults, read_options
 
 pytestmark = pytest.mark.slow
 
@@ -58,10 +58,16 @@ def sentences(template: Path, cases: Sequence[Mapping[str, Any]], place: Path) -
     }
 
 
+def asked(*names: str) -> dict[str, Any]:
+    """Return answers with which all questions of these names are asked."""
+    conditions = [option.condition for option in OPTIONS if option.name in names and option.condition]
+    return {**defaults(OPTIONS), **{condition.name: condition.value for condition in conditions}}
+
+
 def bad_cases() -> list[dict[str, Any]]:
     wrong = [*pairs(BAD), *pairs(dict.fromkeys(ORDER, NEVER))]
     other = [(name, answer) for name in ORDER for answer in (None, 10, 0.5, True, ["abc"], {"abc": 1})]
-    return [{**defaults(OPTIONS), name: answer} for name, answer in [*wrong, *other]]
+    return [{**asked(name), name: answer} for name, answer in [*wrong, *other]]
 
 
 def test_what_accelerator_yaml_refuses_is_refused_by_all(
@@ -93,7 +99,7 @@ def test_backstage_may_name_the_owner_as_a_group(scaffolder: Scaffolder, templat
 
 
 def test_a_missing_answer_is_refused_by_backstage(scaffolder: Scaffolder, template: Path, tmp_path: Path) -> None:
-    cases = [{key: value for key, value in defaults(OPTIONS).items() if key != name} for name in ORDER]
+    cases = [{key: value for key, value in asked(name).items() if key != name} for name in ORDER]
     results = doors.backstage(scaffolder, template, cases, tmp_path / "b")
     assert [name for name, result in zip(ORDER, results, strict=True) if name in result.refusal] == ORDER
 
@@ -136,7 +142,7 @@ def hostile_cases() -> list[dict[str, Any]]:
     )  # fmt: skip
     @given(answers)
     def collect(answers: dict[str, str]) -> None:
-        found.append({**defaults(OPTIONS), **answers})
+        found.append({**asked(*answers), **answers})
 
     collect()
     return found
@@ -179,7 +185,8 @@ def parses_and_says(project: Path, case: Mapping[str, Any]) -> None:
         assert settings[name] == case[name]
     assert settings["minimumAccuracy"] == float(case["minimumAccuracy"])
     told = yaml.safe_load((project / ".provenance.yaml").read_text(encoding="utf-8"))
-    assert told["answers"] == case
+    # A question that is not asked has its default, whatever was given.
+    assert told["answers"] == completed(OPTIONS, case)
     entry = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))
     assert entry["entry_points"]["train_model"]["parameters"]["epochs"]["default"] == int(case["epochs"])
     assert (
