@@ -471,7 +471,8 @@ def test_argo_leaves_no_trace(project: Path) -> None:
         "Config", "Deployment", "ExternalSecret", "Service",
     }  # fmt: skip
     names = {str(path.relative_to(project)) for path in project.rglob("*")}
-    assert not names & {"deploy/config/pipeline.yaml", "deploy/retrain-on-event.yaml", "docs/argo.md"}
+    assert not names & {"deploy/config/pipeline.yaml", "deploy/retrain-on-event.yaml"}
+    assert "Argo" not in (project / "docs" / "orchestrator.md").read_text(encoding="utf-8")
 
 
 def test_kubeflow_leaves_no_trace_where_argo_runs(of_argo: Path) -> None:
@@ -515,7 +516,7 @@ def test_a_schedule_replaces_the_one_before(project: Path, tmp_path: Path) -> No
 
 def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
     """Each of them, as a person types it, against a server that takes Kubeflow's place."""
-    page = (copied / "docs" / "kubeflow.md").read_text(encoding="utf-8")
+    page = (copied / "docs" / "orchestrator.md").read_text(encoding="utf-8")
     shortened, commands, *_ = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     values = yaml.safe_load((copied / VALUES).read_text(encoding="utf-8"))
     (copied / VALUES).write_text(yaml.safe_dump(merged(values, CHOSEN)), encoding="utf-8")

@@ -22,7 +22,6 @@ CHANGE = """--liquibase formatted sql
 ALTER TABLE "${schema}".model_version ADD COLUMN orchestrated int;
 --rollback ALTER TABLE "${schema}".model_version DROP COLUMN orchestrated;
 """
-INCLUDE = "  - include: {file: 999-orchestrated.sql, relativeToChangelogFile: true}\n"
 STEP = "deploy_inference_db"
 NO_WAITING = {"LIQUIBASE_CHANGELOG_LOCK_WAIT_TIME_IN_MINUTES": "0"}
 HOLD = "UPDATE {schema}.databasechangeloglock SET locked = TRUE, lockedby = %s, lockgranted = now()"
@@ -100,8 +99,6 @@ def one_sentence(told: str) -> str:
 def test_killed_deployment(project: Project, database: Database) -> None:
     """A step that loses its session, then its pod, in mid-change: each next try of the run takes its lock over."""
     (project.folder / "database/inference/999-orchestrated.sql").write_text(CHANGE, encoding="utf-8")
-    with (project.folder / "database/inference/changelog.yaml").open("a", encoding="utf-8") as changelog:
-        changelog.write(INCLUDE)
     with read(project):
         with step(project, "run-1") as process:
             database.query("SELECT pg_terminate_backend(%s)", (waiting(database, "run-1"),))

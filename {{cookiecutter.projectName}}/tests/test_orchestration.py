@@ -149,7 +149,7 @@ def test_a_closed_port_may_open(bindings, closed_port) -> None:
 
 
 def test_the_last_address_that_was_tried_counts(bindings, monkeypatch) -> None:
-    def refused(**_):
+    def refused(*_, **__):
         raise psycopg2.OperationalError(
             'connection to server at "h" (::1), port 1 failed: Connection refused\n\tIs the server running?\n'
             'connection to server at "h" (127.0.0.1), port 1 failed: FATAL:  password authentication failed\n'
