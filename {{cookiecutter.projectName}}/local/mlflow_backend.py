@@ -25,7 +25,6 @@ ENDPOINT = "MLFLOW_S3_ENDPOINT_URL"
 AUTHORITY = "AWS_CA_BUNDLE"
 # Of the caller's variables these are the server's, and no step's, where a destination is given.
 OURS = re.compile(r"AWS_\w+|MLFLOW_S3_\w+|MLFLOW_BOTO_\w+|MLFLOW_ARTIFACTS_DESTINATION")
-KEY, SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 # Everything else about the database libpq's own variables say: no password stands in an address.
 STORE = "postgresql+psycopg2://"
 CHECK = PROJECT / "deploy" / "mlflow" / "check_stores.py"

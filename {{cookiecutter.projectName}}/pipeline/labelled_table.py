@@ -43,4 +43,4 @@ def _cast(kind: str, own: str) -> str:
     at the end."""
     if own == "real":
         return f"{TYPES[kind]}::real"
-    return "bpchar::text" if own.startswith(("character(", "bpchar")) else TYPES[kind]
+    return "bpchar::text" if own.startswith("character(") else TYPES[kind]
