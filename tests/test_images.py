@@ -5,6 +5,7 @@ import contextlib
 import os
 import pwd
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -68,7 +69,7 @@ def named(image: str, name: str, stage: str = "") -> list[Instruction]:
 
 def variables(image: str) -> dict[str, str]:
     """The environment that an image gives."""
-    return dict(word.split("=", 1) for each in named(image, "ENV", "image") for word in each.words)
+    return dict(word.split("=", 1) for each in named(image, "ENV", "image") for word in shlex.split(each.text))
 
 
 def hadolint(*files: Path) -> subprocess.CompletedProcess[str]:

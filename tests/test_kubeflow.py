@@ -313,7 +313,7 @@ def test_where_a_secret_lacks_the_address_the_step_lays_both_together(project: P
     pod = found.pod("train-model")
     assert {volume["mountPath"] for volume in pod["secretAsVolume"]} == {f"/credentials/{role}" for role in ROLES}
     maps = {volume["mountPath"]: volume["configMapName"] for volume in pod["configMapAsVolume"]}
-    assert maps == {f"/addresses/{role}": f"image-classifier-{role}-address" for role in ROLES}
+    assert maps == {f"/addresses/{role}": f"image-classifier-{role}-db" for role in ROLES}
     volumes = [volume["secretName"] for volume in pod["secretAsVolume"]] + list(maps.values())
     assert len(set(volumes)) == len(volumes) == 2 * len(ROLES)
     rendered = of_kind(deployed(project, more=merged(CHOSEN, {"credentials": "kubernetes-secret"})), "ConfigMap")

@@ -187,7 +187,7 @@ def test_the_bindings_are_those_of_who_trains_and_who_asks(values: dict[str, Any
     sources = {each["name"]: each["projected"]["sources"] for each in server["storage"]["extraVolumes"]}
     assert sources == {
         role: [
-            {"configMap": {"name": f"{'x' * 40}-{role}-address", "optional": True}},
+            {"configMap": {"name": f"{'x' * 40}-{role}-db", "optional": True}},
             {"secret": {"name": f"{'x' * 40}-{role}"}},
         ]
         for role in SECRETS
@@ -204,7 +204,7 @@ def test_they_are_made_by_the_project(values: dict[str, Any], project: Path, cre
         kind: {each["metadata"]["name"] for each in of_kind(rendered, kind)} for kind in ("ConfigMap", "ExternalSecret")
     }
     wanted = {f"{'x' * 40}-{role}" for role in SECRETS}
-    addresses = {f"{name}-address" for name in wanted}
+    addresses = {f"{name}-db" for name in wanted}
     assert (addresses <= named["ConfigMap"]) == (credentials == "kubernetes-secret")
     assert (wanted <= named["ExternalSecret"]) == (credentials == "external-secrets")
     mounted = {name for name in wanted if f"secretName: {name}" in rendered or f"name: {name}" in rendered}

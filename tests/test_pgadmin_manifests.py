@@ -152,7 +152,7 @@ def test_until_its_image_is_named_the_app_is_deployed_without_it(tmp_path: Path)
         assert project is not None
         without = doors.accelerator(ROOT, {"appPlatform": platform}, place / "without").folder
         assert without is not None
-        assert objects(deployed(project)) == objects(deployed(without))
+        assert list(objects(deployed(project))) == list(objects(deployed(without)))
 
 
 def test_another_secret_may_be_named(tmp_path: Path) -> None:

@@ -347,7 +347,7 @@ def bind(task: dsl.PipelineTask, values: Mapping[str, Any], role: str) -> None:
     secret = values["secrets"][role] or f"{values['name']}-{role}"
     if values["credentials"] == "kubernetes-secret":
         kubernetes.use_secret_as_volume(task, secret, f"/credentials/{role}")
-        kubernetes.use_config_map_as_volume(task, f"{values['name']}-{role}-address", f"/addresses/{role}")
+        kubernetes.use_config_map_as_volume(task, f"{values['name']}-{role}-db", f"/addresses/{role}")
     else:
         kubernetes.use_secret_as_volume(task, secret, f"{BINDINGS}/{role}")
 
