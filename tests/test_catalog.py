@@ -21,6 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "postgresql": {"trainingDatabase": "postgresql"},
     "greenplum": {"trainingDatabase": "greenplum"},
     "no-page": {"includeUi": False},
+    "kubeflow": {"orchestrator": "kubeflow"},
 }
 
 
@@ -51,6 +52,7 @@ def test_backstage_takes_all_of_it(scaffolder: Scaffolder, projects: dict[str, P
     page = {f"Component {project}-ui"} if answers["includeUi"] else set()
     assert set(named(entities)) == page | {
         f"Location {project}",
+        f"Location {project}-ui",
         f"System {project}",
         f"Component {project}-api",
         f"Component {project}-pipeline",
@@ -58,13 +60,25 @@ def test_backstage_takes_all_of_it(scaffolder: Scaffolder, projects: dict[str, P
         f"Resource {project}-training-db",
         f"Resource {project}-inference-db",
     }
-    for entity in entities[1:]:
+    for entity in (entity for entity in entities if entity["kind"] != "Location"):
         assert entity["spec"]["owner"] == answers["owner"]
         assert entity["kind"] == "System" or entity["spec"]["system"] == project
     for entity in (entity for entity in entities if entity["kind"] == "Component"):
         annotations = entity["metadata"]["annotations"]
         assert annotations["backstage.io/kubernetes-namespace"] == answers["namespace"]
         assert annotations["backstage.io/kubernetes-label-selector"] == f"app.kubernetes.io/part-of={project}"
+
+
+def test_the_pipeline_is_shown_by_what_runs_it(scaffolder: Scaffolder, projects: dict[str, Path]) -> None:
+    """Argo's part of the catalog finds the runs by the project's label; where Kubeflow runs, nothing of Argo."""
+    for variant, wanted in (("default", "argo"), ("kubeflow", "kubeflow")):
+        entities, _ = scaffolder.catalog(projects[variant] / "catalog-info.yaml")
+        found = named(entities)["Component image-classifier-pipeline"]["metadata"]
+        assert wanted in found["tags"]
+        of_argo = {name: value for name, value in found["annotations"].items() if "argo" in name}
+        selector = {"argo-workflows.cnoe.io/label-selector": "app.kubernetes.io/part-of=image-classifier"}
+        assert of_argo == (selector if wanted == "argo" else {})
+    assert "argo" not in "".join(path.read_text(encoding="utf-8") for path in projects["kubeflow"].glob("catalog-*"))
 
 
 def test_the_databases_are_found_by_their_bindings_type(scaffolder: Scaffolder, projects: dict[str, Path]) -> None:
@@ -88,6 +102,7 @@ BREAKS: dict[str, tuple[Callable[[str], str], str]] = {
     "a tag that no catalog takes": (lambda text: text.replace("[fastapi,", "[Fast_API,"), "tags.0"),
     "an entity without an owner": (lambda text: re.sub(r"\n  owner: .*", "", text), "owner"),
     "a definition that is not there": (lambda text: text.replace("openapi.json", "api.json"), "api.json"),
+    "a part that is not there": (lambda text: text.replace("catalog-pipeline", "catalog-pipes"), "catalog-pipes.yaml"),
     "a page that has to be there": (lambda text: text.replace("  presence: optional\n", ""), "catalog-ui.yaml"),
 }
 
@@ -102,7 +117,8 @@ def test_backstage_refuses_what_is_broken(
     text = (given / "catalog-info.yaml").read_text(encoding="utf-8")
     assert change(text) != text
     (tmp_path / "catalog-info.yaml").write_text(change(text), encoding="utf-8")
-    (tmp_path / "app").symlink_to(given / "app")
+    for name in ("app", "catalog-pipeline.yaml"):
+        (tmp_path / name).symlink_to(given / name)
     _, messages = scaffolder.catalog(tmp_path / "catalog-info.yaml")
     assert any(reason in message for message in messages), messages
 
@@ -125,5 +141,5 @@ def test_the_documentation_is_whole(projects: dict[str, Path]) -> None:
 
 def test_no_address_stands_in_the_catalog() -> None:
     """Neither of a database nor of the repository: the catalog knows where it read the file."""
-    for name in ("catalog-info.yaml", "catalog-ui.yaml", "mkdocs.yml"):
+    for name in ("catalog-info.yaml", "catalog-pipeline_argo.yaml", "catalog-ui.yaml", "mkdocs.yml"):
         assert "://" not in (ROOT / FOLDER / name).read_text(encoding="utf-8"), name

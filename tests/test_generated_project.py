@@ -22,6 +22,8 @@ WITH_PLACEHOLDERS = {
     "app/openapi.json",
     "app/openapi_table.json",
     "catalog-info.yaml",
+    "catalog-pipeline_argo.yaml",
+    "catalog-pipeline_kubeflow.yaml",
     "catalog-ui.yaml",
     "deploy/jupyterhub/values.yaml",
     "deploy/values-production.yaml",

@@ -471,7 +471,7 @@ def test_argo_leaves_no_trace(project: Path) -> None:
         "Config", "Deployment", "ExternalSecret", "Service",
     }  # fmt: skip
     names = {str(path.relative_to(project)) for path in project.rglob("*")}
-    assert not names & {"deploy/config/pipeline.yaml", "deploy/retrain-on-event.yaml"}
+    assert not names & {"deploy/config/argo.star", "deploy/config/pipeline.yaml", "deploy/retrain-on-event.yaml"}
     assert "Argo" not in (project / "docs" / "orchestrator.md").read_text(encoding="utf-8")
 
 
