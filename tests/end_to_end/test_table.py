@@ -161,3 +161,44 @@ def test_a_wrong_source_is_refused_before_anything_is_written(table: Project, pa
         path.write_text(text, encoding="utf-8")
     assert told in sentence
     assert found == 0
+
+
+@pytest.mark.usefixtures("first")
+def test_a_tables_rows_are_experimented_with_as_images_are(table: Project) -> None:
+    """In smaller blocks few rows have shares to learn from; outside the database the same rows give the same model; a
+    search's best becomes the candidate."""
+    path = table.folder / "project.yaml"
+    text = path.read_text(encoding="utf-8")
+    space = {"method": "grid", "number": 2, "seed": 1, "parameters": {"epochs": [3], "learning_rate": [1e-6, 0.01]}}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(text), "search": space}), encoding="utf-8")
+    once = ("--epochs", "3", "--run", "7")
+    try:
+        told = table.pipeline(
+            *("upload_dataset", "--rows_per_block", "64", "learning_curve", "--shares", "0.25,1", *once),
+            *("train_model", *once, "train_model", *once, "--where", "memory", "search", "--sessions", "1"),
+            "evaluate_model",
+        ).stdout
+    finally:
+        path.write_text(text, encoding="utf-8")
+    with table.database("trainer") as trainer:
+        rows = json.loads(trainer.value("SELECT split_rows FROM {schema}.dataset ORDER BY selected_at DESC LIMIT 1"))
+        inside, outside = (
+            trainer.query(
+                "SELECT epoch, train_loss, val_loss FROM {schema}.training_epoch INNER JOIN {schema}.training_run "
+                "USING (run_hash) WHERE parameters::jsonb @> '{\"run\": 7}' AND parameters::jsonb ? 'where' = %s "
+                "AND NOT parameters::jsonb ? 'batch_id_below' ORDER BY epoch",
+                (in_memory,),
+            )
+            for in_memory in (False, True)
+        )
+        best = trainer.value(
+            "SELECT parameters::json ->> 'learning_rate' FROM {schema}.training_run "
+            "WHERE status = 'finished' ORDER BY selected_at DESC LIMIT 1"
+        )
+    shown = [int(count.replace(",", "")) for count in re.findall(r"^ *([\d,]+) rows ", told, re.MULTILINE)]
+    assert shown[1] == rows["train"]
+    assert 0.25 * rows["train"] <= shown[0] < 0.25 * rows["train"] + 100
+    assert len(inside) == 3
+    assert outside == [pytest.approx(row, rel=1e-2) for row in inside]
+    assert "best is 2 (learning_rate 0.01)" in told
+    assert float(best) == 0.01
