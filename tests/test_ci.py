@@ -160,9 +160,13 @@ def git(project: Path, *command: str) -> None:
     subprocess.run(["git", *command], cwd=project, check=True, capture_output=True)
 
 
-def run(project: Path, *words: str, images: str = "registry.example.com/ML") -> subprocess.CompletedProcess[str]:
+def run(
+    project: Path, *words: str, images: str = "registry.example.com/ML", programs: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the script; `programs` is a folder whose programs come before all others."""
+    path = os.pathsep.join(filter(None, [programs, os.environ["PATH"]]))
     return subprocess.run(
-        [project / SCRIPT, *words], cwd="/", env={"PATH": os.environ["PATH"], "IMAGES": images},
+        [project / SCRIPT, *words], cwd="/", env={"PATH": path, "IMAGES": images},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -258,3 +262,84 @@ def test_an_app_that_the_platform_builds_has_no_image(tmp_path: Path) -> None:
     assert folder is not None
     git(folder, "init", "--quiet")
     assert set(names(folder)) == {"pipeline.image"}
+
+
+# Publishing: what is done in which order, with a docker that only remembers
+
+DOCKER = r"""#!/bin/sh
+# Remembers what it was told; a file in pushed/ is an image in the registry. What stands in fails is what fails.
+set -eu
+here=$(dirname "$(dirname "$0")")
+said() {
+    echo "$*" >> "$here/log"
+    ! grep -qxF "$1 $2" "$here/fails"
+}
+file() {
+    echo "$here/pushed/$(echo "$1" | tr '/:' '__')"
+}
+case $1 in
+    manifest) test -e "$(file "$3")" ;;
+    build) said build "$5" ;;
+    push) said push "$3" && touch "$(file "$3")" ;;
+    inspect) echo "other.example.com/$(basename "${4%:*}")@sha256:1"; echo "${4%:*}@sha256:1" ;;
+    tag) said tag "$3" ;;
+    create) echo "$2" ;;
+    cp)
+        program=$3/$(basename "$2")
+        printf '#!/bin/sh\necho "%s $*" >> "%s/log"\n! grep -qxF "%s $1" "%s/fails"\n' \
+            "$(basename "$2")" "$here" "$(basename "$2")" "$here" > "$program"
+        chmod +x "$program"
+        ;;
+    rm) ;;
+    *) exit 2 ;;
+esac
+"""
+
+
+@pytest.fixture(name="registry")
+def _registry(tmp_path: Path) -> Path:
+    """A folder with that docker in bin/, and what it remembers."""
+    folder = tmp_path / "registry"
+    for part in ("bin", "pushed"):
+        (folder / part).mkdir(parents=True)
+    (folder / "bin" / "docker").write_text(DOCKER, encoding="utf-8")
+    (folder / "bin" / "docker").chmod(0o755)
+    for part in ("fails", "log"):
+        (folder / part).touch()
+    return folder
+
+
+def done_for(registry: Path) -> list[str]:
+    """What was done, without the options and the folders of programs."""
+    lines = (registry / "log").read_text(encoding="utf-8").splitlines()
+    return [re.sub(r"--(quiet|yes) |--(output|predicate) \S+ ?", "", line).strip() for line in lines]
+
+
+def test_an_image_is_named_when_it_is_signed_and_made_once(project: Path, registry: Path) -> None:
+    wanted = names(project)
+    told = run(project, "publish", programs=str(registry / "bin"))
+    assert (told.returncode, told.stderr) == (0, "")
+    assert dict(re.findall(r"^(\S+\.image): (\S+)$", told.stdout, re.M)) == wanted
+    expected = []
+    for name in wanted.values():
+        digest = f"{name.partition(':')[0]}@sha256:1"
+        expected += [
+            f"build {name}-unsigned", f"push {name}-unsigned", f"syft scan docker:{name}-unsigned",
+            f"cosign sign {digest}", f"cosign attest --type spdxjson {digest}", f"tag {name}", f"push {name}",
+        ]  # fmt: skip
+    assert done_for(registry) == expected
+    again = run(project, "publish", programs=str(registry / "bin"))
+    assert again.stdout.count("is there already") == 2
+    assert done_for(registry) == expected
+
+
+@pytest.mark.parametrize("failing", ["build", "syft scan", "cosign sign", "cosign attest"])
+def test_what_failed_half_way_has_no_name_and_is_done_again(project: Path, registry: Path, failing: str) -> None:
+    wanted = names(project)["pipeline.image"]
+    line = failing if " " in failing else f"{failing} {wanted}-unsigned"
+    (registry / "fails").write_text(line + "\n", encoding="utf-8")
+    assert run(project, "publish", programs=str(registry / "bin")).returncode != 0
+    assert f"push {wanted}" not in done_for(registry)
+    (registry / "fails").write_text("", encoding="utf-8")
+    assert run(project, "publish", programs=str(registry / "bin")).returncode == 0
+    assert f"push {wanted}" in done_for(registry)
