@@ -1,6 +1,5 @@
 """The three front doors: each turns answers into a project, or refuses them."""
 
-import contextlib
 import functools
 import itertools
 import json
@@ -8,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import Any
 
 from allpairspy import AllPairs
 from backstage.scaffolder import Scaffolder
-from hypothesis import HealthCheck, find, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
 
 from accelerator_engine.engine import generate, load_folder
 from accelerator_engine.options import InvalidAnswer, Option, defaults
@@ -118,18 +116,28 @@ def samples(option: Option) -> list[Any]:
 
 @functools.cache
 def _texts(pattern: str, default: str) -> tuple[str, ...]:
-    """Return the default and the simplest other texts that are long, not English, or hyphenated."""
-    found = [default]
+    """Return the default and the shortest of some texts that are others, long, not English, or hyphenated."""
+    allowed, found = _examples(pattern), [default]
     for is_wanted in (bool, lambda text: len(text) >= 25, lambda text: not text.isascii(), lambda text: "-" in text):
-        with contextlib.suppress(NoSuchExample):
-            found.append(_simplest(pattern, lambda text, wanted=is_wanted: wanted(text) and text not in found))
+        wanted = [text for text in allowed if is_wanted(text) and text not in found]
+        found += sorted(wanted, key=lambda text: (len(text), text))[:1]
     return tuple(found)
 
 
-def _simplest(pattern: str, is_wanted: Callable[[str], bool]) -> str:
-    """Return a text that the pattern allows; the same in every run."""
-    how = settings(max_examples=200, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    return find(st.from_regex(pattern), lambda text: bool(re.search(pattern, text)) and is_wanted(text), settings=how)
+def _examples(pattern: str) -> list[str]:
+    """Return texts that the pattern allows; the same in every run."""
+    found: list[str] = []
+
+    @settings(
+        max_examples=300, derandomize=True, database=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck), deadline=None,
+    )  # fmt: skip
+    @given(st.from_regex(pattern).filter(lambda text: bool(re.search(pattern, text))))
+    def collect(text: str) -> None:
+        found.append(text)
+
+    collect()
+    return found
 
 
 def cases(options: Sequence[Option]) -> list[dict[str, Any]]:
