@@ -429,6 +429,10 @@ def test_the_end_is_told_in_the_steps_words(train: Pipeline, told: str, status: 
     ("words", "more", "said"),
     [
         (["compile", "tarin", "--output", "x"], {}, "there is no pipeline tarin; there are train, step, monitor"),
+        (["compile", "--output", "x.txt"], {}, "--output is x.txt; a pipeline's file ends with .yaml"),
+        (["submit", "-P", "train_model_epochs"], {}, "-P train_model_epochs has no value; write it as NAME=VALUE"),
+        (["submit", "step"], {}, "step is ''; -P step=NAME names one of deploy_training_code, "),
+        (["submit", "step", "-P", "step=rollbak"], {}, "step is 'rollbak'; -P step=NAME names one of "),
         (["submit", "-P", "epochs=3"], {}, "train takes no parameter epochs; it takes upload_dataset_seed, "),
         (
             ["compile", "--output", "x"],

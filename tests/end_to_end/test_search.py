@@ -26,6 +26,7 @@ SPACE = {
 }
 GOOD = (0.0005, 0.002)
 EPOCHS = 4
+FINISHED = ("finished", None)
 SEARCH = ("search", "--sessions", "2")
 CURVE = ("--epochs", "1", "--batch_size", "64", "--run", "9")
 # Backends that train right now, how long, and how many epochs of the search are committed: one look, one answer.
@@ -97,14 +98,14 @@ def write_space(project: Project, section: dict[str, Any]) -> None:
 
 
 def in_mid_epoch(database: Database, least: int) -> list[int]:
-    """Wait until two backends train after so many committed epochs; return them."""
+    """Wait until backends train after so many committed epochs; return them: one is enough, for a busy machine lets
+    one session begin when the other has done all that it has to."""
 
     def look() -> list[int] | None:
         rows = database.query(FITTING)
-        inside = [backend for backend, seconds, committed in rows if committed >= least and seconds > INSIDE]
-        return inside if len(inside) == 2 else None
+        return [backend for backend, seconds, committed in rows if committed >= least and seconds > INSIDE] or None
 
-    return wait_until(look, 120, f"two trainings at the same time after {least} epochs")
+    return wait_until(look, 120, f"a training after {least} epochs")
 
 
 def is_lost(database: Database) -> bool:
@@ -233,18 +234,18 @@ def test_ctrl_c(disturbed: Disturbed) -> None:
     assert code not in (0, -signal.SIGINT)
     assert stderr.strip().splitlines()[-1] == "stopped; the same command goes on where it stopped"
     assert "Traceback" not in stderr
-    assert found == dict.fromkeys(GOOD, ("failed", "stopped by a person"))
+    assert set(found.values()) - {FINISHED} == {("failed", "stopped by a person")}
 
 
 def test_killed_client(searching: Project, disturbed: Disturbed) -> None:
     """`kill -9` of the client: the same command goes on at each configuration after its last epoch."""
     # A search that has not ended has chosen nothing.
     assert disturbed.candidates[0] == disturbed.candidates[1]
-    assert disturbed.statuses == dict.fromkeys(GOOD, ("running", None))
+    assert set(disturbed.statuses.values()) - {FINISHED} == {("running", None)}
     committed = {rate: len(rows) for rate, rows in disturbed.before.items()}
     assert 3 <= sum(committed.values()) < 2 * EPOCHS
     resumed = [int(epoch) for epoch in re.findall(r"resuming after epoch (\d)", disturbed.told)]
-    assert sorted(resumed) == sorted(committed.values())
+    assert sorted(resumed) == sorted(count for rate, count in committed.items() if disturbed.statuses[rate] != FINISHED)
     after = epochs(searching, run=1)
     assert all(after[rate][: len(rows)] == rows for rate, rows in disturbed.before.items())
     assert {rate: [row[0] for row in rows] for rate, rows in after.items()} == {

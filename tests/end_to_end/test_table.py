@@ -72,6 +72,20 @@ def test_both_databases_answer_a_raw_row_alike(table: Project) -> None:
 
 
 @pytest.mark.usefixtures("first")
+def test_a_person_asks_either_database_as_the_page_says(table: Project) -> None:
+    """`make psql` with a role and without; names are found without their schemas."""
+    asked = "SELECT count(probability) FROM (SELECT predict(t.*) AS probability FROM breast_cancer AS t LIMIT 5) AS p"
+    assert table.run("python", "-m", "pipeline.psql", "trainer", "-Atc", asked).stdout == "5\n"
+    made = "CREATE TABLE public.of_a_person (a int); SELECT current_user; DROP TABLE of_a_person"
+    told = table.run("python", "-m", "pipeline.psql", "training-deployer", "-qAtc", made).stdout
+    assert told == table.run("python", "-m", "pipeline.psql", "training-deployer", "-Atc", "SELECT user").stdout
+    served = "SELECT model FROM model_info"
+    assert table.run("python", "-m", "pipeline.psql", "inference-app", "-Atc", served).stdout == "breast_cancer\n"
+    done = table.run("python", "-m", "pipeline.psql", "nobody", status=1)
+    assert done.stderr.startswith("error: there is no role nobody; there are training-deployer, ")
+
+
+@pytest.mark.usefixtures("first")
 def test_what_is_kept_of_a_model_holds_no_row(table: Project) -> None:
     """The samples that a page would offer are empty, and the encoding is the same in both databases."""
     with table.database("inference-app") as app:

@@ -442,20 +442,29 @@ def asked(which: str) -> str:
 
 
 def arguments_of(which: str, given: Sequence[str]) -> dict[str, str]:
-    """Return a run's parameters, given as NAME=VALUE. Raises StepError for one that the pipeline does not take."""
+    """Return a run's parameters, given as NAME=VALUE. Raises StepError for one that the pipeline does not take, or
+    a step that there is none of."""
     known = pipelines()[asked(which)][1]
+    for word in given:
+        if "=" not in word:
+            raise StepError(f"-P {word} has no value; write it as NAME=VALUE")
     found = dict(word.partition("=")[::2] for word in given)
     for name in found:
         if name not in known:
             raise StepError(f"{which} takes no parameter {name}; it takes {', '.join(known) or 'none'}")
+    if which == "step" and found.get("step") not in (every := steps()):
+        raise StepError(f"step is {found.get('step', '')!r}; -P step=NAME names one of {', '.join(every)}")
     return found
 
 
 def write(which: str, values: Mapping[str, Any], path: str) -> None:
-    """Write a pipeline as Kubeflow reads it."""
+    """Write a pipeline as Kubeflow reads it. Raises StepError."""
+    asked(which)
+    if not path.endswith(".yaml"):
+        raise StepError(f"--output is {path}; a pipeline's file ends with .yaml")
     config = dsl.PipelineConfig(active_deadline_seconds=seconds(values["pipeline"]["runDeadline"]))
     try:
-        compiler.Compiler().compile(define(asked(which), on_cluster(values), config), path)
+        compiler.Compiler().compile(define(which, on_cluster(values), config), path)
     except OSError as error:
         raise StepError(f"{path} cannot be written: {error.strerror}") from error
 

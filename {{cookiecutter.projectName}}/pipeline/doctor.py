@@ -120,6 +120,8 @@ def disk() -> Finding:
 
 def _database(name: str, title: str) -> Finding:
     mend = "start the local servers with `make start`, or correct the service binding"
+    # What is wrong in project.yaml is mended there: it raises StepError.
+    settings()
     try:
         where = binding(name).where
         connection = session(name)

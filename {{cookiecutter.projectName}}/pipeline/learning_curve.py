@@ -17,16 +17,18 @@ STANDARD_ERRORS = 2
 
 
 class Point(NamedTuple):
-    """A training on some rows: accuracy of its best epoch on these rows, and on the validation split."""
+    """A training on the rows of a share: accuracy of its best epoch on these rows, and on the validation split."""
 
+    share: float
     rows: int
     train_accuracy: float
     val_accuracy: float
 
 
 class Share(NamedTuple):
-    """The blocks with a batch_id below a limit (None: all), and the rows in them."""
+    """A share that was asked for: the blocks with a batch_id below a limit (None: all), and the rows in them."""
 
+    share: float
     batch_id_below: int | None
     rows: int
 
@@ -66,13 +68,12 @@ def run(
     ]  # fmt: skip
     # On Greenplum one session trains on all segments, as train_model does.
     stations = 1 if binding("trainer").is_greenplum else min(sessions, len(trainings))
-    rows = [share.rows for share in found]
     return experiments.run(
         "learning_curve",
         "share",
         trainings,
         Division(stations),
-        lambda connection, candidates: _conclude(connection, candidates, rows),
+        lambda connection, candidates: _conclude(connection, candidates, found),
     )
 
 
@@ -88,7 +89,8 @@ def parsed_shares(text: str) -> list[float]:
 
 
 def cut(blocks: Sequence[tuple[int, int]], shares: Sequence[float]) -> list[Share]:
-    """Return for each share the fewest blocks, in the order of batch_id, that hold as many rows; each cut once.
+    """Return for each share the fewest blocks, in the order of batch_id, that hold as many rows; each cut once, for the
+    smallest share that it holds.
 
     `blocks` are (batch_id, rows) in that order. Raises StepError when there are not blocks enough for two cuts.
     """
@@ -99,7 +101,7 @@ def cut(blocks: Sequence[tuple[int, int]], shares: Sequence[float]) -> list[Shar
         while rows < share * total - 1e-6:
             rows += blocks[count][1]
             count += 1
-        found[count] = Share(blocks[count][0] if count < len(blocks) else None, rows)
+        found.setdefault(count, Share(share, blocks[count][0] if count < len(blocks) else None, rows))
     if len(found) < 2:
         raise StepError(
             f"the training split is packed in {len(blocks)} block{'s' if len(blocks) != 1 else ''}, so the shares are "
@@ -113,13 +115,13 @@ def verdict(points: Sequence[Point], validation_rows: int) -> Verdict:
 
     A difference counts when it is above two standard errors of the validation accuracy on all rows,
     sqrt(accuracy · (1 - accuracy) / validation rows), and more than one of these rows.
-    More data helps when the accuracy on all rows is above that on the largest share of at most half of them (else the
-    smallest) by a difference that counts. Else a larger model helps when the model does not even learn the rows that it
-    sees: its training accuracy is below 1, and not above its validation accuracy, by a difference that counts.
-    Else neither does.
+    More data helps when the accuracy on all rows is above that on the largest share of at most 0.5 (else the smallest)
+    by a difference that counts; its last block may reach beyond the half. Else a larger model helps when the model does
+    not even learn the rows that it sees: its training accuracy is below 1, and not above its validation accuracy, by a
+    difference that counts. Else neither does.
     """
     last = points[-1]
-    half = max((point for point in points[:-1] if 2 * point.rows <= last.rows), default=points[0])
+    half = max((point for point in points[:-1] if point.share <= 0.5), default=points[0])
     error = math.sqrt(last.val_accuracy * (1 - last.val_accuracy) / validation_rows)
     counts = max(STANDARD_ERRORS * error, 1.5 / validation_rows)
     gain, gap = last.val_accuracy - half.val_accuracy, last.train_accuracy - last.val_accuracy
@@ -135,11 +137,11 @@ def verdict(points: Sequence[Point], validation_rows: int) -> Verdict:
     return Verdict("neither", f"neither more data nor a larger model helps: {told}")
 
 
-def _conclude(connection: Any, candidates: list[Candidate], rows: list[int]) -> str:
+def _conclude(connection: Any, candidates: list[Candidate], shares: list[Share]) -> str:
     failed = next((each for each in candidates if each.error), None)
     if failed:
-        raise StepError(f"the training on {rows[failed.number - 1]:,} rows failed: {failed.error}")
-    points = [_point(connection, each, count) for each, count in zip(candidates, rows)]
+        raise StepError(f"the training on {shares[failed.number - 1].rows:,} rows failed: {failed.error}")
+    points = [_point(connection, each, share) for each, share in zip(candidates, shares)]
     validation_rows = candidates[0].training.data.split_rows["validation"]
     found = verdict(points, validation_rows)
     mlflow = load_mlflow()
@@ -156,7 +158,7 @@ def _conclude(connection: Any, candidates: list[Candidate], rows: list[int]) -> 
     return found.sentence
 
 
-def _point(connection: Any, candidate: Candidate, rows: int) -> Point:
+def _point(connection: Any, candidate: Candidate, share: Share) -> Point:
     """Evaluate the best epoch on the rows that it was trained on; what `fit` tells is from while it still learned."""
     training, best = candidate.training, candidate.best
     threads = training_runs.threads_for(binding("trainer").is_greenplum)
@@ -169,4 +171,4 @@ def _point(connection: Any, candidate: Candidate, rows: int) -> Point:
         scores = training_runs.evaluate(
             connection, training.data.dataset, "train", bytes(weights), training.config(0, threads), training.blocks
         )
-    return Point(rows, scores["accuracy"], best["val_accuracy"])
+    return Point(share.share, share.rows, scores["accuracy"], best["val_accuracy"])

@@ -1,4 +1,4 @@
-"""Opens psql in the inference database as the app would: `make psql`."""
+"""Opens psql: `make psql` in the inference database as the app would, with `ROLE=trainer` in the training database."""
 
 import os
 import shutil
@@ -8,11 +8,19 @@ from pipeline.databases import binding
 from pipeline.errors import StepError
 from pipeline.settings import settings
 
+ROLES = ("training-deployer", "trainer", "inference-deployer", "inference-app")
+
 
 def main() -> None:
-    """Become psql, with the app's binding and the project's schema; the password travels by environment."""
+    """Become psql, with a role's binding and the project's schema; the password travels by environment.
+
+    The first argument names the role, inference-app where there is none; the others are psql's.
+    """
+    role, *options = sys.argv[1:] or [ROLES[-1]]
+    if role not in ROLES:
+        sys.exit(f"error: there is no role {role}; there are {', '.join(ROLES)}")
     try:
-        found = binding("inference-app")
+        found, schema = binding(role), settings().schema
     except StepError as error:
         sys.exit(f"error: {error}")
     program = shutil.which("psql")
@@ -25,11 +33,11 @@ def main() -> None:
         "PGDATABASE": found.database,
         "PGUSER": found.username,
         "PGPASSWORD": found.password,
-        "PGOPTIONS": f'-c search_path="{settings().schema}"',
+        "PGOPTIONS": f'-c search_path="{schema}",public',
         **({"PGSSLMODE": found.sslmode} if found.sslmode else {}),
         **({"PGSSLROOTCERT": found.ca_file} if found.ca_file else {}),
     }
-    os.execve(program, ["psql", *sys.argv[1:]], environment)
+    os.execve(program, ["psql", *options], environment)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ def label(candidate: Candidate, named: list[str]) -> str:
 
 
 def table(candidates: list[Candidate], best: Candidate, named: list[str]) -> str:
-    """Return the candidates as a table: parameters, epochs, the best of them, and its validation scores."""
-    lines = [["", "#", *named, "epochs", "best", "val_loss", "val_accuracy"]]
+    """Return the candidates as a table: parameters, epochs trained, the best of them, and its validation scores."""
+    lines = [["", "#", *named, "trained", "best", "val_loss", "val_accuracy"]]
     for each in candidates:
         parameters = [str(each.training.parameters[name]) for name in named]
         row = ["*" if each is best else "", str(each.number), *parameters, str(len(each.epoch_rows))]

@@ -131,9 +131,12 @@ def settings() -> Settings:
 
 
 def _source(given: Any) -> Source:
-    """Return the section `source`. Raises StepError when a value is missing or not allowed."""
-    values = given if isinstance(given, dict) else {}
-    for name in ("schema", "table", "label", "features", "key"):
+    """Return the section `source`. Raises StepError when a value is missing, not known or not allowed."""
+    values, names = given if isinstance(given, dict) else {}, ("schema", "table", "label", "features", "key")
+    for name in values:
+        if name not in names:
+            raise StepError(f"project.yaml: source.{name} is not known; there are {', '.join(names)}")
+    for name in names:
         value = values.get(name)
         if not isinstance(value, str) or "\0" in value or (name != "key" and not value.strip()):
             raise StepError(

@@ -208,10 +208,10 @@ def test_the_table_shows_what_differs_and_what_failed() -> None:
     named = search.differing_parameters(candidates)
     assert named == ["batch_size"]
     assert search.table(candidates, candidates[1], named).splitlines() == [
-        "   #  batch_size  epochs  best  val_loss  val_accuracy",
-        "   1           8       2     2    0.2500        0.7500",
-        "*  2         128       1     1    0.1250        0.8750",
-        "   3          16       0  failed: it diverged",
+        "   #  batch_size  trained  best  val_loss  val_accuracy",
+        "   1           8        2     2    0.2500        0.7500",
+        "*  2         128        1     1    0.1250        0.8750",
+        "   3          16        0  failed: it diverged",
     ]
     assert search.label(candidates[1], named) == "batch_size 128"
 
@@ -249,8 +249,10 @@ def test_shares_are_cut_between_blocks() -> None:
     # Batch ids have gaps on Greenplum, where they are chosen to spread over the segments.
     blocks = [(3, 100), (4, 100), (9, 100), (17, 50)]
     assert learning_curve.parsed_shares("1, 0.3,0.25") == [0.25, 0.3, 1]
-    assert learning_curve.cut(blocks, [0.1, 0.25, 0.5, 1]) == [Share(4, 100), Share(9, 200), Share(None, 350)]
-    assert learning_curve.cut(blocks, [2 / 7, 1]) == [Share(4, 100), Share(None, 350)]
+    assert learning_curve.cut(blocks, [0.1, 0.25, 0.5, 1]) == [
+        Share(0.1, 4, 100), Share(0.5, 9, 200), Share(1, None, 350),
+    ]  # fmt: skip
+    assert learning_curve.cut(blocks, [2 / 7, 1]) == [Share(2 / 7, 4, 100), Share(1, None, 350)]
     with pytest.raises(StepError, match=r"packed in 1 block, .* run upload_dataset with smaller rows_per_block"):
         learning_curve.cut(blocks[:1], [0.5, 1])
 
@@ -263,7 +265,7 @@ def test_shares_are_cut_between_blocks() -> None:
         ([(100, 1, 0.50), (500, 1, 0.89), (1000, 1, 0.90)], "neither"),
         ([(100, 0.7, 0.50), (500, 0.91, 0.89), (1000, 0.91, 0.90)], "larger-model"),
         ([(100, 1, 0.50), (500, 0.97, 0.89), (1000, 0.95, 0.90)], "neither"),
-        # The largest share of at most half of the rows; without one, the smallest share.
+        # The largest share of at most half; without one, the smallest share.
         ([(100, 1, 0.50), (400, 1, 0.89), (600, 1, 0.7), (1000, 1, 0.90)], "neither"),
         ([(700, 1, 0.80), (900, 1, 0.90), (1000, 1, 0.90)], "more-data"),
         # Nothing is left to gain, and one row more is no gain.
@@ -272,10 +274,17 @@ def test_shares_are_cut_between_blocks() -> None:
     ],
 )
 def test_the_curve_is_judged_by_its_rule(points, decision) -> None:
-    found = learning_curve.verdict([Point(*point) for point in points], 1000)
+    found = learning_curve.verdict([Point(point[0] / 1000, *point) for point in points], 1000)
     assert found.decision == decision
     begins = {"more-data": "more data helps: ", "larger-model": "a larger model may help, ", "neither": "neither "}
     assert found.sentence.startswith(begins[decision])
+
+
+def test_a_block_that_reaches_beyond_the_half_is_of_the_half() -> None:
+    points = [Point(0.25, 390, 1, 0.80), Point(0.5, 512, 1, 0.89), Point(1, 1000, 1, 0.90)]
+    found = learning_curve.verdict(points, 1000)
+    assert found.decision == "neither"
+    assert "from 512 to 1,000 rows" in found.sentence
 
 
 # Training in memory
