@@ -36,6 +36,8 @@ IS_AWAY = re.compile(
     "|Host is down|server closed the connection|closed unexpectedly|EOF detected|terminating connection"
     "|could not translate host name|too many clients|too many connections|connection slots are reserved"
 )
+# After Ctrl-C the running statement is cancelled so often.
+CANCEL_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,25 +268,34 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C cancel a running statement and raise KeyboardInterrupt; without this libpq waits for its end."""
+    """Let Ctrl-C cancel a running statement and raise KeyboardInterrupt; without this libpq waits for its end.
+
+    It is raised at the end of the block at the latest: a statement may end before it is cancelled.
+    """
     interrupted = False
 
     def wait(connection: Any) -> None:
         nonlocal interrupted
         while True:
             try:
+                if interrupted:
+                    # The server answers with an error, which ends the loop. Again and again, for a statement that was
+                    # only on its way cannot be cancelled.
+                    connection.cancel()
                 state = connection.poll()
                 if state == psycopg2.extensions.POLL_OK:
                     return
                 ready = [connection.fileno()], []
-                select.select(*(ready if state == psycopg2.extensions.POLL_READ else ready[::-1]), [])
+                patience = CANCEL_SECONDS if interrupted else None
+                select.select(*(ready if state == psycopg2.extensions.POLL_READ else ready[::-1]), [], patience)
             except KeyboardInterrupt:
                 interrupted = True
-                connection.cancel()  # the server answers with an error, which ends the loop
 
     psycopg2.extensions.set_wait_callback(wait)
     try:
         yield
+        if interrupted:
+            raise KeyboardInterrupt
     except psycopg2.errors.QueryCanceled as error:
         if interrupted:
             raise KeyboardInterrupt from error

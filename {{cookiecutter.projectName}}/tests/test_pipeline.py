@@ -3,13 +3,16 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import threading
+import time
 
 import psycopg2
 import pytest
 from conftest import run_pipeline
 
-from pipeline.databases import binding, connect, query
+from pipeline.databases import binding, connect, interruptible, query
 from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import settings
 
@@ -26,6 +29,27 @@ def test_the_same_again_changes_nothing() -> None:
     assert "was there already" in told
     assert "was trained before" in told
     assert "version 1 " in told
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT pg_sleep(60)",
+        # It ends as if nobody had wanted to stop it.
+        "DO $$ BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END $$",
+    ],
+)
+def test_ctrl_c_is_heard_whatever_the_statement_does(statement) -> None:
+    connection = connect("trainer")
+    person = threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
+    person.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), connection, interruptible():
+        query(connection, statement)
+    assert time.monotonic() - started < 30
+    person.join()
+    assert query(connection, "SELECT 1") == [(1,)]
+    connection.close()
 
 
 @pytest.mark.parametrize(
