@@ -49,8 +49,8 @@ test-fast: .venv ## the tests that take less than a minute together
 	$(ALONE) $(BIN)/python -m pytest -m 'not slow and not cluster' --numprocesses auto
 
 .PHONY: test
-test: lint ## every check and every test but those on a cluster
-	$(ALONE) $(BIN)/python -m pytest -m 'not cluster'
+test: lint test-fast ## every check and every test but those on a cluster
+	$(ALONE) $(BIN)/python -m pytest -m 'slow and not cluster'
 
 .PHONY: test-cluster
 test-cluster: .venv ## the generated project on a real Kubernetes that is started for it (as root on Linux)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ import pytest
 from backstage.scaffolder import Scaffolder
 
 from accelerator_engine.options import Option, read_options
+
+# A shell starts what it leaves in the background with Ctrl-C ignored, and whatever a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "{{cookiecutter.projectName}}"

@@ -18,7 +18,7 @@ from backstage.scaffolder import Scaffolder
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from accelerator_engine.engine import generate, load_folder
+from accelerator_engine.engine import Accelerator, generate, load_folder
 from accelerator_engine.options import InvalidAnswer, Option, defaults
 from accelerator_engine.tree import read_folder, write_folder
 
@@ -80,10 +80,16 @@ def cookiecutter_all(template: Path, cases: Sequence[Answers], output: Path) -> 
         return list(pool.map(cookiecutter, itertools.repeat(template), cases, folders))
 
 
+@functools.cache
+def _loaded(template: Path) -> Accelerator:
+    """Read a template once: it takes longer than to generate a project, and no test changes one that it has used."""
+    return load_folder(template)
+
+
 def accelerator(template: Path, answers: Answers, output: Path) -> Result:
     """Run the engine of accelerator.yaml, as TAP's front doors do."""
     try:
-        project = generate(load_folder(template), answers)
+        project = generate(_loaded(template), answers)
     except InvalidAnswer as error:
         return Result(refusal=str(error))
     folder = output / project.name

@@ -29,11 +29,14 @@ EPOCHS = 4
 FINISHED = ("finished", None)
 SEARCH = ("search", "--sessions", "2")
 CURVE = ("--epochs", "1", "--batch_size", "64", "--run", "9")
-# Backends that train right now, how long, and how many epochs of the search are committed: one look, one answer.
+# Backends that train right now, how long, how many epochs of the search are committed, and how many of its trainings
+# have finished: one look, one answer.
 FITTING = """
 SELECT pid, extract(epoch FROM clock_timestamp() - query_start)::float8,
        (SELECT count(*) FROM {schema}.training_epoch JOIN {schema}.training_run USING (run_hash)
-        WHERE parameters::json ->> 'run' = '1')
+        WHERE parameters::json ->> 'run' = '1'),
+       (SELECT count(*) FROM {schema}.training_run
+        WHERE parameters::json ->> 'run' = '1' AND NOT parameters::jsonb ? 'where' AND status = 'finished')
 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT "candidates".fit(%'
 """
 INSIDE = 0.2
@@ -98,14 +101,14 @@ def write_space(project: Project, section: dict[str, Any]) -> None:
 
 
 def in_mid_epoch(database: Database, least: int) -> list[int]:
-    """Wait until backends train after so many committed epochs; return them: one is enough, for a busy machine lets
-    one session begin when the other has done all that it has to."""
+    """Wait until both good configurations are trained after so many committed epochs, or the one that is left: on a
+    busy machine the other may have finished before this one began. Return the backends."""
 
     def look() -> list[int] | None:
-        rows = database.query(FITTING)
-        return [backend for backend, seconds, committed in rows if committed >= least and seconds > INSIDE] or None
+        rows = [row for row in database.query(FITTING) if row[1] > INSIDE and row[2] >= least]
+        return [row[0] for row in rows] if rows and len(rows) == len(GOOD) - rows[0][3] else None
 
-    return wait_until(look, 120, f"a training after {least} epochs")
+    return wait_until(look, 120, f"the trainings after {least} epochs")
 
 
 def is_lost(database: Database) -> bool:
@@ -234,14 +237,14 @@ def test_ctrl_c(disturbed: Disturbed) -> None:
     assert code not in (0, -signal.SIGINT)
     assert stderr.strip().splitlines()[-1] == "stopped; the same command goes on where it stopped"
     assert "Traceback" not in stderr
-    assert set(found.values()) - {FINISHED} == {("failed", "stopped by a person")}
+    assert {found[rate] for rate in GOOD} - {FINISHED} == {("failed", "stopped by a person")}
 
 
 def test_killed_client(searching: Project, disturbed: Disturbed) -> None:
     """`kill -9` of the client: the same command goes on at each configuration after its last epoch."""
     # A search that has not ended has chosen nothing.
     assert disturbed.candidates[0] == disturbed.candidates[1]
-    assert set(disturbed.statuses.values()) - {FINISHED} == {("running", None)}
+    assert {disturbed.statuses[rate] for rate in GOOD} - {FINISHED} == {("running", None)}
     committed = {rate: len(rows) for rate, rows in disturbed.before.items()}
     assert 3 <= sum(committed.values()) < 2 * EPOCHS
     resumed = [int(epoch) for epoch in re.findall(r"resuming after epoch (\d)", disturbed.told)]

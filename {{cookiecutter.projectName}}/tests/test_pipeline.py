@@ -40,6 +40,8 @@ def test_the_same_again_changes_nothing() -> None:
     ],
 )
 def test_ctrl_c_is_heard_whatever_the_statement_does(statement) -> None:
+    # What a shell starts in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     connection = connect("trainer")
     person = threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
     person.start()
