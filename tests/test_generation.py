@@ -128,6 +128,7 @@ def test_executable_files_stay_executable(cookies: Cookies, copied_template: Pat
     assert (project / "project.yaml").stat().st_mode & EXECUTABLE == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NASTY_NAMES)
 def test_nasty_names_stay_the_text_they_are(cookies: Cookies, name: str) -> None:
     result = cookies.bake(extra_context={"projectName": name, "owner": "null", "description": "yes: no #1"})
@@ -166,6 +167,7 @@ def test_questions_can_be_answered(sandbox: Sandbox) -> None:
     assert data_set == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
 
 
+@pytest.mark.slow
 def test_a_project_without_a_page(cookies: Cookies) -> None:
     """Nothing that serves the page alone is left where it is not wanted."""
     projects = [cookies.bake(extra_context={"includeUi": answer}).project_path for answer in (True, False)]
@@ -185,6 +187,7 @@ def test_a_project_without_a_page(cookies: Cookies) -> None:
     assert not without - with_page
 
 
+@pytest.mark.slow
 def test_a_project_with_a_notebook(cookies: Cookies) -> None:
     """It has these files more, and no other differs but in telling the answer."""
     projects = [cookies.bake(extra_context={"includeNotebook": answer}).project_path for answer in (True, False)]
@@ -203,6 +206,7 @@ def test_a_project_with_a_notebook(cookies: Cookies) -> None:
     assert {name for name in without if without[name] != with_notebook[name]} <= {".provenance.yaml"}
 
 
+@pytest.mark.slow
 def test_images_and_tables_leave_no_trace_of_each_other(cookies: Cookies) -> None:
     """What serves one of them is not there for the other; what both have has one name."""
     images, table = (
