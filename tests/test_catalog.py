@@ -81,6 +81,14 @@ def test_the_pipeline_is_shown_by_what_runs_it(scaffolder: Scaffolder, projects:
     assert "argo" not in "".join(path.read_text(encoding="utf-8") for path in projects["kubeflow"].glob("catalog-*"))
 
 
+def test_a_pipeline_is_told_of_alike() -> None:
+    """There are two files, which differ in the tag and in Argo's annotation alone."""
+    argo, kubeflow = (
+        (ROOT / FOLDER / f"catalog-pipeline_{name}.yaml").read_text(encoding="utf-8") for name in ("argo", "kubeflow")
+    )
+    assert kubeflow == re.sub(r"\n +argo-workflows.*", "", argo).replace("[argo,", "[kubeflow,")
+
+
 def test_the_databases_are_found_by_their_bindings_type(scaffolder: Scaffolder, projects: dict[str, Path]) -> None:
     """The tag is the type of the service binding."""
     for variant, training in (("default", "greenplum"), ("greenplum", "greenplum"), ("postgresql", "postgresql")):

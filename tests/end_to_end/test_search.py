@@ -105,8 +105,10 @@ def in_mid_epoch(database: Database, least: int) -> list[int]:
     busy machine the other may have finished before this one began. Return the backends."""
 
     def look() -> list[int] | None:
-        rows = [row for row in database.query(FITTING) if row[1] > INSIDE and row[2] >= least]
-        return [row[0] for row in rows] if rows and len(rows) == len(GOOD) - rows[0][3] else None
+        rows = database.query(FITTING)
+        inside = [backend for backend, seconds, committed, _ in rows if committed >= least and seconds > INSIDE]
+        left = {len(GOOD) - finished for *_, finished in rows}
+        return inside if inside and left == {len(inside)} else None
 
     return wait_until(look, 120, f"the trainings after {least} epochs")
 

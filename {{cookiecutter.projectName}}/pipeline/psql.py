@@ -4,11 +4,9 @@ import os
 import shutil
 import sys
 
-from pipeline.databases import binding
+from pipeline.databases import TYPES, binding
 from pipeline.errors import StepError
 from pipeline.settings import settings
-
-ROLES = ("training-deployer", "trainer", "inference-deployer", "inference-app")
 
 
 def main() -> None:
@@ -16,9 +14,9 @@ def main() -> None:
 
     The first argument names the role, inference-app where there is none; the others are psql's.
     """
-    role, *options = sys.argv[1:] or [ROLES[-1]]
-    if role not in ROLES:
-        sys.exit(f"error: there is no role {role}; there are {', '.join(ROLES)}")
+    role, *options = sys.argv[1:] or ["inference-app"]
+    if role not in TYPES:
+        sys.exit(f"error: there is no role {role}; there are {', '.join(TYPES)}")
     try:
         found, schema = binding(role), settings().schema
     except StepError as error:
