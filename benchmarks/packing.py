@@ -87,6 +87,8 @@ def _table(rows: int) -> Iterator[None]:
         query(deployer, f"DROP TABLE IF EXISTS {TABLE}")
         query(deployer, MAKE, (rows,))
         query(deployer, f"ALTER TABLE {TABLE} ADD PRIMARY KEY (id)")
+        # What a worker takes is no matter of how many rows there are: the smaller table gets as many.
+        query(deployer, f"ALTER TABLE {TABLE} SET (parallel_workers = 2)")
         query(deployer, f'GRANT SELECT ON {TABLE} TO "{binding("trainer").username}"')
     _settle()
     yield
@@ -163,16 +165,20 @@ def _blocks(features: np.ndarray, labels: np.ndarray, parts: dict[str, np.ndarra
 
 
 def _peaks() -> dict[str, float]:
-    """Return the largest RssAnon (KiB) of backend and client while the table is packed in a new session."""
+    """Return the largest RssAnon (KiB) of backend, with its parallel workers, and of the client while the table is
+    packed in a new session."""
     trainer = connect("trainer")
-    watched = {"backend": trainer.info.backend_pid, "client": os.getpid()}
+    backend = trainer.info.backend_pid
+    watched: dict[str, Callable[[], list[int]]] = {
+        "backend": lambda: [backend, *_parallel_workers(backend)], "client": lambda: [os.getpid()]
+    }  # fmt: skip
     peaks = dict.fromkeys(watched, 0.0)
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(0.02):
-            for place, process in watched.items():
-                peaks[place] = max(peaks[place], _anonymous_memory(process))
+            for place, processes in watched.items():
+                peaks[place] = max(peaks[place], sum(_anonymous_memory(process) for process in processes()))
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -186,6 +192,24 @@ def _peaks() -> dict[str, float]:
     return peaks
 
 
+def _parallel_workers(backend: int) -> list[int]:
+    title = re.compile(rf"parallel worker for PID {backend}\b")
+    return [
+        int(folder.name)
+        for folder in pathlib.Path("/proc").glob("[0-9]*")
+        if title.search(_text_of_process(int(folder.name), "cmdline"))
+    ]
+
+
 def _anonymous_memory(process: int) -> float:
-    status = pathlib.Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
-    return float(re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE).group(1))
+    # One that is about to end has none any more.
+    found = re.search(r"^RssAnon:\s+(\d+) kB$", _text_of_process(process, "status"), re.MULTILINE)
+    return float(found.group(1)) if found else 0
+
+
+def _text_of_process(process: int, name: str) -> str:
+    """Return a file of /proc, empty when the process has ended."""
+    try:
+        return pathlib.Path(f"/proc/{process}/{name}").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

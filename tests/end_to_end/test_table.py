@@ -146,8 +146,8 @@ def test_new_rows_and_a_new_seed_leave_the_splits_as_they_are(table: Project) ->
 
 def _splits(table: Project, database: Database) -> dict[int, str]:
     """Return {id: split} by the rule that docs/data.md states."""
-    rows = database.query(f"SELECT id, md5('split ' || id) FROM {TABLE}")  # noqa: S608
-    shares = {key: int(digest[:8], 16) / 2**32 for key, digest in rows}
+    rows = database.query(f"SELECT id, hashtextextended(id::text, 0) FROM {TABLE}")  # noqa: S608
+    shares = {key: (digest + 2**63) / 2**64 for key, digest in rows}
     return {k: "holdout" if s < 0.1 else "validation" if s < 0.2 else "train" for k, s in shares.items()}
 
 

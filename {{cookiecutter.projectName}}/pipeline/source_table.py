@@ -331,12 +331,18 @@ def _fields(table: Table, alias: str, names: Sequence[str]) -> sql.Composed:
 
 
 def _hash(table: Table, alias: str) -> sql.Composed:
-    """Return the expression for a row's hash, hexadecimal text: of its key alone, else of its features, for ever the
-    same."""
+    """Return the expression for a row's hash, a bigint: of its key alone, else of its features, for ever the same."""
     fields = _fields(table, alias, table.key) if table.key else _values(table, alias)
     # A key of one column needs no brackets, which take longer than all the rest.
-    text = "md5('split ' || {}::text)" if len(table.key) == 1 else "md5('split ' || ROW({})::text)"
-    return sql.SQL(text).format(fields)
+    return _text_hash(sql.SQL("{}::text" if len(table.key) == 1 else "ROW({})::text").format(fields))
+
+
+def _text_hash(text: sql.Composable) -> sql.Composed:
+    """Return the expression for a text's hash, which looks at its bytes alone.
+
+    The function chooses the partition in tables partitioned by hash: no version of the database may change it.
+    """
+    return sql.SQL('hashtextextended({} COLLATE "C", 0)').format(text)
 
 
 def _values(table: Table, alias: str) -> sql.Composed:
@@ -349,17 +355,17 @@ def _values(table: Table, alias: str) -> sql.Composed:
 
 def _split(hashed: sql.Composable) -> sql.Composed:
     """Return the expression for a row's split: it depends on the row's hash alone."""
-    limits = [f"{round(share * 2**32):08x}" for share in (HOLDOUT_SHARE, HOLDOUT_SHARE + VALIDATION_SHARE)]
+    limits = [round((share - 0.5) * 2**64) for share in (HOLDOUT_SHARE, HOLDOUT_SHARE + VALIDATION_SHARE)]
     # One look at the hash, which is an expression that would else be computed as often as it stands there.
-    return sql.SQL(
-        "(ARRAY['holdout', 'validation', 'train'])[1 + width_bucket({hash} COLLATE \"C\", {limits})]"
-    ).format(hash=hashed, limits=sql.Literal(limits))
+    return sql.SQL("(ARRAY['holdout', 'validation', 'train'])[1 + width_bucket({}, {}::bigint[])]").format(
+        hashed, sql.Literal(limits)
+    )
 
 
 def _fenced(rows: sql.Composable) -> sql.Composed:
     """Return a SELECT as a source whose expressions are computed once a row: OFFSET keeps it from being merged with
-    what asks it."""
-    return sql.SQL("({} OFFSET 0) AS r").format(rows)
+    what asks it. (A plain 0 is cast while the query is planned, and until then it speaks against parallel workers.)"""
+    return sql.SQL("({} OFFSET '0'::bigint) AS r").format(rows)
 
 
 def _rows(table: Table) -> sql.Composed:
@@ -388,11 +394,11 @@ def _labelled_rows(table: Table, classes: list[str]) -> sql.Composed:
     labelled = sql.SQL("({}) AS p").format(labelled_table.relation(columns, table.source.label, classes))
     ours, theirs = (sql.SQL("ROW({})::text").format(_values(table, alias)) for alias in ("p", "s"))
     return sql.SQL(
-        "SELECT {features}, p.{label} AS label, md5('split ' || {ours}) AS hash FROM {labelled} WHERE {ours} NOT IN ("
+        "SELECT {features}, p.{label} AS label, {hash} AS hash FROM {labelled} WHERE {ours} NOT IN ("
         "SELECT {theirs} FROM {table} AS s WHERE {theirs} IN (SELECT {ours} FROM {labelled}))"
     ).format(
         features=_features(table, "p"), label=sql.Identifier(table.source.label), table=table.name,
-        labelled=labelled, ours=ours, theirs=theirs,
+        labelled=labelled, ours=ours, theirs=theirs, hash=_text_hash(ours),
     )  # fmt: skip
 
 
@@ -490,10 +496,10 @@ def _measure(connection: Any, table: Table, rows: sql.Composable) -> None:
         return sql.SQL(", ").join(parts)
 
     numbers = [name for name, text in zip(names, is_text) if not text]
-    words = [sql.Identifier("hash"), sql.Identifier("label"), *(n for n, text in zip(names, is_text) if text)]
+    words = [sql.Identifier("label"), *(name for name, text in zip(names, is_text) if text)]
     statement = sql.SQL(
         "CREATE TEMP TABLE measured ON COMMIT DROP AS SELECT {split} AS split, label, count(*) AS row_count, "
-        "sum(hash_array_extended(ARRAY[{numbers}]::float8[], hash_array_extended(ARRAY[{words}]::text[], 0))) "
+        "sum(hash_array_extended(ARRAY[{numbers}]::float8[], hash_array_extended(ARRAY[{words}]::text[], hash))) "
         "AS hashed, "
         "ARRAY[{means}]::float8[] AS means, ARRAY[{variances}]::float8[] AS variances, "
         "ARRAY[{known}]::bigint[] AS known FROM {rows} GROUP BY 1, 2"
@@ -600,7 +606,7 @@ def _insert_blocks(connection: Any, examined: Examined, name: str, seed: int, ro
             "SELECT ({first}::int[])[split_number] + floor(place / {places} * ({blocks}::int[])[split_number])::int "
             "AS block, {as_bytes}(ARRAY[place, {class_number}, {numbers}]::float8[]) AS row_bytes FROM ("
             "SELECT *, array_position({splits}::text[], {split}) AS split_number, "
-            "(hashtextextended(hash, {seed}) & {last_place})::float8 AS place "
+            "(hashtextextended(hash::text, {seed}) & {last_place})::float8 AS place "
             "FROM {rows} OFFSET 0) AS placed OFFSET 0) AS divided GROUP BY block) AS packed"
         ).format(
             dataset_batch=_own("dataset_batch"),
@@ -672,8 +678,8 @@ def training_statistics(connection: Any, examined: Examined) -> dict[str, object
         rows=_fenced(examined.rows),
         split=_split(sql.Identifier("hash")),
         # The split reads a hash from its left end, the part from its right one: they do not know of each other.
-        share=sql.SQL('right(hash, 8) COLLATE "C" <= {}').format(
-            sql.Literal(f"{round(min(1, ROWS_FOR_TENTHS / count) * (2**32 - 1)):08x}")
+        share=sql.SQL("hash & {} <= {}").format(
+            sql.Literal(2**32 - 1), sql.Literal(round(min(1, ROWS_FOR_TENTHS / count) * (2**32 - 1)))
         ),
     )
     _ask(connection, sql.SQL("CREATE TEMP TABLE part ON COMMIT DROP AS {}").format(part))

@@ -1,7 +1,6 @@
 """A table is checked, split, encoded and packed where it lies, and nothing but counts comes out."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -9,6 +8,7 @@ import re
 import numpy as np
 import psycopg2.extras
 import pytest
+from psycopg2 import sql
 
 from pipeline import labelled_rows, source, splits, training_runs
 from pipeline.databases import connect, query
@@ -168,9 +168,23 @@ def _place(deployed, monkeypatch):
     place.end()
 
 
-def split_of(key: str) -> str:
-    share = int(hashlib.md5(f"split {key}".encode()).hexdigest()[:8], 16) / 2**32
-    return "holdout" if share < 0.1 else "validation" if share < 0.2 else "train"
+def rows_by_split(place: Place) -> dict[str, list[dict]]:
+    """Every row as JSON, in the split that docs/data.md says."""
+    found: dict[str, list[dict]] = {split: [] for split in splits.SPLITS}
+    for row, digest in place.ask("SELECT to_jsonb(t), hashtextextended(id::text, 0) FROM {table} AS t"):
+        share = (digest + 2**63) / 2**64
+        found["holdout" if share < 0.1 else "validation" if share < 0.2 else "train"].append(row)
+    return found
+
+
+@pytest.mark.servers
+def test_a_key_has_the_same_hash_for_ever(place) -> None:
+    """Else rows of a holdout would be trained on when the database's version, or the database, is another one."""
+    expected = {
+        "1": 8680131335536356089, "-20": 1240045901543824477, "Zürich": 6325084439750968862,
+        '(1,"a b")': 2542221001795912342, "": -6939563903564495251,
+    }  # fmt: skip
+    assert {key: place.ask('SELECT hashtextextended(%s COLLATE "C", 0)', key)[0][0] for key in expected} == expected
 
 
 @pytest.mark.servers
@@ -184,8 +198,7 @@ def test_rows_are_split_encoded_and_described(place) -> None:
     ]  # fmt: skip
     assert (columns[3]["vocabulary"], columns[3]["type"]) == (["Basel", "Bern", "Zug"], "character(8)")
     assert (data.classes, data.shape, data.encoding["key"]) == (["9", "10"], (6,), ["id"])
-    rows = [row for (row,) in place.ask("SELECT to_jsonb(t) FROM {table} AS t ORDER BY id")]
-    parts = {split: [row for row in rows if split_of(str(row["id"])) == split] for split in splits.SPLITS}
+    parts = rows_by_split(place)
     assert packed.counts == data.split_rows == {split: len(found) for split, found in parts.items()}
     train = encoded_values(columns, parts["train"])
     for number, column in enumerate(columns[:3]):
@@ -221,15 +234,25 @@ def test_a_new_seed_and_new_rows_leave_every_row_in_its_split(place) -> None:
     place.run(MAKE.replace("CREATE TABLE {table} AS", "INSERT INTO {table}").replace("(1, {rows})", "(10001, 12000)"))
     grown = place.pack()
     assert grown.data_hash != first.data_hash
-    ids = [row for (row,) in place.ask("SELECT id FROM {table}")]
-    assert grown.counts == {split: sum(split_of(str(row)) == split for row in ids) for split in splits.SPLITS}
+    assert grown.counts == {split: len(rows) for split, rows in rows_by_split(place).items()}
+
+
+@pytest.mark.servers
+def test_parallel_workers_share_the_look_at_the_rows(place) -> None:
+    place.made()
+    for setting in ("min_parallel_table_scan_size", "parallel_setup_cost", "parallel_tuple_cost"):
+        place.ask(f"SET LOCAL {setting} = 0")
+    counted = sql.SQL("EXPLAIN SELECT count(hash) FROM {}").format(
+        source._fenced(source._rows(source.find(place.trainer)))
+    )
+    assert "Partial Aggregate" in str(source._ask(place.trainer, counted))
 
 
 @pytest.mark.servers
 def test_the_statistics_are_those_of_the_training_rows(place) -> None:
     place.made().pack()
     data = training_runs.current_data(place.trainer)
-    rows = [row for (row,) in place.ask("SELECT to_jsonb(t) FROM {table} AS t") if split_of(str(row["id"])) == "train"]
+    rows = rows_by_split(place)["train"]
     values = encoded_values(data.encoding["columns"], rows).astype("<f4")
     told = data.statistics
     assert told["rows"] == len(rows)
