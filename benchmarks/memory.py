@@ -1,7 +1,5 @@
 """Anonymous memory of the training backend: it must not grow with the rows of an epoch."""
 
-import pathlib
-import re
 import statistics
 
 from pipeline import training_runs
@@ -10,6 +8,7 @@ from pipeline.user_code import build_optimizer
 
 from benchmarks import data, stored
 from benchmarks.figures import Figure, interleave
+from benchmarks.processes import anonymous_memory
 from benchmarks.training import small_architecture
 
 ROWS = 10_240
@@ -55,11 +54,6 @@ def _after_epoch(dataset: str, config: str) -> float:
         with connection:
             training_runs.prepare_session(connection, greenplum=False)
             training_runs.fit(connection, dataset, b"", config, 0)
-        return _anonymous_memory(connection.info.backend_pid)
+        return anonymous_memory(connection.info.backend_pid)
     finally:
         connection.close()
-
-
-def _anonymous_memory(process: int) -> float:
-    status = pathlib.Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
-    return float(re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE).group(1))

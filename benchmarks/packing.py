@@ -7,8 +7,6 @@ import contextlib
 import io
 import json
 import os
-import pathlib
-import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +18,7 @@ from pipeline.databases import binding, connect, in_schema, query, session
 
 from benchmarks import copy_format
 from benchmarks.figures import Figure, interleave, seconds, speed
+from benchmarks.processes import anonymous_memory, session_memory
 
 ROWS = int(os.environ.get("BENCHMARK_TABLE_ROWS", "1000000"))
 FEW = ROWS // 10
@@ -169,16 +168,17 @@ def _peaks() -> dict[str, float]:
     packed in a new session."""
     trainer = connect("trainer")
     backend = trainer.info.backend_pid
-    watched: dict[str, Callable[[], list[int]]] = {
-        "backend": lambda: [backend, *_parallel_workers(backend)], "client": lambda: [os.getpid()]
-    }  # fmt: skip
+    watched: dict[str, Callable[[], float]] = {
+        "backend": lambda: session_memory(backend),
+        "client": lambda: anonymous_memory(os.getpid()),
+    }
     peaks = dict.fromkeys(watched, 0.0)
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(0.02):
-            for place, processes in watched.items():
-                peaks[place] = max(peaks[place], sum(_anonymous_memory(process) for process in processes()))
+            for place, memory in watched.items():
+                peaks[place] = max(peaks[place], memory())
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -190,26 +190,3 @@ def _peaks() -> dict[str, float]:
         trainer.rollback()
         trainer.close()
     return peaks
-
-
-def _parallel_workers(backend: int) -> list[int]:
-    title = re.compile(rf"parallel worker for PID {backend}\b")
-    return [
-        int(folder.name)
-        for folder in pathlib.Path("/proc").glob("[0-9]*")
-        if title.search(_text_of_process(int(folder.name), "cmdline"))
-    ]
-
-
-def _anonymous_memory(process: int) -> float:
-    # One that is about to end has none any more.
-    found = re.search(r"^RssAnon:\s+(\d+) kB$", _text_of_process(process, "status"), re.MULTILINE)
-    return float(found.group(1)) if found else 0
-
-
-def _text_of_process(process: int, name: str) -> str:
-    """Return a file of /proc, empty when the process has ended."""
-    try:
-        return pathlib.Path(f"/proc/{process}/{name}").read_text(encoding="ascii", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
