@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from backstage.scaffolder import Scaffolder
+from tools.backstage.scaffolder import Scaffolder
 
 from accelerator_engine.options import Option, read_options
 

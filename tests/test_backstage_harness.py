@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from backstage import scaffolder as harness
-from backstage.scaffolder import Outcome, Scaffolder, ScaffolderError
 from conftest import FOLDER
+from tools.backstage import scaffolder as harness
+from tools.backstage.scaffolder import Outcome, Scaffolder, ScaffolderError
 
 FETCH = {
     "id": "fetch",

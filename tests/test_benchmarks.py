@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import doors
 import pytest
 from conftest import ROOT
+from tools import doors
 
 # Of what mypy says: a module, a name or a parameter that is not there. How strictly they are annotated is no matter.
 MISSING = re.compile(r'module named "(pipeline|benchmarks)|\[(attr-defined|call-arg|name-defined)\]$')

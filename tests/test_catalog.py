@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from backstage.scaffolder import Scaffolder
 from conftest import FOLDER, ROOT
-from doors import cookiecutter
+from tools.backstage.scaffolder import Scaffolder
+from tools.doors import cookiecutter
 
 # Node and Backstage take their seconds.
 pytestmark = pytest.mark.slow

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import actionlint
-import doors
 import pytest
-import schemas
 import yaml
 from conftest import FOLDER, ROOT
+from tools import actionlint, doors, schemas
 
 BODY = ROOT / FOLDER
 WORKFLOW = ".github/workflows/checks.yml"

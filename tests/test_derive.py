@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import doors
 import pytest
 import yaml
 from conftest import FOLDER, ROOT, Sandbox
+from tools import doors
 
 from accelerator_engine.derive import derived, plan, stale
 from accelerator_engine.manifest import InvalidManifest

@@ -12,12 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import doors
 import pytest
 import yaml
-import ytt
 from conftest import ROOT
-from manifests import CHOSEN, PRODUCTION, ROLES, VALUES, accounts_and_app, deployed, merged, objects, of_kind
+from tools import doors, ytt
+from tools.manifests import CHOSEN, PRODUCTION, ROLES, VALUES, accounts_and_app, deployed, merged, objects, of_kind
 
 pytestmark = pytest.mark.slow
 KFP = ["/usr/bin/python3", "-m", "local", "run", "--environment", "kubeflow", "--no-servers", "--"]

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import argo
-import doors
 import pytest
 import yaml
 from conftest import ROOT
-from manifests import (
+from tools import argo, doors
+from tools.manifests import (
     AUTHORITY,
     CHOSEN,
     PRODUCTION,

@@ -3,10 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import doors
 import pytest
 from conftest import ROOT
-from manifests import AUTHORITY, CHOSEN, VALUES, Manifest, Refused, deployed, merged, objects, of_kind, tracking_server
+from tools import doors
+from tools.manifests import (
+    AUTHORITY,
+    CHOSEN,
+    VALUES,
+    Manifest,
+    Refused,
+    deployed,
+    merged,
+    objects,
+    of_kind,
+    tracking_server,
+)
 
 # Each test renders.
 pytestmark = pytest.mark.slow

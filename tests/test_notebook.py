@@ -10,12 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import doors
 import jsonschema_rs
 import pytest
 import yaml
 from conftest import FOLDER, ROOT
-from manifests import CHOSEN, VALUES, deployed, of_kind
+from tools import doors
+from tools.manifests import CHOSEN, VALUES, deployed, of_kind
 
 BODY = ROOT / FOLDER
 NOTEBOOKS = sorted((BODY / "notebooks").glob("*.ipynb"))

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import doors
 import pytest
 import yaml
-from backstage.scaffolder import Scaffolder
 from conftest import FOLDER, ROOT
-from doors import Answers, Result
+from tools import doors
+from tools.backstage.scaffolder import Scaffolder
+from tools.doors import Answers, Result
 
 from accelerator_engine.derive import Plan, derived, plan
 from accelerator_engine.options import completed, defaults, read_options

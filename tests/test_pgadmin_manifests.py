@@ -4,11 +4,10 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import argo
-import doors
 import pytest
 from conftest import FOLDER, ROOT
-from manifests import CHOSEN, Manifest, Refused, accounts_and_app, deployed, merged, objects, of_kind
+from tools import argo, doors
+from tools.manifests import CHOSEN, Manifest, Refused, accounts_and_app, deployed, merged, objects, of_kind
 
 # Each test renders: a quarter of a second, a dozen times.
 pytestmark = pytest.mark.slow

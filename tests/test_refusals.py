@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import doors
 import pytest
 import yaml
-from backstage.scaffolder import Scaffolder
 from conftest import ROOT
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
@@ -22,6 +20,8 @@ from cookiecutter.prompt import YesNoPrompt
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from test_options import BAD, NEVER, ORDER, pairs
+from tools import doors
+from tools.backstage.scaffolder import Scaffolder
 
 from accelerator_engine.options import Option, completed, defaults, read_options
 

@@ -5,7 +5,7 @@
 import sys
 import time
 
-from installed import CannotInstall
+from tools.installed import CannotInstall
 
 from . import lifecycle
 from .errors import ClusterError

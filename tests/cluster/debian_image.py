@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from installed import CannotInstall, installed
+from tools.installed import CannotInstall, installed
 
 from . import archives
 

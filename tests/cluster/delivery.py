@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from end_to_end.project import Project
 from end_to_end.servers import wait_until
-from manifests import ROLES, accounts_and_app, merged
+from tools.manifests import ROLES, accounts_and_app, merged
 
 from .kubernetes import Cluster
 from .repositories import Repository

@@ -1,6 +1,6 @@
 """The programs of the cluster and the definitions of its kinds, built once a machine from pinned Go modules.
 
-Each folder of modules/, and tests/argo, pins one program's modules; its build.yaml says what is made of them.
+Each folder of modules/, and tests/tools/argo, pins one program's modules; its build.yaml says what is made of them.
 """
 
 import functools
@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import argo
-import go_modules
 import yaml
-import ytt
-from installed import installed
+from tools import argo, go_modules, ytt
+from tools.installed import installed
 
 MODULES = Path(__file__).resolve().parent / "modules"
 DEFINITIONS = "definitions.json"

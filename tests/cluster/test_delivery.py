@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import doors
-import manifests
 import pytest
 import yaml
 from conftest import ROOT
@@ -18,6 +16,7 @@ from end_to_end.conftest import work  # noqa: F401
 from end_to_end.project import Project
 from end_to_end.servers import CommandLines, Servers, tags, wait_until
 from PIL import Image
+from tools import doors, manifests
 
 from .delivery import (
     APP_IMAGE,

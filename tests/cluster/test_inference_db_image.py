@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-import doors
 from conftest import ROOT
+from tools import doors
 
 from .kubernetes import Cluster
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-import ytt
 from end_to_end.conftest import work  # noqa: F401
 from end_to_end.object_store import BUCKET, ObjectStore
 from end_to_end.project import Project
 from end_to_end.servers import CommandLines, Servers
 from end_to_end.test_mlflow_backend import Backed
-from manifests import merged
+from tools import ytt
+from tools.manifests import merged
 
 from .kubernetes import Cluster
 from .parts import parts

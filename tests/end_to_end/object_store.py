@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import minio
+from tools import minio
 
 from .servers import wait_until
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import manifests
 import psycopg2
 import pytest
+from tools import manifests
 
 from .object_store import BUCKET, ObjectStore, free_port
 from .project import Project, chain, step_lines

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-import ytt as pinned_ytt
+from tools import ytt as pinned_ytt
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-// Validates manifests of Argo Workflows as Argo itself does, without a cluster.
+// Validates manifests of Argo Workflows with Argo's own code, without a cluster.
 //
 //	validate FILE…
 //
-// Each Workflow, WorkflowTemplate, CronWorkflow and WorkflowEventBinding of the files is read strictly and validated; a
-// template of another object is looked up among those of the same files and namespace. Other kinds are left alone. One
-// line an error.
+// It parses each Workflow, WorkflowTemplate, CronWorkflow and WorkflowEventBinding of the files strictly and validates
+// it. A reference to a WorkflowTemplate is resolved among the files' templates of the same namespace. Other kinds are
+// ignored. It prints one line per error and exits with 1 when there are errors.
 package main
 
 import (
@@ -28,21 +28,21 @@ import (
 	"github.com/argoproj/argo-workflows/v3/workflow/validate"
 )
 
-// separator is where one document of a file ends.
+// separator splits a file into YAML documents.
 var separator = regexp.MustCompile(`(?m)^---`)
 
-// templates are the WorkflowTemplates of one namespace by name.
+// templates holds the WorkflowTemplates of one namespace by name.
 type templates map[string]*v1alpha1.WorkflowTemplate
 
-// Get returns the template of a name.
+// Get returns the template with a name.
 func (known templates) Get(name string) (*v1alpha1.WorkflowTemplate, error) {
-	if found, there := known[name]; there {
-		return found, nil
+	if template, ok := known[name]; ok {
+		return template, nil
 	}
 	return nil, fmt.Errorf("there is no WorkflowTemplate %q", name)
 }
 
-// manifests is what was read, and what is wrong with it.
+// manifests holds the objects of all files, and the errors in them.
 type manifests struct {
 	objects   []metav1.Object
 	templates map[string]templates
@@ -50,7 +50,7 @@ type manifests struct {
 }
 
 func main() {
-	// The libraries log what they also return.
+	// The libraries return every error that they log.
 	log.SetOutput(io.Discard)
 	read := manifests{templates: map[string]templates{}}
 	for _, path := range os.Args[1:] {
@@ -60,7 +60,7 @@ func main() {
 		read.validate(object)
 	}
 	if len(read.objects) == 0 && len(read.errors) == 0 {
-		read.refuse("the files", fmt.Errorf("hold no Workflow, WorkflowTemplate, CronWorkflow or WorkflowEventBinding"))
+		read.addError("the files", fmt.Errorf("hold no Workflow, WorkflowTemplate, CronWorkflow or WorkflowEventBinding"))
 	}
 	for _, line := range read.errors {
 		fmt.Println(line)
@@ -70,28 +70,28 @@ func main() {
 	}
 }
 
-// add reads a file's objects.
+// add reads the objects of a file.
 func (read *manifests) add(path string) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		read.refuse(path, err)
+		read.addError(path, err)
 		return
 	}
 	for _, document := range separator.Split(string(content), -1) {
-		// What cannot be parsed at all the library would leave out.
+		// The library silently drops a document that is not YAML.
 		var anything any
 		if err := yaml.UnmarshalStrict([]byte(document), &anything); err != nil {
-			read.refuse(path, err)
+			read.addError(path, err)
 			continue
 		}
 		for _, parsed := range common.ParseObjects([]byte(document), true) {
-			read.keep(path, parsed)
+			read.addObject(path, parsed)
 		}
 	}
 }
 
-// keep notes an object of a kind that is validated.
-func (read *manifests) keep(path string, parsed common.ParseResult) {
+// addObject adds an object, if it is of a kind that is validated.
+func (read *manifests) addObject(path string, parsed common.ParseResult) {
 	switch object := parsed.Object.(type) {
 	case *v1alpha1.WorkflowTemplate:
 		if read.templates[object.Namespace] == nil {
@@ -101,19 +101,19 @@ func (read *manifests) keep(path string, parsed common.ParseResult) {
 	case *v1alpha1.Workflow, *v1alpha1.CronWorkflow, *v1alpha1.WorkflowEventBinding:
 	case nil:
 		if parsed.Err != nil {
-			read.refuse(path, parsed.Err)
+			read.addError(path, parsed.Err)
 		}
 		return
 	default:
 		return
 	}
 	if parsed.Err != nil {
-		read.refuse(describe(parsed.Object), parsed.Err)
+		read.addError(describe(parsed.Object), parsed.Err)
 	}
 	read.objects = append(read.objects, parsed.Object)
 }
 
-// validate notes what Argo refuses in an object.
+// validate records Argo's error about an object, if any.
 func (read *manifests) validate(object metav1.Object) {
 	known := read.templates[object.GetNamespace()]
 	none := &templateresolution.NullClusterWorkflowTemplateGetter{}
@@ -133,12 +133,12 @@ func (read *manifests) validate(object metav1.Object) {
 		}
 	}
 	if err != nil {
-		read.refuse(describe(object), err)
+		read.addError(describe(object), err)
 	}
 }
 
-// submit returns the Workflow that a binding makes of an event to its own address that says nothing, as Argo's server
-// does: every text is an expression, and a parameter without one is refused.
+// submit returns the Workflow that Argo's server creates from a binding for an event without a payload, sent to the
+// binding's own address. As on the server, each text is an expression, and a parameter needs one.
 func submit(binding *v1alpha1.WorkflowEventBinding, known templates) (*v1alpha1.Workflow, error) {
 	event := map[string]any{
 		"namespace":     binding.Namespace,
@@ -153,29 +153,36 @@ func submit(binding *v1alpha1.WorkflowEventBinding, known templates) (*v1alpha1.
 	if !matched {
 		return nil, fmt.Errorf("the selector does not take an event to %q", binding.Name)
 	}
-	told := binding.Spec.Submit
-	if told == nil {
+	submitted := binding.Spec.Submit
+	if submitted == nil {
 		return nil, fmt.Errorf("submits nothing")
 	}
-	if _, err := known.Get(told.WorkflowTemplateRef.Name); err != nil {
+	template := submitted.WorkflowTemplateRef
+	if _, err := known.Get(template.Name); err != nil {
 		return nil, err
 	}
-	made := common.NewWorkflowFromWorkflowTemplate(told.WorkflowTemplateRef.Name, told.WorkflowTemplateRef.ClusterScope)
-	made.Namespace = binding.Namespace
-	if told.GenerateName != "" {
-		if made.GenerateName, err = text(told.GenerateName, event); err != nil {
+	workflow := common.NewWorkflowFromWorkflowTemplate(template.Name, template.ClusterScope)
+	workflow.Namespace = binding.Namespace
+	if submitted.GenerateName != "" {
+		if workflow.GenerateName, err = text(submitted.GenerateName, event); err != nil {
 			return nil, fmt.Errorf("generateName: %w", err)
 		}
 	}
-	for key, value := range told.Labels {
+	for key, value := range submitted.Labels {
 		if _, err := text(value, event); err != nil {
 			return nil, fmt.Errorf("label %s: %w", key, err)
 		}
 	}
-	if told.Arguments == nil {
-		return made, nil
+	if submitted.Arguments != nil {
+		workflow.Spec.Arguments.Parameters, err = parameters(submitted.Arguments.Parameters, event)
 	}
-	for _, parameter := range told.Arguments.Parameters {
+	return workflow, err
+}
+
+// parameters evaluates the parameters of a binding for an event.
+func parameters(declared []v1alpha1.Parameter, event map[string]any) ([]v1alpha1.Parameter, error) {
+	var evaluated []v1alpha1.Parameter
+	for _, parameter := range declared {
 		if parameter.ValueFrom == nil {
 			return nil, fmt.Errorf("parameter %s has no valueFrom", parameter.Name)
 		}
@@ -183,13 +190,12 @@ func submit(binding *v1alpha1.WorkflowEventBinding, known templates) (*v1alpha1.
 		if err != nil {
 			return nil, fmt.Errorf("parameter %s: %w", parameter.Name, err)
 		}
-		given := v1alpha1.Parameter{Name: parameter.Name, Value: v1alpha1.AnyStringPtr(value)}
-		made.Spec.Arguments.Parameters = append(made.Spec.Arguments.Parameters, given)
+		evaluated = append(evaluated, v1alpha1.Parameter{Name: parameter.Name, Value: v1alpha1.AnyStringPtr(value)})
 	}
-	return made, nil
+	return evaluated, nil
 }
 
-// text evaluates an expression that has to be a text.
+// text evaluates an expression whose value must be a string.
 func text(expression string, event map[string]any) (string, error) {
 	program, err := expr.Compile(expression, expr.Env(event))
 	if err != nil {
@@ -199,20 +205,20 @@ func text(expression string, event map[string]any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	found, is := value.(string)
-	if !is {
+	result, ok := value.(string)
+	if !ok {
 		return "", fmt.Errorf("%s is no text", expression)
 	}
-	return found, nil
+	return result, nil
 }
 
-// refuse notes an error in one line.
-func (read *manifests) refuse(where string, err error) {
+// addError records an error as one line.
+func (read *manifests) addError(where string, err error) {
 	words := strings.Fields(string(bytes.ToValidUTF8([]byte(err.Error()), []byte("?"))))
 	read.errors = append(read.errors, where+": "+strings.Join(words, " "))
 }
 
-// describe names an object: kind and name.
+// describe returns the kind and the name of an object.
 func describe(object metav1.Object) string {
 	kind := "object"
 	switch object.(type) {

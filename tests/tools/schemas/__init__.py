@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from installed import CannotInstall, installed
+from tools.installed import CannotInstall, installed
 
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "requirements.txt"

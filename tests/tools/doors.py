@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from allpairspy import AllPairs
-from backstage.scaffolder import Scaffolder
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from accelerator_engine.engine import Accelerator, generate, load_folder
 from accelerator_engine.options import InvalidAnswer, Option, defaults
 from accelerator_engine.tree import read_folder, write_folder
+from tools.backstage.scaffolder import Scaffolder
 
 Answers = Mapping[str, Any]
 Tree = dict[str, tuple[int, bytes]]

@@ -1,4 +1,4 @@
-module in-database-ml-accelerator/tests/minio
+module in-database-ml-accelerator/tests/tools/minio
 
 go 1.26
 

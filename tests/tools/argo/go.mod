@@ -1,4 +1,4 @@
-module in-database-ml-accelerator/tests/argo
+module in-database-ml-accelerator/tests/tools/argo
 
 go 1.26
 

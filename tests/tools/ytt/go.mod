@@ -1,4 +1,4 @@
-module in-database-ml-accelerator/tests/ytt
+module in-database-ml-accelerator/tests/tools/ytt
 
 go 1.26
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from installed import CannotInstall, installed
+from tools.installed import CannotInstall, installed
 
 HERE = Path(__file__).resolve().parent
 INSTALLED_FROM = ("package.json", "package-lock.json", ".npmrc")

@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-import go_modules
-from installed import installed
+from tools import go_modules
+from tools.installed import installed
 
 HERE = Path(__file__).resolve().parent
 PINNED = [HERE / "go.mod", HERE / "go.sum"]

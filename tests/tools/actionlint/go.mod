@@ -1,4 +1,4 @@
-module in-database-ml-accelerator/tests/actionlint
+module in-database-ml-accelerator/tests/tools/actionlint
 
 go 1.26
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import go_modules
-from installed import installed
+from tools import go_modules
+from tools.installed import installed
 
 HERE = Path(__file__).resolve().parent
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-import ytt
+
+from tools import ytt
 
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 # What nobody has a default for.

@@ -1,5 +1,5 @@
-// The executor's side of Linux signals. The published module has this file for other systems only; it is added to a
-// copy of the module, from which argoexec is built.
+// Signal handling of Argo's executor on Linux. The published module has this file for other systems only; the cluster
+// tests add this one to a copy of the module and build argoexec from the copy.
 
 package osspecific
 
@@ -11,13 +11,13 @@ import (
 	executor "github.com/argoproj/argo-workflows/v3/util/errors"
 )
 
-// killed is what a shell adds to the number of the signal that ended a process.
-const killed = 128
+// signalExitBase is added to the number of the signal that ended a process, as shells do.
+const signalExitBase = 128
 
-// Term asks a process to end.
+// Term asks a process to exit.
 var Term = syscall.SIGTERM
 
-// CanIgnoreSignal tells whether a signal is the runtime's own business and not the command's.
+// CanIgnoreSignal reports whether a signal is for the Go runtime and not for the command.
 func CanIgnoreSignal(received os.Signal) bool {
 	switch received {
 	case syscall.SIGCHLD, syscall.SIGURG:
@@ -26,12 +26,12 @@ func CanIgnoreSignal(received os.Signal) bool {
 	return false
 }
 
-// Setpgid makes a process the leader of a group of its own.
+// Setpgid makes a process the leader of a new process group.
 func Setpgid(attributes *syscall.SysProcAttr) {
 	attributes.Setpgid = true
 }
 
-// Kill sends a signal to a process and to all that it started in its group.
+// Kill sends a signal to the process group of a process.
 func Kill(pid int, sent syscall.Signal) error {
 	if group, err := syscall.Getpgid(pid); err == nil {
 		pid = -group
@@ -39,8 +39,8 @@ func Kill(pid int, sent syscall.Signal) error {
 	return syscall.Kill(pid, sent)
 }
 
-// Wait returns when the process has ended, as an error with its exit code. As process 1 of its container it also
-// collects every orphan that ends before.
+// Wait waits for a process and returns its exit code as an error. The executor is process 1 of its container, so Wait
+// also reaps every orphan that exits earlier.
 func Wait(process *os.Process) error {
 	pid := process.Pid
 	if err := process.Release(); err != nil {
@@ -59,7 +59,7 @@ func Wait(process *os.Process) error {
 			continue
 		}
 		if status.Signaled() {
-			return executor.NewExitErr(killed + int(status.Signal()))
+			return executor.NewExitErr(signalExitBase + int(status.Signal()))
 		}
 		return executor.NewExitErr(status.ExitStatus())
 	}
