@@ -1,12 +1,12 @@
 """What follows from accelerator.yaml: cookiecutter.json, template.yaml and docs/options.md.
 
-The engine section is turned into a table first: which files are there for which answers, which go
-by another name, and in which files placeholders are filled in. It has to keep to this shape:
+The engine section becomes tables first: which answers keep which overlay folder, and in which files
+placeholders are filled in. It has this shape:
 
 * let with the default of each conditional question that was not asked,
 * include of the body's folder, then a chain of
-* RewritePath without a condition (the folder's name goes; files get other names),
-* a condition on options with a finite number of values, and an exclude,
+* a condition on options with a finite number of values, and an exclude of `**/variants/<name>/**`,
+* RewritePath without a condition, which lays the body's folder and the overlay folders over the project,
 * an applyTo with ReplaceText, whose substitutions are the placeholders.
 """
 
@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,17 @@ _PLACEHOLDER = re.compile(r"\{\{ cookiecutter\.(\w+) \}\}")
 _BRACES = (b"{{", b"{%", b"{#")
 # Where a question stands that is the front door's own: the answer says which door it was.
 FRONT_DOOR = "_frontDoor"
+# The folder of the body that holds the overlay folders, and an exclude of one of them.
+OVERLAYS = "variants"
+_OVERLAY = re.compile(rf"{OVERLAYS}/([^/]+)/")
+_EXCLUDE = re.compile(rf"\*\*/{OVERLAYS}/([^/*?]+)/\*\*")
 
 _SHAPE = "make derive cannot turn this into a table"
 _EXTENSION = "accelerator_engine.cookiecutter.AnswersExtension"
 
 
-@dataclass
-class Rule:
-    """A file or folder of the body: the answers it is there for, and the name it goes by."""
-
-    when: dict[str, list[Any]] = field(default_factory=dict)
-    rename: str | None = None
+# The answers that keep an overlay folder: option → the values that do.
+Answers = dict[str, list[Any]]
 
 
 @dataclass
@@ -56,7 +56,10 @@ class Plan:
     description: str
     tags: list[str]
     backstage: Mapping[str, Any]
-    rules: dict[str, Rule]
+    # Overlay folder by name → the answers that keep it.
+    variants: dict[str, Answers]
+    # File of an overlay folder → its path in the project.
+    overlays: dict[str, str]
     # Files in which placeholders are filled in, and files with braces in which nothing is.
     rendered: list[str]
     verbatim: list[str]
@@ -88,7 +91,8 @@ def plan(root: Path) -> Plan:
         description=" ".join(str(shown.get("description", "")).split()),
         tags=list(shown.get("tags", [])),
         backstage=_backstage(shown),
-        rules=dict(sorted(reading.rules.items())),
+        variants=dict(sorted(reading.variants.items())),
+        overlays={name: path for name, path in sorted(reading.paths.items()) if path != name},
         rendered=sorted(reading.rendered),
         verbatim=sorted(verbatim),
     )
@@ -136,8 +140,8 @@ class _Reading:
     def __init__(self, accelerator: Accelerator, paths: dict[str, str]) -> None:
         self._accelerator = accelerator
         # Each file's name in the body, and its path so far.
-        self._paths = paths
-        self.rules: dict[str, Rule] = {}
+        self.paths = paths
+        self.variants: dict[str, Answers] = {}
         self.rendered: set[str] = set()
         self.substitutions: set[str] = set()
 
@@ -146,14 +150,33 @@ class _Reading:
         if not isinstance(engine, Combo) or engine.include is None or engine.condition or engine.merge:
             raise InvalidManifest(f"{_SHAPE}: engine has to be an include and a chain", engine.line if engine else None)
         self._check_symbols(engine)
-        outside = [name for name, path in self._paths.items() if not matches_any(engine.include, path)]
+        outside = [name for name, path in self.paths.items() if not matches_any(engine.include, path)]
         if outside:
             raise InvalidManifest(f"{_SHAPE}: the include leaves out {outside[0]}", engine.line)
         for transform in engine.chain:
             self._step(transform)
-        for name, path in self._paths.items():
-            if path != name:
-                self.rules.setdefault(name, Rule()).rename = path
+
+    def _check_overlays(self, line: int | None) -> None:
+        """Refuse a body whose files do not land where their overlay folders say, or land twice for some answers."""
+        placed: dict[str, list[str]] = {}
+        for name, path in self.paths.items():
+            variants = variants_of(name)
+            expected = "/".join(name.split("/")[2 * len(variants) :])
+            if path != expected:
+                raise InvalidManifest(f"{_SHAPE}: {name} becomes {path}, not {expected}", line)
+            unknown = [variant for variant in variants if variant not in self.variants]
+            if unknown:
+                raise InvalidManifest(f"no answer excludes the folder {OVERLAYS}/{unknown[0]}", line)
+            placed.setdefault(path, []).append(name)
+        for names in placed.values():
+            self._check_exclusive(names, line)
+
+    def _check_exclusive(self, names: Sequence[str], line: int | None) -> None:
+        """Refuse files with one path when some answers keep two of them."""
+        for pair in itertools.combinations(names, 2):
+            needed = combined(self.variants[variant] for name in pair for variant in variants_of(name))
+            if all(needed.values()):
+                raise InvalidManifest(f"some answers keep both {' and '.join(pair)}", line)
 
     def _check_symbols(self, engine: Combo) -> None:
         """Refuse a conditional question that could be answered although it was not asked."""
@@ -187,23 +210,22 @@ class _Reading:
             )
 
     def _rewrite(self, transform: RewritePath) -> None:
-        for name, path in self._paths.items():
+        for name, path in self.paths.items():
             groups = path_groups(transform.regex, path)
             if groups is not None:
-                self._paths[name] = transform.rewrite_to.text(groups)
+                self.paths[name] = transform.rewrite_to.text(groups)
+        self._check_overlays(transform.line)
 
     def _drop(self, transform: Combo) -> None:
         when = self._answers(transform)
         for pattern in transform.exclude or ():
-            folder = pattern.removesuffix("/**")
-            whole = folder != pattern and "*" not in folder
-            found = [name for name, path in self._paths.items() if matches(pattern, path)]
-            if not found:
+            excluded = _EXCLUDE.fullmatch(pattern)
+            if not excluded:
+                raise InvalidManifest(f"{_SHAPE}: {pattern!r} is not **/{OVERLAYS}/<name>/**", transform.line)
+            if not any(matches(pattern, path) for path in self.paths.values()):
                 raise InvalidManifest(f"the exclude pattern {pattern!r} matches no file", transform.line)
-            for name in [folder] if whole else found:
-                kept = self.rules.setdefault(name, Rule()).when
-                for option, values in when.items():
-                    kept[option] = [value for value in kept.get(option, values) if value in values]
+            name = excluded[1]
+            self.variants[name] = combined([self.variants.get(name, {}), when])
 
     def _answers(self, transform: Combo) -> dict[str, list[Any]]:
         """Return for which answers the condition is false: what is excluded on it is there for those."""
@@ -233,7 +255,7 @@ class _Reading:
         if not all(isinstance(step, ReplaceText) and step.regex is None for step in transform.chain):
             raise InvalidManifest(f"{_SHAPE}: an applyTo takes ReplaceText with substitutions", transform.line)
         for pattern in transform.apply_to or ():
-            found = [name for name, path in self._paths.items() if matches(pattern, path)]
+            found = [name for name, path in self.paths.items() if matches(pattern, path)]
             if not found:
                 raise InvalidManifest(f"the applyTo pattern {pattern!r} matches no file", transform.line)
             self.rendered.update(found)
@@ -252,6 +274,24 @@ class _Reading:
                     transform.line,
                 )
             self.substitutions.add(name)
+
+
+def variants_of(name: str) -> list[str]:
+    """Return the overlay folders, outermost first, that hold a file of the body."""
+    variants = []
+    while match := _OVERLAY.match(name):
+        variants.append(match[1])
+        name = name[match.end() :]
+    return variants
+
+
+def combined(conditions: Iterable[Answers]) -> Answers:
+    """Return the answers that meet all conditions; an option without a value left means that none do."""
+    together: Answers = {}
+    for when in conditions:
+        for option, values in when.items():
+            together[option] = [value for value in together.get(option, values) if value in values]
+    return together
 
 
 def _check_placeholders(accelerator: Accelerator, body: Mapping[str, Resource], reading: _Reading) -> None:
@@ -287,10 +327,7 @@ def cookiecutter_json(tables: Plan) -> str:
     context["_extensions"] = [_EXTENSION]
     context[FRONT_DOOR] = "cookiecutter"
     context["_copy_without_render"] = tables.verbatim
-    context["_layout"] = {
-        path: {"when": rule.when, **({"rename": rule.rename} if rule.rename else {})}
-        for path, rule in tables.rules.items()
-    }
+    context["_variants"] = tables.variants
     return json.dumps(context, indent=4, ensure_ascii=False) + "\n"
 
 
@@ -327,7 +364,7 @@ def template_yaml(tables: Plan) -> str:
             "owner": tables.backstage["owner"],
             "type": "service",
             "parameters": [*(_page(title, options) for title, options in _groups(tables)), _repository(tables)],
-            "steps": [_fetch(tables), *_drops(tables), *_renames(tables), *_publish(tables)],
+            "steps": [_fetch(tables), *_overlays(tables), *_publish(tables)],
             "output": {"links": _links(tables)},
         },
     }
@@ -441,38 +478,29 @@ def _fetch(tables: Plan) -> dict[str, Any]:
     }
 
 
-def _drops(tables: Plan) -> Iterator[dict[str, Any]]:
-    for number, (when, paths) in enumerate(_by_answers(tables, lambda rule: bool(rule.when)), start=1):
+def _overlays(tables: Plan) -> Iterator[dict[str, Any]]:
+    """Yield a step for each overlay folder whose files are laid over the project, and the removal of the rest."""
+    for variants, names in itertools.groupby(sorted(tables.overlays, key=variants_of), variants_of):
         yield {
-            "id": f"drop-{number}",
-            "name": f"Leave out {', '.join(paths)}",
-            "if": f"${{{{ not ({when}) }}}}",
-            "action": "fs:delete",
-            "input": {"files": paths},
+            "id": "-".join(["add", *variants]),
+            "name": f"Add {' and '.join(variants)}",
+            "if": f"${{{{ {_when(tables, variants)} }}}}",
+            "action": "fs:rename",
+            "input": {"files": [{"from": name, "to": tables.overlays[name]} for name in names]},
         }
+    yield {
+        "id": "tidy",
+        "name": "Leave out the other variants",
+        "action": "fs:delete",
+        "input": {"files": [OVERLAYS]},
+    }
 
 
-def _renames(tables: Plan) -> Iterator[dict[str, Any]]:
-    for number, (when, paths) in enumerate(_by_answers(tables, lambda rule: rule.rename is not None), start=1):
-        step: dict[str, Any] = {"id": f"rename-{number}", "name": f"Rename {', '.join(paths)}"}
-        if when:
-            step["if"] = f"${{{{ {when} }}}}"
-        pairs = [{"from": path, "to": tables.rules[path].rename} for path in paths]
-        yield {**step, "action": "fs:rename", "input": {"files": pairs}}
-
-
-def _by_answers(tables: Plan, chosen: Callable[[Rule], bool]) -> list[tuple[str, list[str]]]:
-    """Return the paths whose rules are chosen, together with those for the same answers."""
-    found: dict[str, list[str]] = {}
-    for path, rule in tables.rules.items():
-        if chosen(rule):
-            found.setdefault(_when(tables, rule), []).append(path)
-    return list(found.items())
-
-
-def _when(tables: Plan, rule: Rule) -> str:
+def _when(tables: Plan, variants: Sequence[str]) -> str:
+    """Return the condition under which a variant within a variant is kept."""
     options = {option.name: option for option in tables.options}
-    return " and ".join(_any_of(_value(options[name]), values) for name, values in rule.when.items())
+    together = combined(tables.variants[variant] for variant in variants)
+    return " and ".join(_any_of(_value(options[name]), values) for name, values in together.items())
 
 
 def _any_of(expression: str, values: Sequence[object]) -> str:

@@ -2,7 +2,7 @@
 
 import statistics
 
-from pipeline import training_runs
+from pipeline import training_db
 from pipeline.databases import connect
 from pipeline.user_code import build_optimizer
 
@@ -22,7 +22,7 @@ MOST_ROUNDS = 3
 def measure(rounds: int) -> list[Figure]:
     """Return RssAnon after an epoch of 102,400 rows in parts of that after 10,240, each in a new session."""
     architecture, optimizer = small_architecture(), build_optimizer(0.001)
-    config = training_runs.model_config(
+    config = training_db.model_config(
         architecture, data.SHAPE, len(data.CLASSES), "uint8", {"batch_size": 128, "seed": 1}, optimizer, 1
     )
     rounds = min(rounds, MOST_ROUNDS)
@@ -52,8 +52,8 @@ def _after_epoch(dataset: str, config: str) -> float:
     connection = connect("trainer")
     try:
         with connection:
-            training_runs.prepare_session(connection, greenplum=False)
-            training_runs.fit(connection, dataset, b"", config, 0)
+            training_db.prepare_session(connection, greenplum=False)
+            training_db.fit(connection, dataset, b"", config, 0)
         return anonymous_memory(connection.info.backend_pid)
     finally:
         connection.close()

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pipeline import deploy_training_db, source
+from pipeline.data import source
 from pipeline.databases import binding, connect, in_schema, query, session
+from pipeline.steps import deploy_training_db
 
 from benchmarks import copy_format
 from benchmarks.figures import Figure, interleave, seconds, speed

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from pipeline import onnx_export
 from pipeline.databases import connect, query, session
+from pipeline.registry import onnx_export
 from pipeline.settings import settings
 from pipeline.user_code import build_architecture, load_dataset
 

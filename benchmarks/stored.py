@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from pipeline import source
+from pipeline.data import source
+from pipeline.data.mini_batches import SPLITS, PackedDataset
 from pipeline.databases import query, session
-from pipeline.mini_batches import SPLITS, PackedDataset
 from pipeline.user_code import Dataset
 
 from benchmarks import data

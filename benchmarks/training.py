@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from pipeline import training_runs
+from pipeline import training_db
 from pipeline.databases import in_schema, session
 from pipeline.user_code import build_architecture, build_optimizer, load_keras
 
@@ -47,7 +47,7 @@ def _database_epoch(architecture: Any) -> Callable[[], object]:
     """Return what train_model does for one epoch: fit, with weights and slots sent and received."""
     connection = session("trainer")
     with connection:
-        training_runs.prepare_session(connection, greenplum=False)
+        training_db.prepare_session(connection, greenplum=False)
     parameters = {"batch_size": BATCH_SIZE, "seed": 1}
     optimizer = build_optimizer(LEARNING_RATE)
     state, epoch = b"", 0
@@ -55,11 +55,11 @@ def _database_epoch(architecture: Any) -> Callable[[], object]:
     def run() -> None:
         nonlocal state, epoch
         epoch += 1
-        config = training_runs.model_config(
+        config = training_db.model_config(
             architecture.json, data.SHAPE, len(data.CLASSES), "uint8", parameters, optimizer, epoch
         )
         with connection:
-            fitted = training_runs.fit(connection, DATASET, state, config, architecture.weight_count)
+            fitted = training_db.fit(connection, DATASET, state, config, architecture.weight_count)
         state = fitted.weights + fitted.optimizer_slots
 
     return run

@@ -9,9 +9,9 @@ import tempfile
 import unittest.mock
 from collections.abc import Callable
 
-from pipeline import mini_batches, source
+from pipeline.data import mini_batches, source
+from pipeline.data.mini_batches import PackedDataset
 from pipeline.databases import binding, in_schema, session
-from pipeline.mini_batches import PackedDataset
 from pipeline.user_code import Dataset
 
 from benchmarks import data, stored

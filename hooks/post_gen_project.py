@@ -1,54 +1,61 @@
-"""Keep the files that fit the answers, under the names they go by, and drop the others."""
+"""Lay the variants that fit the answers over the project, and remove the others."""
 
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path.cwd().resolve()
+OVERLAYS = "variants"
 
 # A JSON object can stand in a raw string in triple quotes: it holds no three bare quotes in a row,
 # and neither begins nor ends with one.
 ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
 
 
-def inside(path: str) -> Path:
-    """Return the path within the project; exit with a sentence when it leads anywhere else."""
-    target = (PROJECT / path).resolve()
-    if PROJECT not in target.parents:
-        sys.exit(f"_layout names {path!r}, which is not inside the project, so the project is not complete.")
-    return target
+def inside(path: Path) -> Path:
+    """Return the path; exit with a sentence unless it lies within the project."""
+    if PROJECT not in path.resolve().parents:
+        sys.exit(f"{path} is not inside the project, so the project is not complete.")
+    return path
 
 
-def drop(path: Path) -> None:
-    """Remove a file or a folder, unless it went with its own folder; leave no empty folder."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    tidy(path.parent)
+def overlays(folder: Path, fits: bool = True) -> Iterator[tuple[Path, Path, bool]]:
+    """Yield each file of the variants in a folder, its path in the project, and whether it fits the answers.
+
+    A variant within a variant needs both.
+    """
+    for name, when in ANSWERS["_variants"].items():
+        variant = inside(folder / OVERLAYS / name)
+        chosen = fits and all(ANSWERS[option] in values for option, values in when.items())
+        if (variant / OVERLAYS).is_dir():
+            yield from overlays(variant, chosen)
+        for path in sorted(variant.rglob("*")):
+            relative = path.relative_to(variant)
+            if path.is_file() and relative.parts[0] != OVERLAYS:
+                yield path, inside(PROJECT / relative), chosen
 
 
 def tidy(folder: Path) -> None:
-    """Remove a folder that is empty now, and those around it."""
+    """Remove a folder that is empty now, and the empty ones around it."""
     while folder != PROJECT and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
 
 
-kept = {}
-for name, rule in ANSWERS["_layout"].items():
-    source, target = inside(name), inside(rule.get("rename", name))
-    if all(ANSWERS[option] in values for option, values in rule["when"].items()):
-        kept[source] = target
-    else:
-        drop(source)
-
-# Renamed last: a new name may be the name of a file that was dropped.
-for source, target in kept.items():
-    if source.exists():
+files = list(overlays(PROJECT))
+# An earlier generation with other answers may have left files that no longer fit.
+for _, target, chosen in files:
+    if not chosen:
+        target.unlink(missing_ok=True)
+        tidy(target.parent)
+for source, target, chosen in files:
+    if chosen:
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
-        tidy(source.parent)
+for name in ANSWERS["_variants"]:
+    shutil.rmtree(PROJECT / OVERLAYS / name, ignore_errors=True)
+tidy(PROJECT / OVERLAYS)
 
 print(f"cd {PROJECT.name} && make demo")

@@ -1,6 +1,7 @@
 """What the tests share: the template, and a place where whatever a run writes is seen."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,27 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "{{cookiecutter.projectName}}"
+BODY = ROOT / FOLDER
+
+
+def overlays(path: str) -> list[Path]:
+    """Return the overlay folders of the body, nested ones too, that hold a path of the project."""
+    folders = [*BODY.glob("variants/*"), *BODY.glob("variants/*/variants/*")]
+    return sorted(folder for folder in folders if (folder / path).exists())
+
+
+def in_project(name: str) -> str:
+    """Return the path in a project of a file of the body, whose overlay folders are left out."""
+    return re.sub("^(?:variants/[^/]+/)+", "", name)
+
+
+def in_body(path: str, variant: str = "") -> Path:
+    """Return the file of the body that becomes a path of the project, in `variant` where several variants have it."""
+    folders = [folder for folder in (BODY, *overlays(path)) if (folder / path).exists()]
+    if variant:
+        folders = [BODY / "variants" / variant]
+    (folder,) = folders
+    return folder / path
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FOLDER, ROOT
+from conftest import ROOT, in_body
 from tools.backstage.scaffolder import Scaffolder
 from tools.doors import cookiecutter
 
@@ -84,7 +84,7 @@ def test_the_pipeline_is_shown_by_what_runs_it(scaffolder: Scaffolder, projects:
 def test_a_pipeline_is_told_of_alike() -> None:
     """There are two files, which differ in the tag and in Argo's annotation alone."""
     argo, kubeflow = (
-        (ROOT / FOLDER / f"catalog-pipeline_{name}.yaml").read_text(encoding="utf-8") for name in ("argo", "kubeflow")
+        in_body("catalog-pipeline.yaml", name).read_text(encoding="utf-8") for name in ("argo", "kubeflow")
     )
     assert kubeflow == re.sub(r"\n +argo-workflows.*", "", argo).replace("[argo,", "[kubeflow,")
 
@@ -149,5 +149,6 @@ def test_the_documentation_is_whole(projects: dict[str, Path]) -> None:
 
 def test_no_address_stands_in_the_catalog() -> None:
     """Neither of a database nor of the repository: the catalog knows where it read the file."""
-    for name in ("catalog-info.yaml", "catalog-pipeline_argo.yaml", "catalog-ui.yaml", "mkdocs.yml"):
-        assert "://" not in (ROOT / FOLDER / name).read_text(encoding="utf-8"), name
+    files = [in_body(name) for name in ("catalog-info.yaml", "catalog-ui.yaml", "mkdocs.yml")]
+    for path in [*files, *(in_body("catalog-pipeline.yaml", name) for name in ("argo", "kubeflow"))]:
+        assert "://" not in path.read_text(encoding="utf-8"), path

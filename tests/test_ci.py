@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FOLDER, ROOT
+from conftest import ROOT, in_body
 from tools import actionlint, doors, schemas
 
-BODY = ROOT / FOLDER
 WORKFLOW = ".github/workflows/checks.yml"
 PIPELINE = ".gitlab-ci.yml"
 SCRIPT = "deploy/publish-image.sh"
@@ -48,7 +47,7 @@ def actionlint_says(file: Path) -> str:
 
 
 def test_actionlint_has_nothing_against_the_workflow() -> None:
-    assert actionlint_says(BODY / WORKFLOW) == ""
+    assert actionlint_says(in_body(WORKFLOW)) == ""
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,7 @@ def test_actionlint_has_nothing_against_the_workflow() -> None:
     ],
 )
 def test_actionlint_looks(tmp_path: Path, given: str, broken: str, said: str) -> None:
-    assert said in actionlint_says(changed(BODY / WORKFLOW, tmp_path, given, broken))
+    assert said in actionlint_says(changed(in_body(WORKFLOW), tmp_path, given, broken))
 
 
 def changed(file: Path, place: Path, given: str, broken: str) -> Path:
@@ -75,7 +74,7 @@ def changed(file: Path, place: Path, given: str, broken: str) -> Path:
 
 @pytest.mark.parametrize(("schema", "name"), [("vendor.github-workflows", WORKFLOW), ("vendor.gitlab-ci", PIPELINE)])
 def test_the_schema_has_nothing_against_the_file(schema: str, name: str) -> None:
-    assert schemas.refusals(schema, BODY / name) == ""
+    assert schemas.refusals(schema, in_body(name)) == ""
 
 
 @pytest.mark.parametrize(
@@ -87,12 +86,12 @@ def test_the_schema_has_nothing_against_the_file(schema: str, name: str) -> None
     ],
 )
 def test_the_schema_looks(tmp_path: Path, schema: str, name: str, given: str, broken: str) -> None:
-    assert schemas.refusals(schema, changed(BODY / name, tmp_path, given, broken))
+    assert schemas.refusals(schema, changed(in_body(name), tmp_path, given, broken))
 
 
 def jobs(name: str) -> dict[str, Any]:
     """Return the two jobs of a file."""
-    found = yaml.safe_load((BODY / name).read_text(encoding="utf-8"))
+    found = yaml.safe_load(in_body(name).read_text(encoding="utf-8"))
     return found.get("jobs", found)
 
 
@@ -109,14 +108,14 @@ def test_a_push_is_checked_by_the_projects_own_commands(name: str) -> None:
     assert commands(name, "check") == ["make lint", "make test"]
     assert commands(name, "publish")[-1] == f"{SCRIPT} publish"
     image = jobs(name)["check"].get("image") or jobs(name)["check"]["container"]
-    base = re.search(r"^ARG BASE=(\S+)$", (BODY / "deploy/images/pipeline.Dockerfile").read_text(), re.MULTILINE)
+    base = re.search(r"^ARG BASE=(\S+)$", in_body("deploy/images/pipeline.Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
     assert image == base[1]
 
 
 def test_nothing_may_do_more_than_it_needs() -> None:
     """No job has a right that it does not use; a token stands on no command line."""
-    workflow = yaml.safe_load((BODY / WORKFLOW).read_text(encoding="utf-8"))
+    workflow = yaml.safe_load(in_body(WORKFLOW).read_text(encoding="utf-8"))
     assert workflow["permissions"] == {}
     assert jobs(WORKFLOW)["check"]["permissions"] == {"contents": "read"}
     assert jobs(WORKFLOW)["publish"]["permissions"] == {"contents": "read", "packages": "write", "id-token": "write"}
@@ -127,7 +126,7 @@ def test_nothing_may_do_more_than_it_needs() -> None:
 
 def test_what_others_made_is_pinned() -> None:
     """By a commit's or an image's hash, beside the version that a person reads."""
-    workflow = (BODY / WORKFLOW).read_text(encoding="utf-8")
+    workflow = in_body(WORKFLOW).read_text(encoding="utf-8")
     actions = re.findall(r"uses: (\S+)(.*)", workflow)
     assert actions
     for action, remark in actions:
@@ -135,7 +134,7 @@ def test_what_others_made_is_pinned() -> None:
         assert re.fullmatch(r"  # v\d+\.\d+\.\d+", remark)
     pinned = r"[\w./-]+:v?\d+\.\d+\.\d+[\w-]*@sha256:[0-9a-f]{64}"
     publish = jobs(PIPELINE)["publish"]
-    makers = re.findall(r"^[A-Z]+=(\S+/\S+)$", (BODY / SCRIPT).read_text(encoding="utf-8"), re.MULTILINE)
+    makers = re.findall(r"^[A-Z]+=(\S+/\S+)$", in_body(SCRIPT).read_text(encoding="utf-8"), re.MULTILINE)
     assert len(makers) == 2
     for image in (publish["image"], publish["services"][0]["name"], *makers):
         assert re.fullmatch(pinned, image), image
@@ -194,7 +193,7 @@ def test_a_name_is_one_that_the_values_take(project: Path) -> None:
     [
         ("README.md", set()),
         ("model.py", set()),
-        ("pipeline/train_model.py", set()),
+        ("pipeline/steps/train_model.py", set()),
         ("requirements/inference-db.txt", set()),
         ("requirements/pipeline.txt", {"pipeline.image"}),
         ("deploy/images/pipeline.Dockerfile", {"pipeline.image"}),

@@ -123,6 +123,8 @@ def test_a_question_with_a_condition_is_in_an_if(template: Path) -> None:
 
 STEP = "    - type: RewritePath\n      regex: '[^/]"
 OWNER = "            - text: '{{ cookiecutter.owner }}'\n              with: '#owner'\n"
+DIGITS = """    - {condition: "#dataset != 'digits'", exclude: ['**/variants/digits/**']}\n"""
+CIFAR10_ON_DIGITS = DIGITS.replace("#dataset != 'digits'", "#dataset != 'cifar10'")
 # What is changed into what, and what is said about it.
 UNSUITABLE: dict[str, tuple[str, str, str]] = {
     "a merge": ("engine:\n", "engine:\n  merge: [{include: ['**']}]\n", "has to be an include and a chain"),
@@ -130,7 +132,11 @@ UNSUITABLE: dict[str, tuple[str, str, str]] = {
     "free text decides": ("#dataset != 'digits'", "#owner != 'x'", "names owner, which has no list of choices"),
     "no option decides": ("#dataset != 'digits'", "#data != 'x'", "the condition names data, which is no option"),
     "always": ("#dataset != 'digits'", "#dataset != 'none'", "is no table of answers"),
-    "no file": ("[dataset_digits.py]", "[dataset_digit.py]", "'dataset_digit.py' matches no file"),
+    "no folder": ("**/variants/digits/**", "**/variants/digit/**", "'**/variants/digit/**' matches no file"),
+    "an exclude of a file": ("**/variants/digits/**", "**/dataset.py", "'**/dataset.py' is not **/variants/<name>/**"),
+    "a folder without an answer": (DIGITS, "", "no answer excludes the folder variants/digits"),
+    "two files with one path": (DIGITS, CIFAR10_ON_DIGITS, "some answers keep both variants/cifar10/dataset.py and "),
+    "another path": ("rewriteTo: '#path'", "rewriteTo: \"'x/' + #path\"", "becomes x/.dockerignore, not .dockerignore"),
     "no file to fill in": ("- MLproject", "- MLprojekt", "the applyTo pattern 'MLprojekt' matches no file"),
     "another value": ("with: '#owner'", "with: '#projectName'", "is no placeholder and its option"),
     "a placeholder left out": (OWNER, "", "no substitution of the engine section fills in {{ cookiecutter.owner }}"),

@@ -11,26 +11,22 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import FOLDER, ROOT, Sandbox
+from tests.conftest import BODY, FOLDER, ROOT, Sandbox, in_body, in_project
 
-BODY = ROOT / FOLDER
 # What may hold placeholders; everything else is the same file in every project.
 WITH_PLACEHOLDERS = {
     ".provenance.yaml",
     "MLproject",
     "README.md",
     "app/openapi.json",
-    "app/openapi_table.json",
     "catalog-info.yaml",
-    "catalog-pipeline_argo.yaml",
-    "catalog-pipeline_kubeflow.yaml",
+    "catalog-pipeline.yaml",
     "catalog-ui.yaml",
     "deploy/jupyterhub/values.yaml",
     "deploy/values-production.yaml",
     "deploy/values.yaml",
     "mkdocs.yml",
     "project.yaml",
-    "project_table.yaml",
     "pyproject.toml",
 }
 
@@ -47,8 +43,8 @@ def body_files() -> list[Path]:
 def test_placeholders_stand_in_data_files_alone() -> None:
     """Choices are data: linters and editors work on the code as it stands. Argo's braces are its own."""
     placeholder = "{{ cookiecutter."
-    found = {str(path.relative_to(BODY)) for path in body_files() if placeholder in path.read_text(encoding="utf-8")}
-    assert found == WITH_PLACEHOLDERS
+    holding = [path for path in body_files() if placeholder in path.read_text(encoding="utf-8")]
+    assert {in_project(str(path.relative_to(BODY))) for path in holding} == WITH_PLACEHOLDERS
 
 
 def test_no_file_of_the_body_holds_a_block() -> None:
@@ -59,18 +55,18 @@ def test_no_file_of_the_body_holds_a_block() -> None:
 
 def test_both_forms_of_project_yaml_say_the_same_but_for_the_source() -> None:
     """A table has a section more; a change of one file alone would be a difference that nobody wanted."""
-    usual, table = ((BODY / name).read_text(encoding="utf-8") for name in ("project.yaml", "project_table.yaml"))
+    usual, table = (in_body("project.yaml", kind).read_text(encoding="utf-8") for kind in ("images", "table"))
     source = re.search(r"# The table that is trained on.*?  key: ''\n", table, re.DOTALL)
     assert source
     assert table.replace(source[0], "") == usual
 
 
 def test_every_option_is_read_by_something() -> None:
-    """An option that nothing reads is a defect: each reaches a file other than its provenance, or the layout."""
+    """Each option reaches a file other than its provenance, or decides on a variant."""
     manifest = yaml.safe_load((ROOT / "accelerator.yaml").read_text(encoding="utf-8"))
-    layout = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["_layout"]
-    deciding = {name for rule in layout.values() for name in rule["when"]}
-    bodies = "".join((BODY / name).read_text(encoding="utf-8") for name in WITH_PLACEHOLDERS - {".provenance.yaml"})
+    variants = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["_variants"]
+    deciding = {name for when in variants.values() for name in when}
+    bodies = "".join(path.read_text(encoding="utf-8") for path in body_files() if path.name != ".provenance.yaml")
     for option in manifest["accelerator"]["options"]:
         name = option["name"]
         assert f"cookiecutter.{name} " in bodies or name in deciding, name

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FOLDER, ROOT, Sandbox
+from conftest import BODY, FOLDER, ROOT, Sandbox, in_body, in_project
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.extensions import JsonifyExtension
 from cookiecutter.generate import generate_files
 from jinja2 import Environment
 from pytest_cookies.plugin import Cookies
 
-from accelerator_engine.derive import derived
+from accelerator_engine.derive import derived, variants_of
 from accelerator_engine.options import Option
 
 HOSTILE_NAMES = [
@@ -41,20 +41,18 @@ def files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def layout() -> dict[str, Any]:
-    return json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["_layout"]
+def variants() -> dict[str, Any]:
+    return json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["_variants"]
 
 
 def expected_files(answers: dict[str, str]) -> dict[str, int]:
-    """The files of the body and their executable bits, as the layout table has them for the answers."""
-    expected, table = {}, layout()
-    for path in files(ROOT / FOLDER):
-        name = str(path.relative_to(ROOT / FOLDER))
-        # A folder stands in the table for all that is in it.
-        rules = [table[part] for part in (name, *map(str, Path(name).parents)) if part in table]
-        if all(answers[option] in values for rule in rules for option, values in rule["when"].items()):
-            renamed = next((rule["rename"] for rule in rules if "rename" in rule), name)
-            expected[renamed] = path.stat().st_mode & EXECUTABLE
+    """The paths of a project with these answers, and the executable bits that its files have in the body."""
+    expected, table = {}, variants()
+    for path in files(BODY):
+        name = str(path.relative_to(BODY))
+        needed = [table[variant] for variant in variants_of(name)]
+        if all(answers[option] in values for when in needed for option, values in when.items()):
+            expected[in_project(name)] = path.stat().st_mode & EXECUTABLE
     return expected
 
 
@@ -82,7 +80,9 @@ def cookiecutter(sandbox: Sandbox, *arguments: str | Path, stdin: str = "") -> s
 
 
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
-def test_the_body_is_generated_as_the_layout_says(cookies: Cookies, options: dict[str, Option], dataset: str) -> None:
+def test_the_body_is_generated_with_the_variants_that_fit(
+    cookies: Cookies, options: dict[str, Option], dataset: str
+) -> None:
     result = cookies.bake(extra_context={"dataset": dataset})
     assert result.exception is None
     project = result.project_path
@@ -90,8 +90,7 @@ def test_the_body_is_generated_as_the_layout_says(cookies: Cookies, options: dic
     answers = {name: option.default for name, option in options.items()} | {"dataset": dataset}
     generated = {str(path.relative_to(project)): path.lstat().st_mode & EXECUTABLE for path in files(project)}
     assert generated == expected_files(answers)
-    assert (project / "dataset.py").read_text() == (ROOT / FOLDER / f"dataset_{dataset}.py").read_text()
-    assert not list(project.rglob("dataset_*.py"))
+    assert (project / "dataset.py").read_text() == in_body("dataset.py", dataset).read_text()
 
 
 def test_a_project_on_a_table_has_its_own_files_under_the_common_names(
@@ -103,7 +102,7 @@ def test_a_project_on_a_table_has_its_own_files_under_the_common_names(
     answers = {name: option.default for name, option in options.items()} | {"dataset": "table"}
     generated = {str(path.relative_to(project)): path.lstat().st_mode & EXECUTABLE for path in files(project)}
     assert generated == expected_files(answers)
-    assert not [name for name in generated if "dataset" in name and name != "pipeline/upload_dataset.py"
+    assert not [name for name in generated if "dataset" in name and name != "pipeline/steps/upload_dataset.py"
                 and not name.endswith("002-dataset.sql")]  # fmt: skip
     source = yaml.safe_load((project / "project.yaml").read_text())["source"]
     assert (source["table"], source["features"]) == ("breast_cancer", "a, b")
@@ -156,7 +155,7 @@ def test_generating_again_keeps_what_people_added(sandbox: Sandbox) -> None:
     assert cookiecutter(sandbox, "--no-input", "--overwrite-if-exists", "dataset=cifar10").returncode == 0
     assert state.read_text() == "kept"
     data_set = (sandbox.output / "image-classifier" / "dataset.py").read_text()
-    assert data_set == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
+    assert data_set == in_body("dataset.py", "cifar10").read_text()
 
 
 def test_questions_can_be_answered(sandbox: Sandbox) -> None:
@@ -164,7 +163,7 @@ def test_questions_can_be_answered(sandbox: Sandbox) -> None:
     assert done.returncode == 0, done.stdout
     assert "Handwritten digits (bundled, works offline)" in done.stdout
     data_set = (sandbox.output / "abc" / "dataset.py").read_text()
-    assert data_set == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
+    assert data_set == in_body("dataset.py", "cifar10").read_text()
 
 
 @pytest.mark.slow
@@ -297,14 +296,14 @@ def test_a_wrong_default_of_the_user_is_refused(sandbox: Sandbox, options: dict[
     assert sandbox.untouched()
 
 
-@pytest.mark.parametrize("value", ["x", [], {"../victim.txt": {"when": {"dataset": ["none"]}}}])
-def test_the_layout_cannot_be_given(cookies: Cookies, value: object) -> None:
-    assert refused_bake(cookies, _layout=value).startswith(SETTING.format("_layout"))
+@pytest.mark.parametrize("value", ["x", [], {"../../victim.txt": {"dataset": ["none"]}}])
+def test_the_variants_cannot_be_given(cookies: Cookies, value: object) -> None:
+    assert refused_bake(cookies, _variants=value).startswith(SETTING.format("_variants"))
 
 
-def test_the_layout_cannot_be_given_on_the_command_line(sandbox: Sandbox) -> None:
-    done = cookiecutter(sandbox, "--no-input", "_layout=../victim.txt")
-    assert done.stdout.startswith(SETTING.format("_layout"))
+def test_the_variants_cannot_be_given_on_the_command_line(sandbox: Sandbox) -> None:
+    done = cookiecutter(sandbox, "--no-input", "_variants=../victim.txt")
+    assert done.stdout.startswith(SETTING.format("_variants"))
     assert (done.returncode, done.stdout.count("\n"), done.stderr) == (1, 1, "")
     assert sandbox.untouched()
 
@@ -330,7 +329,7 @@ def test_generation_stops_when_the_check_was_switched_off(
 def test_a_tool_that_leaves_an_option_out_is_refused(sandbox: Sandbox, options: dict[str, Option]) -> None:
     answers = {name: option.default for name, option in options.items() if name != "owner"}
     settings = {"_template": "x", "_extensions": ["accelerator_engine.cookiecutter.AnswersExtension"]}
-    context = {"cookiecutter": {**answers, **settings, "_layout": layout()}}
+    context = {"cookiecutter": {**answers, **settings, "_variants": variants()}}
     with pytest.raises(FailedHookException, match=r"^owner is missing; allowed is a name for the team"):
         generate_files(ROOT, context, sandbox.output)
     assert sandbox.untouched()
@@ -355,7 +354,7 @@ def test_a_replay_file_generates_the_same(sandbox: Sandbox) -> None:
     done = replay(sandbox, dataset="cifar10")
     assert (done.returncode, done.stdout) == (0, "cd image-classifier && make demo\n")
     data_set = (sandbox.output / "image-classifier" / "dataset.py").read_text()
-    assert data_set == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
+    assert data_set == in_body("dataset.py", "cifar10").read_text()
 
 
 @pytest.mark.slow
@@ -391,7 +390,7 @@ def test_a_tampered_list_is_refused(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("_layout", {"../victim.txt": {"when": {"dataset": ["none"]}}}),
+        ("_variants", {"../../victim.txt": {"dataset": ["none"]}}),
         ("_copy_without_render", ["*"]),
         ("_new_lines", "x"),
         ("_jinja2_env_vars", {"autoescape": True}),
@@ -440,7 +439,7 @@ def test_cruft_creates_and_updates(sandbox: Sandbox, repository: Path) -> None:
     done = cruft_create(sandbox, repository, {"projectName": "abc", "dataset": "cifar10"})
     assert done.returncode == 0, done.stdout + done.stderr
     project = sandbox.output / "abc"
-    assert (project / "dataset.py").read_text() == (ROOT / FOLDER / "dataset_cifar10.py").read_text()
+    assert (project / "dataset.py").read_text() == in_body("dataset.py", "cifar10").read_text()
     commit(project, "init", "--quiet")
     own = (project / "model.py").read_text() + "\n\nLAYERS = 3\n"
     (project / "model.py").write_text(own)
@@ -452,7 +451,7 @@ def test_cruft_creates_and_updates(sandbox: Sandbox, repository: Path) -> None:
     assert (project / "model.py").read_text() == own
     assert (project / "added.txt").read_text() == "for abc, plain\n"
     assert "# A new line of the template." in (project / "Makefile").read_text()
-    assert not (project / "extra.txt").exists()
+    assert not (project / "variants").exists()
     assert not list(project.rglob("*.rej"))
     assert json.loads((project / ".cruft.json").read_text())["context"]["cookiecutter"]["flavour"] == "plain"
 
@@ -473,14 +472,13 @@ FLAVOUR = """\
 
 
 def change_template(repository: Path) -> None:
-    """A new version: another question, another file under another name, a changed file, another hook."""
-    (repository / FOLDER / "extra.txt").write_text("for {{ cookiecutter.projectName }}, {{ cookiecutter.flavour }}\n")
+    """A new version: another question, another file of a variant, a changed file, another hook."""
+    added = repository / FOLDER / "variants" / "ui" / "added.txt"
+    added.write_text("for {{ cookiecutter.projectName }}, {{ cookiecutter.flavour }}\n")
     with (repository / FOLDER / "Makefile").open("a") as file:
         file.write("# A new line of the template.\n")
     manifest = (repository / "accelerator.yaml").read_text(encoding="utf-8")
     manifest = manifest.replace("# `make derive` turns", f"{FLAVOUR}# `make derive` turns")
-    rename = "    - {type: RewritePath, regex: extra.txt, rewriteTo: \"'added.txt'\"}\n"
-    manifest = manifest.replace("    # Every other file", f"{rename}    # Every other file")
     manifest = manifest.replace("- applyTo:\n", "- applyTo:\n        - added.txt\n").rstrip("\n")
     manifest += "\n            - {text: '{{ cookiecutter.flavour }}', with: '#flavour'}\n"
     (repository / "accelerator.yaml").write_text(manifest, encoding="utf-8")
@@ -519,52 +517,82 @@ def run_hook(project: Path, answers: dict[str, object]) -> subprocess.CompletedP
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "abc"
-    (folder / "part").mkdir(parents=True)
-    for name in ("part/a", "b", "c", "../victim"):
-        (folder / name).write_text(Path(name).name)
+    for name in (
+        "common", "variants/a/part/file", "variants/b/part/file", "variants/b/only-b", "variants/a/variants/b/both",
+        "variants/own/of-a-person", "../victim",
+    ):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
     (folder / "link").symlink_to(tmp_path)
     return folder
 
 
-def test_the_hook_drops_and_renames(project: Path) -> None:
-    rules = {
-        "part": {"when": {"x": ["1"]}},
-        "b": {"when": {"x": ["1", "3"]}, "rename": "d"},
-        "c": {"when": {"x": ["1", "2"]}, "rename": "b"},
-    }
-    done = run_hook(project, {"x": "2", "_layout": rules})
+def contents(project: Path) -> dict[str, str]:
+    return {str(path.relative_to(project)): path.read_text() for path in files(project) if not path.is_symlink()}
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        ("1", {"part/file": "variants/a/part/file"}),
+        ("2", {"part/file": "variants/b/part/file", "only-b": "variants/b/only-b"}),
+        ("3", {}),
+    ],
+)
+def test_the_hook_lays_variants_over_the_project(project: Path, x: str, expected: dict[str, str]) -> None:
+    """What a person keeps in a folder of that name stays."""
+    done = run_hook(project, {"x": x, "_variants": {"a": {"x": ["1"]}, "b": {"x": ["2"]}}})
     assert (done.returncode, done.stdout, done.stderr) == (0, "cd abc && make demo\n", "")
-    assert sorted(path.name for path in project.iterdir()) == ["b", "link"]
-    assert (project / "b").read_text() == "c"
+    kept = {name: name for name in ("common", "variants/own/of-a-person")}
+    assert contents(project) == kept | expected
+    assert not [path for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]
 
 
-@pytest.mark.parametrize("path", ["../victim", "part/../../victim", "link/victim", "link", ".", "", "..", "{absolute}"])
-@pytest.mark.parametrize("role", ["drop", "rename"])
-def test_the_hook_never_leaves_the_project(project: Path, path: str, role: str) -> None:
-    path = path.format(absolute=project.parent / "victim")
-    rules = {"drop": {path: {"when": {"x": ["no"]}}}, "rename": {"b": {"when": {}, "rename": path}}}
-    done = run_hook(project, {"x": "", "_layout": rules[role]})
+def test_a_variant_within_a_variant_needs_both_answers(project: Path) -> None:
+    done = run_hook(project, {"x": "1", "y": True, "_variants": {"a": {"x": ["1"]}, "b": {"y": [True]}}})
+    assert done.returncode == 0, done.stderr
+    assert contents(project)["both"] == "variants/a/variants/b/both"
+    assert contents(project)["only-b"] == "variants/b/only-b"
+
+
+def test_files_of_earlier_answers_go(project: Path) -> None:
+    """A project that is generated again for other answers keeps no file of the earlier ones."""
+    (project / "only-b").write_text("generated before")
+    assert run_hook(project, {"x": "1", "_variants": {"a": {"x": ["1"]}, "b": {"x": ["2"]}}}).returncode == 0
+    assert not (project / "only-b").exists()
+
+
+@pytest.mark.parametrize("name", ["../..", "../../..", "a/../../..", "../../link", "{absolute}"])
+def test_the_hook_never_leaves_the_project(project: Path, name: str) -> None:
+    name = name.format(absolute=project.parent)
+    done = run_hook(project, {"x": "", "_variants": {name: {"x": ["no"]}}})
     assert done.returncode == 1
-    assert done.stderr == (
-        f"_layout names {path!r}, which is not inside the project, so the project is not complete.\n"
-    )
-    assert (project.parent / "victim").read_text() == "victim"
-    assert (project / "b").read_text() == "b"
+    assert done.stderr.endswith(" is not inside the project, so the project is not complete.\n")
+    assert (project.parent / "victim").read_text() == "../victim"
+    assert (project / "common").exists()
+
+
+@pytest.mark.parametrize("x", ["1", "2"])
+def test_the_hook_follows_no_link_out_of_the_project(project: Path, x: str) -> None:
+    """Whoever generates over a project may have a link where a variant has a folder."""
+    (project / "variants" / "a" / "link").mkdir()
+    (project / "variants" / "a" / "link" / "victim").write_text("of the template")
+    done = run_hook(project, {"x": x, "_variants": {"a": {"x": ["1"]}}})
+    assert done.returncode == 1
+    assert "/abc/link/victim is not inside the project" in done.stderr
+    assert (project.parent / "victim").read_text() == "../victim"
 
 
 @pytest.mark.parametrize("text", ['"""', "'''", "\\", '\\"""', '"', "\n", "\u2028", "\0", "\U0001f600", '""")\n1/0'])
 def test_the_hook_reads_any_text_as_data(project: Path, text: str) -> None:
-    rules = {"b": {"when": {text: [text]}}, "c": {"when": {text: [text + "x"]}}}
-    done = run_hook(project, {text: text, "_layout": rules})
+    done = run_hook(project, {text: text, "_variants": {"a": {text: [text + "x"]}, "b": {text: [text]}}})
     assert (done.returncode, done.stderr) == (0, "")
-    assert ((project / "b").exists(), (project / "c").exists()) == (True, False)
+    assert contents(project)["part/file"] == "variants/b/part/file"
 
 
-def test_the_layout_names_what_is_in_the_body() -> None:
-    for name, rule in layout().items():
-        assert (ROOT / FOLDER / name).exists(), name
-        for path in (name, rule.get("rename", name)):
-            assert (ROOT / FOLDER / path).resolve().is_relative_to(ROOT / FOLDER)
+def test_the_variants_are_the_folders_of_the_body() -> None:
+    folders = {path.name for path in [*BODY.glob("variants/*"), *BODY.glob("variants/*/variants/*")]}
+    assert folders == set(variants())
 
 
 # Nothing but cookiecutter

@@ -20,10 +20,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import FOLDER, ROOT
+from conftest import BODY, in_body, in_project
 
-BODY = ROOT / FOLDER
-IMAGES = BODY / "deploy" / "images"
 NAMES = ("app", "inference-db", "mlflow", "notebook", "pgadmin", "pipeline")
 # What has a .dockerignore of its own, for it is not in every project.
 ALONE = ("pgadmin",)
@@ -51,7 +49,7 @@ class Instruction:
 
 def instructions(image: str) -> list[Instruction]:
     """Return an image's instructions; its last stage is called `image`."""
-    text = (IMAGES / f"{image}.Dockerfile").read_text(encoding="utf-8")
+    text = in_body(f"deploy/images/{image}.Dockerfile").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     found, stage = [], ""
     for line in re.sub(r"\\\n\s*", " ", "\n".join(lines)).splitlines():
@@ -81,13 +79,13 @@ def hadolint(*files: Path) -> subprocess.CompletedProcess[str]:
 
 def test_these_are_the_images() -> None:
     """Each is checked below."""
-    assert sorted(path.stem for path in IMAGES.glob("*.Dockerfile")) == sorted(NAMES)
+    assert sorted(path.stem for path in BODY.rglob("deploy/images/*.Dockerfile")) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("image", NAMES)
 def test_hadolint_has_nothing_against_it(image: str) -> None:
     """Nor is it told to overlook anything but the missing versions of Debian's packages."""
-    file = IMAGES / f"{image}.Dockerfile"
+    file = in_body(f"deploy/images/{image}.Dockerfile")
     done = hadolint(file)
     assert done.returncode == 0, done.stdout + done.stderr
     ignored = re.findall(r"hadolint ignore=(\S+)", file.read_text(encoding="utf-8"))
@@ -97,7 +95,7 @@ def test_hadolint_has_nothing_against_it(image: str) -> None:
 
 def test_hadolint_looks(tmp_path: Path) -> None:
     """It would say something."""
-    given = (IMAGES / "app.Dockerfile").read_text(encoding="utf-8")
+    given = in_body("deploy/images/app.Dockerfile").read_text(encoding="utf-8")
     (tmp_path / "Dockerfile").write_text(given.replace(" --no-install-recommends", ""), encoding="utf-8")
     done = hadolint(tmp_path / "Dockerfile")
     assert done.returncode != 0
@@ -141,7 +139,7 @@ def test_it_keeps_nothing_of_its_making(image: str) -> None:
 def test_everything_in_it_is_locked(image: str) -> None:
     """What does not come from Debian comes from a lock file, with hashes, and nothing from an address."""
     assert not named(image, "ADD")
-    text = (IMAGES / f"{image}.Dockerfile").read_text(encoding="utf-8")
+    text = in_body(f"deploy/images/{image}.Dockerfile").read_text(encoding="utf-8")
     assert not re.search(r"\w://|--(extra-)?index-url|--registry|--find-links|--trusted-host|_TOKEN|PASSWORD", text)
     fetching = [each.text for each in named(image, "RUN") if re.search(r"\b(pip|npm) (?!\|)", each.text)]
     pips = [text for text in fetching if "install --no-cache-dir --no-deps --require-hashes --compile" in text]
@@ -177,7 +175,7 @@ def test_a_notebook_has_all_that_the_steps_ask_for() -> None:
 @pytest.mark.parametrize("image", ["notebook", "pipeline"])
 def test_the_variable_is_the_one_that_the_steps_read(image: str) -> None:
     """Its name is known to both sides alone."""
-    module = ast.parse((BODY / "pipeline" / "image.py").read_text(encoding="utf-8"))
+    module = ast.parse(in_body("pipeline/lock_file.py").read_text(encoding="utf-8"))
     assert constants(module)["LOCK"] in variables(image)
 
 
@@ -240,7 +238,7 @@ def test_the_inference_database_is_plain_debians() -> None:
 
 def patterns(image: str = "") -> list[tuple[bool, str]]:
     """The lines of .dockerignore, or of an image's own: whether they leave out, and what."""
-    file = IMAGES / f"{image}.Dockerfile.dockerignore" if image else BODY / ".dockerignore"
+    file = in_body(f"deploy/images/{image}.Dockerfile.dockerignore" if image else ".dockerignore")
     lines = file.read_text(encoding="utf-8").splitlines()
     used = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return [(not line.startswith("!"), line.removeprefix("!")) for line in used]
@@ -266,12 +264,12 @@ def fits(parts: list[str], pattern: list[str]) -> bool:
 
 
 def body_files() -> list[str]:
-    """The files of the body that belong to it."""
+    """The files that the body has for a project, with all variants."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=BODY, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    return [name for name in listed.split("\0") if name and (BODY / name).is_file()]
+    return [in_project(name) for name in listed.split("\0") if name and (BODY / name).is_file()]
 
 
 def copied(images: Sequence[str]) -> list[str]:
@@ -339,7 +337,7 @@ class Server:
         self.data = folder / "volume" / "15" / "data"
         self.log = folder / "log"
         # Where its user gets in, wherever the repository lies.
-        self.program = shutil.copy(IMAGES / "inference-db.sh", folder)
+        self.program = shutil.copy(in_body("deploy/images/inference-db.sh"), folder)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]

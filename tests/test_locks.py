@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FOLDER, ROOT
+from tests.conftest import BODY, ROOT, in_body
 
-BODY = ROOT / FOLDER
 # What no package's own wishes may change: read when the locks are made, installed by nobody.
 OVERRIDES = BODY / "requirements" / "overrides.txt"
-LOCKS = [ROOT / "requirements.txt", *sorted({*(BODY / "requirements").glob("*.txt")} - {OVERRIDES})]
+LOCKS = [ROOT / "requirements.txt", *sorted({*BODY.rglob("requirements/*.txt")} - {OVERRIDES})]
 # What there is no wheel of: pure Python, which pip makes a wheel of.
 SOURCES = {"kubeflow": ["kfp-server-api"], "pgadmin": ["flask-principal", "jsonformatter"]}
 # Debian 12, Ubuntu 24.04, Debian 13.
@@ -21,7 +20,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 
 def test_every_role_has_a_lock() -> None:
     """A role's .in without its .txt would be installed unlocked."""
-    roles = {path.stem for path in (BODY / "requirements").glob("*.in")}
+    roles = {path.stem for path in BODY.rglob("requirements/*.in")}
     assert roles == {
         "app", "datahub", "inference-db", "kubeflow", "mlflow-server", "notebook", "pgadmin", "pipeline", "training-db",
         "ui",
@@ -69,7 +68,7 @@ def test_everything_is_pinned_with_a_hash(lock: Path) -> None:
 def test_a_notebook_holds_what_the_steps_run_with() -> None:
     """It starts them in its own environment. Where this fails, `make lock` once more takes the versions over."""
     pinned = {
-        role: set(re.findall(r"^[a-z0-9.-]+==[^ ]+", (BODY / "requirements" / f"{role}.txt").read_text(), re.MULTILINE))
+        role: set(re.findall(r"^[a-z0-9.-]+==[^ ]+", in_body(f"requirements/{role}.txt").read_text(), re.MULTILINE))
         for role in ("notebook", "pipeline")
     }
     assert pinned["pipeline"] - pinned["notebook"] == set()
@@ -80,6 +79,6 @@ def test_overrides_are_what_the_locks_hold() -> None:
     """An override that no lock took up would be a version that nobody runs."""
     overrides = [line for line in OVERRIDES.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert overrides
-    held = "".join((BODY / "requirements" / f"{role}.txt").read_text(encoding="utf-8") for role in ("app", "ui"))
+    held = "".join(in_body(f"requirements/{role}.txt").read_text(encoding="utf-8") for role in ("app", "ui"))
     for override in overrides:
         assert held.count(f"\n{override} \\\n") == 2, override

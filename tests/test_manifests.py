@@ -358,7 +358,7 @@ CHANGES_OF_THE_MODEL = {
     "the model": ("model.py", "\n", "\n# another\n"),
     "the data": ("dataset.py", "\n", "\n# another\n"),
     "an answer": ("project.yaml", "minimumAccuracy: 0.5", "minimumAccuracy: 0.6"),
-    "a step": ("pipeline/train_model.py", "\n", "\n# another\n"),
+    "a step": ("pipeline/steps/train_model.py", "\n", "\n# another\n"),
     "SQL": ("database/training/002-dataset.sql", "\n", "\n-- another\n"),
     "a changelog": ("database/inference/changelog.yaml", "\n", "\n# another\n"),
     "a lock file": ("requirements/training-db.txt", "\n", "\n# another\n"),

@@ -13,12 +13,11 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
-from conftest import FOLDER, ROOT
+from conftest import BODY, ROOT, in_body
 from tools import doors
 from tools.manifests import CHOSEN, VALUES, deployed, of_kind
 
-BODY = ROOT / FOLDER
-NOTEBOOKS = sorted((BODY / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted(BODY.rglob("notebooks/*.ipynb"))
 SECRETS = ("trainer", "inference-app")
 
 
@@ -88,7 +87,7 @@ SCHEMA = part({"singleuser": part(SINGLEUSER, *SINGLEUSER)}, "singleuser")
 
 def own_tests() -> ModuleType:
     """What a generated project itself checks of its notebooks."""
-    spec = importlib.util.spec_from_file_location("own_tests", BODY / "tests" / "test_notebooks.py")
+    spec = importlib.util.spec_from_file_location("own_tests", in_body("tests/test_notebooks.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -214,7 +213,7 @@ def test_they_are_made_by_the_project(values: dict[str, Any], project: Path, cre
 def test_the_server_is_the_image_s(values: dict[str, Any]) -> None:
     """User, group, command and home are those that the image was made for; the stage is the project's."""
     server = values["singleuser"]
-    dockerfile = (BODY / "deploy" / "images" / "notebook.Dockerfile").read_text(encoding="utf-8")
+    dockerfile = in_body("deploy/images/notebook.Dockerfile").read_text(encoding="utf-8")
     assert f"USER {server['uid']}:{server['fsGid']}\n" in dockerfile
     assert f'CMD ["{server["cmd"]}"]' in dockerfile
     assert server["extraEnv"]["MODEL_STAGE"] == "production"

@@ -5,6 +5,7 @@ a copy of the template below are kinds of options and rules that the template do
 """
 
 import ast
+import itertools
 import json
 import re
 import subprocess
@@ -17,12 +18,12 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FOLDER, ROOT
+from conftest import BODY, FOLDER, ROOT
 from tools import doors
 from tools.backstage.scaffolder import Scaffolder
 from tools.doors import Answers, Result
 
-from accelerator_engine.derive import Plan, derived, plan
+from accelerator_engine.derive import Plan, derived, plan, variants_of
 from accelerator_engine.options import completed, defaults, read_options
 
 pytestmark = pytest.mark.slow
@@ -112,9 +113,9 @@ def test_unanswered_questions_have_the_same_answers(
     assert differences(Generated(generated.template, [{}], results)) == []
 
 
-def test_cookiecutter_leaves_no_empty_folder(generated: Generated) -> None:
-    """Backstage's fs:delete does, and git drops them; TAP's archive has none."""
-    for result in generated.results["cookiecutter"]:
+def test_no_door_leaves_an_empty_folder(generated: Generated) -> None:
+    """Every folder of a variant that does not fit disappears with it."""
+    for result in itertools.chain.from_iterable(generated.results.values()):
         assert result.folder is not None
         assert not [path for path in result.folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
 
@@ -166,11 +167,12 @@ def test_each_file_parses_and_holds_no_placeholder(generated: Generated) -> None
 
 def test_sql_is_the_same_in_every_project(generated: Generated) -> None:
     """So the linting of the template's own SQL holds for all of them. A table's alone is not in all."""
-    own = {str(path.relative_to(ROOT / FOLDER)): path.read_bytes() for path in (ROOT / FOLDER).rglob("*.sql")}
-    of_table = {"database/inference/006-row.sql", "database/training/006-table.sql"}
-    assert of_table < own.keys()
+    overlay = BODY / "variants" / "table"
+    of_table = {str(path.relative_to(overlay)): path.read_bytes() for path in overlay.rglob("*.sql")}
+    assert of_table.keys() == {"database/inference/006-row.sql", "database/training/006-table.sql"}
+    own = {str(path.relative_to(BODY)): path.read_bytes() for path in (BODY / "database").rglob("*.sql")}
     for case, folder in generated.folders():
-        expected = {name: text for name, text in own.items() if case["dataset"] == "table" or name not in of_table}
+        expected = own | (of_table if case["dataset"] == "table" else {})
         assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.sql")} == expected
 
 
@@ -182,27 +184,32 @@ def test_ruff_has_nothing_to_say(generated: Generated) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def holds(rule: dict[str, list[Any]], case: Answers) -> bool:
-    return all(case[option] in values for option, values in rule.items())
+def holds(when: dict[str, list[Any]], case: Answers) -> bool:
+    return all(case[option] in values for option, values in when.items())
 
 
 def test_a_file_is_there_for_its_answers_and_for_no_others(generated: Generated) -> None:
-    rules = plan(generated.template).rules
+    tables = plan(generated.template)
     for case, folder in generated.folders():
-        wanted = {rule.rename or name for name, rule in rules.items() if holds(rule.when, case)}
-        unwanted = {name for name, rule in rules.items() if rule.rename or not holds(rule.when, case)} - wanted
-        assert all((folder / name).exists() for name in wanted)
-        assert not any((folder / name).exists() for name in unwanted)
+        wanted = {
+            path
+            for name, path in tables.overlays.items()
+            if all(holds(tables.variants[variant], case) for variant in variants_of(name))
+        }
+        unwanted = set(tables.overlays.values()) - wanted
+        assert all((folder / path).exists() for path in wanted)
+        assert not any((folder / path).exists() for path in unwanted)
+        assert not (folder / "variants").exists()
 
 
 def dead_branches(tables: Plan) -> list[str]:
-    """Find values of a deciding question that no rule asks for, and files that no answers keep.
+    """Find values of a deciding question that no variant asks for, and variants that no answers keep.
 
     `none` is the answer that brings nothing.
     """
     deciding: dict[str, set[Any]] = {}
-    for rule in tables.rules.values():
-        for option, values in rule.when.items():
+    for when in tables.variants.values():
+        for option, values in when.items():
             deciding.setdefault(option, set()).update(values)
     choices = {option.name: set(option.values) or {True} for option in tables.options}
     dead = [
@@ -211,7 +218,7 @@ def dead_branches(tables: Plan) -> list[str]:
         for value in choices[name] ^ values
         if value not in (False, "none")
     ]
-    return dead + [name for name, rule in tables.rules.items() if not all(rule.when.values())]
+    return dead + [name for name, when in tables.variants.items() if not all(when.values())]
 
 
 def test_no_branch_is_dead() -> None:
@@ -268,16 +275,9 @@ MORE_SYMBOLS = """\
     - {name: cold, expression: '!#includeExtra || #cold'}
 """
 MORE_RULES = """\
-    - condition: '!#includeExtra'
-      exclude: ['extra/**']
-    - condition: "#flavour == 'plain' || #includeExtra == false"
-      exclude: ['extra/sweet.txt']
-    - condition: '!#cold'
-      exclude: [cold.txt]
-    - type: RewritePath
-      regex: 'cold(?<rest>[.]txt)'
-      rewriteTo: "'deep/down/ice' + #rest"
-
+    - {condition: '!#includeExtra', exclude: ['**/variants/extra/**']}
+    - {condition: "#flavour == 'plain' || #includeExtra == false", exclude: ['**/variants/sweet/**']}
+    - {condition: '!#cold', exclude: ['**/variants/cold/**']}
 """
 
 
@@ -291,23 +291,28 @@ def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_pat
     )
     manifest = manifest.replace("# `make derive` turns this into", MORE_OPTIONS + "# `make derive` turns this into")
     manifest = manifest.replace("  let:\n", MORE_SYMBOLS)
-    manifest = manifest.replace("    # Every other file is copied", MORE_RULES + "    # Every other file is copied")
+    manifest = manifest.replace("    # The body's folder becomes", MORE_RULES + "    # The body's folder becomes")
     listed = "".join(f"        - {name}\n" for name in ("extra/deeper/answers.yaml", "answers.yaml"))
     manifest = manifest.replace("- applyTo:\n", f"- applyTo:\n{listed}")
     manifest = manifest.rstrip("\n") + "\n" + placeholders
     (template / "accelerator.yaml").write_text(manifest, encoding="utf-8")
     body = template / FOLDER
-    (body / "extra" / "deeper").mkdir(parents=True)
+    extra = body / "variants" / "extra" / "extra"
+    cold = body / "variants" / "cold" / "deep" / "down"
+    # A variant within a variant needs both answers.
+    sweet = body / "variants" / "extra" / "variants" / "sweet" / "extra"
+    for folder in (extra / "deeper", cold, sweet):
+        folder.mkdir(parents=True)
     answers = "".join(f"  {name}: '{{{{ cookiecutter.{name} }}}}'\n" for name in names)
     with (body / ".provenance.yaml").open("a", encoding="utf-8") as file:
         file.write(answers.replace("'", ""))
-    for path in ("answers.yaml", "extra/deeper/answers.yaml"):
-        (body / path).write_text(f"answers:\n{answers}", encoding="utf-8")
-    for path in ("extra/sweet.txt", "extra/.hidden", "cold.txt"):
-        (body / path).write_text(path)
-    (body / "extra" / "argo.yaml").write_text("name: '{{inputs.parameters.x}}' # {% raw %} {#\n\n\n")
-    (body / "extra" / "run").write_text("#!/bin/sh\necho ${#a[@]}")
-    (body / "extra" / "run").chmod(0o755)
+    for path in (body / "answers.yaml", extra / "deeper" / "answers.yaml"):
+        path.write_text(f"answers:\n{answers}", encoding="utf-8")
+    for path in (sweet / "sweet.txt", extra / ".hidden", cold / "ice.txt"):
+        path.write_text(path.name)
+    (extra / "argo.yaml").write_text("name: '{{inputs.parameters.x}}' # {% raw %} {#\n\n\n")
+    (extra / "run").write_text("#!/bin/sh\necho ${#a[@]}")
+    (extra / "run").chmod(0o755)
     for path, text in derived(template).items():
         path.write_text(text, encoding="utf-8")
 
@@ -325,7 +330,7 @@ def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_pat
     assert {row[2] for row in shown if row[1] != "plain"} == {"rows"}
     assert len({row[2] for row in shown if row[1] == "plain"}) > 1
     assert {row[3] for row in shown if row[0] == "false"} == {"true"}
-    test_cookiecutter_leaves_no_empty_folder(generated)
+    test_no_door_leaves_an_empty_folder(generated)
     kept = [folder for case, folder in generated.folders() if case["includeExtra"]]
     assert kept
     assert all((folder / "extra" / "argo.yaml").read_text().startswith("name: '{{inputs") for folder in kept)

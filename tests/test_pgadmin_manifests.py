@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FOLDER, ROOT
+from conftest import ROOT, in_body
 from tools import argo, doors
 from tools.manifests import CHOSEN, Manifest, Refused, accounts_and_app, deployed, merged, objects, of_kind
 
@@ -184,4 +184,4 @@ def test_without_it_nothing_names_it(tmp_path: Path) -> None:
             and any(word in (path.name + path.read_text(encoding="utf-8")).lower() for word in ("pgadmin", "datahub"))
         }
         assert found <= {".provenance.yaml", "accelerator-log.md"}, found
-    assert (ROOT / FOLDER / "pgadmin").is_dir()
+    assert in_body("pgadmin").is_dir()

@@ -44,9 +44,11 @@ INSIDE = 0.2
 # process, one part after the other, from the same start.
 HOP = """
 import json
-from pipeline import memory, schedule, search, train_model, training_runs
+from pipeline import training_db
+from pipeline.steps import search, train_model
+from pipeline.training import in_memory, hopping
 from pipeline.databases import session
-from pipeline.experiments import Division, merged_fitted, merged_scores
+from pipeline.training.experiments import Division, merged_fitted, merged_scores
 
 chosen = [
     {"epochs": 2, "batch_size": 64, "learning_rate": rate, "seed": 1, "patience": 5, "run": 3}
@@ -57,25 +59,25 @@ print(search.search(chosen, division))
 connection = session("trainer")
 found = []
 for parameters in chosen:
-    training = train_model.choose({**parameters, **division.parameters})
+    training = training_run.choose({**parameters, **division.parameters})
     with connection:
         parts = {
-            split: [memory.export(connection, training.data.dataset, split)[part::2] for part in range(2)]
+            split: [in_memory.export(connection, training.data.dataset, split)[part::2] for part in range(2)]
             for split in ("train", "validation")
         }
-        kept = training_runs.epoch_rows(connection, training.run_hash)
+        kept = training_db.epoch_rows(connection, training.run_hash)
     state, alone = b"", []
     for epoch in (1, 2):
         config, fitted, scores = training.config(epoch, 0), [], []
-        for task, part in schedule.itinerary(schedule.first_station(training.run_hash, 2), 2):
+        for task, part in hopping.itinerary(hopping.first_station(training.run_hash, 2), 2):
             if task == "fit":
-                last = memory.aggregate(b"fit", parts["train"][part], state, config)
-                fitted.append(training_runs.fitted(last, training.architecture.weight_count))
+                last = in_memory.aggregate(b"fit", parts["train"][part], state, config)
+                fitted.append(training_db.fitted(last, training.architecture.weight_count))
                 state = fitted[-1].weights + fitted[-1].optimizer_slots
             elif parts["validation"][part]:
-                last = memory.aggregate(b"evaluate", parts["validation"][part], fitted[-1].weights, config)
-                scores.append(json.loads(memory.function("evaluate_final")(last)))
-        alone.append(train_model.epoch_row(epoch, merged_fitted(fitted), merged_scores(scores)))
+                last = in_memory.aggregate(b"evaluate", parts["validation"][part], fitted[-1].weights, config)
+                scores.append(json.loads(in_memory.function("evaluate_final")(last)))
+        alone.append(checkpoints.epoch_row(epoch, merged_fitted(fitted), merged_scores(scores)))
     found.append({"kept": kept, "alone": alone})
 print(json.dumps(found))
 """

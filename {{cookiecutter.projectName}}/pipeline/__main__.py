@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from pipeline import image
+from pipeline import lock_file
 
 try:
     import click
@@ -16,10 +16,10 @@ try:
 
     from pipeline.databases import first_line, may_pass
     from pipeline.errors import StepError
-    from pipeline.settings import LAST_OF_CHAIN, Step, chain, steps
+    from pipeline.mlproject import LAST_OF_CHAIN, Step, chain, steps
 except ModuleNotFoundError as error:
     mend = "run it as `/usr/bin/python3 -m local run -- python -m pipeline …`"
-    sys.exit(f"error: {error.name} is not installed here: {image.MEND if os.environ.get(image.LOCK) else mend}")
+    sys.exit(f"error: {error.name} is not installed here: {lock_file.MEND if os.environ.get(lock_file.LOCK) else mend}")
 
 # It ends what the others began: it must run in whatever image there is.
 END_OF_RUN = "finish_run"
@@ -32,9 +32,9 @@ def run_step(context: click.Context, step: Step, values: dict[str, Any]) -> None
         click.echo(f"{step.name}: skipped, nothing was promoted")
         return
     if step.name != END_OF_RUN:
-        image.require_own_lock()
+        lock_file.require_own_lock()
     started = time.monotonic()
-    run = importlib.import_module(f"pipeline.{step.name}").run
+    run = importlib.import_module(f"pipeline.steps.{step.name}").run
     taken = list(inspect.signature(run).parameters)
     if sorted(taken) != sorted(values):
         raise StepError(f"MLproject: {step.name} has the parameters {sorted(values)}; the step takes {sorted(taken)}")
@@ -52,8 +52,8 @@ def command(step: Step) -> click.Command:
     def callback(context: click.Context, **values: Any) -> None:
         run_step(context, step, values)
 
-    if importlib.util.find_spec(f"pipeline.{step.name}") is None:
-        raise StepError(f"MLproject names the entry point {step.name}; there is no pipeline/{step.name}.py")
+    if importlib.util.find_spec(f"pipeline.steps.{step.name}") is None:
+        raise StepError(f"MLproject names the entry point {step.name}; there is no pipeline/steps/{step.name}.py")
     options = [
         click.Option(_spellings(name), type=kind, default=default, show_default=True)
         for name, (kind, default) in step.parameters.items()
@@ -92,7 +92,7 @@ def command_line() -> click.Group:
         for name in ("collect_labels", "upload_dataset"):
             if name not in found:
                 raise StepError(f"MLproject: the entry point {name}, which retrain needs, is missing")
-        importlib.import_module("pipeline.collect_labels").require_inputs()
+        importlib.import_module("pipeline.steps.collect_labels").require_inputs()
         for step in chain():
             # What was labelled needs its table, which deploy_training_db makes.
             if step.name == "upload_dataset":

@@ -13,7 +13,8 @@ import psycopg2.extensions
 
 from pipeline.databases import Binding, binding, has_relation, query, session
 from pipeline.errors import StepError, TemporaryError
-from pipeline.settings import ROOT, code_tag, pipeline_run, settings
+from pipeline.run_identity import code_tag, pipeline_run
+from pipeline.settings import ROOT, settings
 
 # The tag that the changelogs themselves give to a database in which nothing is deployed.
 EMPTY = "empty"

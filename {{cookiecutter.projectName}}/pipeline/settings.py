@@ -1,13 +1,10 @@
-"""The project's answers (project.yaml), its steps (MLproject) and the names that derive from them."""
+"""The project's answers (project.yaml), and the names that derive from them."""
 
 import dataclasses
 import functools
-import hashlib
 import os
 import pathlib
 import re
-import subprocess
-import time
 from typing import Any
 
 import yaml
@@ -19,10 +16,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 STAGES = ("staging", "production")
-# The entry points of MLproject up to this one are the chain; those after it stand beside it.
-LAST_OF_CHAIN = "deploy_inference_db"
-# It stands in MLflow's searches, in Liquibase's lock (255 characters with host and address) and on a command line.
-RUN_NAME = "[A-Za-z0-9._-]{1,100}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,23 +70,10 @@ class Settings:
         return self.schema
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """An entry point of MLproject: parameter names with their (type, default)."""
-
-    name: str
-    parameters: dict[str, tuple[type, Any]]
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Parameter names with their defaults."""
-        return {name: default for name, (_, default) in self.parameters.items()}
-
-
 @functools.cache
 def settings() -> Settings:
     """Read project.yaml. Raises StepError when it is missing or says something that is not allowed."""
-    answers = _read_yaml("project.yaml")
+    answers = read_yaml("project.yaml")
     wanted = {
         "projectName": (str, "text"),
         "owner": (str, "text"),
@@ -195,46 +175,11 @@ def _monitoring(given: Any) -> Monitoring:
 
 def section(name: str) -> Any:
     """Return a section of project.yaml that one step alone reads, None when there is none. Raises StepError."""
-    return _read_yaml("project.yaml").get(name)
+    return read_yaml("project.yaml").get(name)
 
 
-@functools.cache
-def steps() -> dict[str, Step]:
-    """Read the entry points of MLproject, in their order. Raises StepError on an unknown type."""
-    entry_points = _read_yaml("MLproject").get("entry_points")
-    if not isinstance(entry_points, dict) or not all(isinstance(entry, dict) for entry in entry_points.values()):
-        raise StepError("MLproject: entry_points must name the steps, each with its parameters and command")
-    return {
-        name: Step(
-            name,
-            {key: _parameter(f"{name}.{key}", declared) for key, declared in (entry.get("parameters") or {}).items()},
-        )
-        for name, entry in entry_points.items()
-    }
-
-
-def chain() -> list[Step]:
-    """Return the steps that `all` runs, in their order. Raises StepError when MLproject lacks the last one."""
-    found = list(steps().values())
-    names = [step.name for step in found]
-    if LAST_OF_CHAIN not in names:
-        raise StepError(f"MLproject: the entry point {LAST_OF_CHAIN}, the last of the chain, is missing")
-    return found[: names.index(LAST_OF_CHAIN) + 1]
-
-
-def _parameter(name: str, declared: Any) -> tuple[type, Any]:
-    """Return a parameter's type and default. Raises StepError when they are not given or do not fit."""
-    types = {"int": int, "float": float, "string": str}
-    if not isinstance(declared, dict) or declared.get("type") not in types or "default" not in declared:
-        raise StepError(f"MLproject: {name} is {declared!r}; write it as " + "{type: int, float or string, default: …}")
-    kind, default = types[declared["type"]], declared["default"]
-    allowed = (int, float) if kind is float else kind
-    if not isinstance(default, allowed) or isinstance(default, bool):
-        raise StepError(f"MLproject: the default of {name} is {default!r}; its type is {declared['type']}")
-    return kind, kind(default)
-
-
-def _read_yaml(name: str) -> dict[str, Any]:
+def read_yaml(name: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file of the project. Raises StepError."""
     try:
         content = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
     except OSError as error:
@@ -257,70 +202,3 @@ def require_seed(seed: int) -> None:
     """Raise StepError when the seed is none that numpy, TensorFlow and the database all take."""
     if not 0 <= seed < 2**31:
         raise StepError(f"seed is {seed}; allowed is 0 to {2**31 - 1}")
-
-
-def pipeline_run() -> str:
-    """Return the name that all steps of a pipeline run share: $PIPELINE_RUN, for this process alone made up here.
-
-    Raises StepError when the name given holds what it may not.
-    """
-    made_up = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{os.getpid()}"
-    name = os.environ.get("PIPELINE_RUN") or made_up
-    if not re.fullmatch(RUN_NAME, name):
-        raise StepError(f"PIPELINE_RUN is {name!r}; allowed are 1 to 100 letters, digits, dots, hyphens, underscores")
-    os.environ["PIPELINE_RUN"] = name
-    return name
-
-
-@functools.cache
-def git_commit() -> str:
-    """Return $GIT_COMMIT, else the commit checked out here, else `uncommitted`."""
-    if os.environ.get("GIT_COMMIT"):
-        return os.environ["GIT_COMMIT"]
-    return _git("rev-parse", "HEAD") or "uncommitted"
-
-
-def code_tag(folder: str) -> str:
-    """Return the Liquibase tag for a changelog folder: the commit, or a hash of what is not committed.
-
-    $GIT_COMMIT is believed: whoever gives it has checked that commit out, and git may be missing or refuse.
-    """
-    commit = git_commit()
-    if os.environ.get("GIT_COMMIT"):
-        return commit
-    if commit != "uncommitted" and not _git("status", "--porcelain", "--", folder):
-        return commit
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / folder).rglob("*")):
-        if path.is_file():
-            digest.update(path.name.encode() + path.read_bytes())
-    return f"uncommitted-{digest.hexdigest()[:12]}"
-
-
-def _git(*arguments: str) -> str:
-    """Return git's answer for this folder; empty when there is no git, or the folder is not a work tree's root."""
-    try:
-        top = subprocess.run(
-            ["git", "rev-parse", "--show-toplevel"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        if pathlib.Path(top).resolve() != ROOT:
-            return ""
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def write_outcome(name: str, value: str) -> None:
-    """Write an outcome as the file $STEP_OUTPUTS/<name>, for an orchestrator; nothing without it.
-
-    Raises StepError when it cannot be written: what comes next would be decided without it.
-    """
-    folder = os.environ.get("STEP_OUTPUTS")
-    if not folder:
-        return
-    path = pathlib.Path(folder) / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(value, encoding="utf-8")
-    except OSError as error:
-        raise StepError(f"STEP_OUTPUTS is {folder}; {path} cannot be written: {error.strerror}") from error

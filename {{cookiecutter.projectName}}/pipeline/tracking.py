@@ -10,7 +10,8 @@ from typing import Any
 
 from pipeline.databases import binding, in_schema
 from pipeline.errors import StepError, TemporaryError
-from pipeline.settings import git_commit, pipeline_run, settings
+from pipeline.run_identity import git_commit, pipeline_run
+from pipeline.settings import settings
 
 # Seconds for an answer, and tries after the first: of a step's work, and while something is locked or waits.
 USUAL = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}

@@ -8,24 +8,26 @@ import struct
 import numpy as np
 import pytest
 
-from pipeline import learning_curve, memory, schedule, search, search_space, settings, train_model
+from pipeline import mlproject, settings
 from pipeline.databases import query
 from pipeline.errors import StepError
-from pipeline.experiments import Candidate, Division, merged_fitted, merged_scores
-from pipeline.learning_curve import Point, Share
-from pipeline.train_model import Training
-from pipeline.training_runs import Fitted, StoredArchitecture, TrainingData
+from pipeline.steps import learning_curve, search, train_model
+from pipeline.steps.learning_curve import Point, Share
+from pipeline.training import hopping, in_memory, search_space
+from pipeline.training.experiments import Candidate, Division, merged_fitted, merged_scores
+from pipeline.training.run import Training
+from pipeline.training_db import Fitted, StoredArchitecture, TrainingData
 
 
 def hop(starts: list[int], stations: int, epochs: int, lengths) -> tuple[list, list]:
     """Let trainings hop; return all visits as (begin, end, training, task, station, epoch), and each one's end."""
-    stops = [schedule.itinerary(first, stations) * epochs for first in starts]
+    stops = [hopping.itinerary(first, stations) * epochs for first in starts]
     done, visits, now = [0] * len(starts), [], 0
     waiting, under_way = list(range(len(starts))), {}
     while waiting or under_way:
         wanted = [(number, stops[training][done[training]].station) for number, training in enumerate(waiting)]
         free = set(range(stations)) - {station for _, station in under_way.values()}
-        for number, station in sorted(schedule.next_visits(wanted, free), reverse=True):
+        for number, station in sorted(hopping.next_visits(wanted, free), reverse=True):
             training = waiting.pop(number)
             under_way[training] = now + lengths(training, station), station
         now = min(end for end, _ in under_way.values())
@@ -48,7 +50,7 @@ def uneven(training: int, station: int) -> int:
 @pytest.mark.parametrize(("trainings", "stations"), [(1, 1), (1, 4), (3, 3), (2, 5), (7, 3), (16, 16)])
 def test_every_training_meets_every_row_once_an_epoch(trainings, stations, lengths) -> None:
     epochs = 3
-    starts = [schedule.first_station(hashlib.sha256(str(each).encode()).hexdigest(), stations)
+    starts = [hopping.first_station(hashlib.sha256(str(each).encode()).hexdigest(), stations)
               for each in range(trainings)]  # fmt: skip
     visits, _ = hop(starts, stations, epochs, lengths)
     for training in range(trainings):
@@ -81,12 +83,12 @@ def test_the_order_of_a_training_is_its_own() -> None:
     among, _ = hop([2, 0, 2, 1], 3, 1, uneven)
     order = [visit[3:5] for visit in sorted(alone)]
     assert order == [visit[3:5] for visit in sorted(among) if visit[2] == 0]
-    assert schedule.first_station("0000000bff", 4) == 3
+    assert hopping.first_station("0000000bff", 4) == 3
 
 
 def test_who_waits_longest_goes_first_and_nobody_to_a_station_that_is_taken() -> None:
-    assert schedule.next_visits([(5, 1), (6, 1), (7, 0), (8, 2)], {0, 1}) == [(5, 1), (7, 0)]
-    assert schedule.next_visits([(5, 1)], set()) == []
+    assert hopping.next_visits([(5, 1), (6, 1), (7, 0), (8, 2)], {0, 1}) == [(5, 1), (7, 0)]
+    assert hopping.next_visits([(5, 1)], set()) == []
 
 
 def test_a_station_sees_its_own_rows() -> None:
@@ -113,8 +115,8 @@ RANDOM = {"method": "random", "number": 20, "seed": 7, "parameters": RANGES}
 
 @pytest.fixture(name="train")
 def _train():
-    settings.steps.cache_clear()
-    return settings.steps()["train_model"]
+    mlproject.steps.cache_clear()
+    return mlproject.steps()["train_model"]
 
 
 def test_a_grid_is_every_combination(train) -> None:
@@ -314,31 +316,31 @@ def test_the_functions_are_those_of_the_database(trainer, name) -> None:
         "WHERE proname = %s AND pronamespace = %s::regnamespace",
         (name, f'"{settings.settings().schema}"'),
     )
-    arguments, body, _ = memory.source(name)
+    arguments, body, _ = in_memory.source(name)
     assert deployed == [(arguments, body.strip("\n"))]
 
 
 def test_scores_are_computed_by_the_databases_function() -> None:
-    header = memory.training_runs.STATE_HEADER.pack(b"evaluate", bytes(16), 4, 2.0, 3)
+    header = in_memory.training_runs.STATE_HEADER.pack(b"evaluate", bytes(16), 4, 2.0, 3)
     state = header + np.array([[2, 0], [1, 1]], "<i8").tobytes()
-    scores = json.loads(memory.function("evaluate_final")(state))
+    scores = json.loads(in_memory.function("evaluate_final")(state))
     assert (scores["rows"], scores["loss"], scores["accuracy"]) == (4, 0.5, 0.75)
 
 
 def test_an_error_names_the_line_of_the_file() -> None:
     with pytest.raises(struct.error) as refused:
-        memory.function("evaluate_final")(bytes(9))
+        in_memory.function("evaluate_final")(bytes(9))
     (line,) = (frame.lineno for frame in refused.traceback if frame.path.name == "004-fit-and-evaluate.sql")
-    text = (settings.ROOT / memory.AGGREGATES).read_text(encoding="utf-8")
+    text = (settings.ROOT / in_memory.AGGREGATES).read_text(encoding="utf-8")
     assert "struct.unpack_from" in text.splitlines()[line]
 
 
 def test_a_function_that_is_not_there_is_named() -> None:
     with pytest.raises(StepError, match="has no function nothing between dollar quotes"):
-        memory.function("nothing")
+        in_memory.function("nothing")
 
 
 def test_what_the_function_refuses_is_one_sentence() -> None:
     config = json.dumps({"architecture": {"class_name": "Evil", "module": "os"}, "optimizer": {}, "threads": 0})
     with pytest.raises(StepError, match=r"^the training in memory stopped: the architecture names os\.Evil; only"):
-        memory.aggregate(b"fit", [(b"1", b"2222", 1)], b"", config)
+        in_memory.aggregate(b"fit", [(b"1", b"2222", 1)], b"", config)

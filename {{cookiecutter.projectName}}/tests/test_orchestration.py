@@ -17,9 +17,10 @@ import psycopg2.errors
 import pytest
 
 from pipeline import __main__ as command
-from pipeline import databases, doctor, finish_run, image, liquibase, settings, tracking
+from pipeline import databases, doctor, liquibase, lock_file, outcomes, run_identity, settings, tracking
 from pipeline.databases import query
 from pipeline.errors import StepError, TemporaryError
+from pipeline.steps import finish_run
 
 VARIABLES = ("PIPELINE_RUN", "MODEL_STAGE", "ENVIRONMENT_LOCK", "GIT_COMMIT", "STEP_OUTPUTS", "JAVA_OPTS")
 
@@ -29,12 +30,12 @@ def _unset(monkeypatch) -> None:
     for name in (*VARIABLES, liquibase.WAIT_MINUTES):
         monkeypatch.setenv(name, "")  # so that what the test sets is taken back, too
         monkeypatch.delenv(name)
-    for cached in (settings.settings, settings.git_commit, image.require_own_lock, doctor.mlflow_server):
+    for cached in (settings.settings, run_identity.git_commit, lock_file.require_own_lock, doctor.mlflow_server):
         cached.cache_clear()
     databases.binding.cache_clear()
     yield
     settings.settings.cache_clear()
-    settings.git_commit.cache_clear()
+    run_identity.git_commit.cache_clear()
     doctor.mlflow_server.cache_clear()
     databases.binding.cache_clear()
 
@@ -272,24 +273,24 @@ def test_an_image_of_another_lock_file_is_refused_before_the_step(monkeypatch, t
 
 
 def test_an_image_of_the_same_lock_file_is_taken(monkeypatch, tmp_path) -> None:
-    shutil.copy(image.WANTED, tmp_path / "requirements.txt")
+    shutil.copy(lock_file.WANTED, tmp_path / "requirements.txt")
     monkeypatch.setenv("ENVIRONMENT_LOCK", str(tmp_path / "requirements.txt"))
     with pytest.raises(StepError, match="epochs is 0"):
         command.command_line()(["train_model", "--epochs", "0"], standalone_mode=False)
 
 
 def test_the_project_names_its_own_run(monkeypatch) -> None:
-    name = settings.pipeline_run()
-    assert settings.pipeline_run() == os.environ["PIPELINE_RUN"] == name
+    name = run_identity.pipeline_run()
+    assert run_identity.pipeline_run() == os.environ["PIPELINE_RUN"] == name
     monkeypatch.setenv("PIPELINE_RUN", "image-classifier-ver-1-1763740000")
-    assert settings.pipeline_run() == "image-classifier-ver-1-1763740000"
+    assert run_identity.pipeline_run() == "image-classifier-ver-1-1763740000"
 
 
 @pytest.mark.parametrize("name", ["a b", "a;b", "a'", "$HOME", "a#b", "a\n", "x" * 101, "a/b", "2026-11-21T10:00:00Z"])
 def test_a_run_with_another_name_is_refused(monkeypatch, name) -> None:
     monkeypatch.setenv("PIPELINE_RUN", name)
     with pytest.raises(StepError, match=r"^PIPELINE_RUN is .*; allowed are 1 to 100 letters, digits"):
-        settings.pipeline_run()
+        run_identity.pipeline_run()
 
 
 @pytest.fixture(name="program")
@@ -375,30 +376,30 @@ def test_the_commit_that_was_given_needs_no_git(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError):
         subprocess.run(["git", "--version"])
-    assert settings.code_tag("database/inference").startswith("uncommitted-")
-    settings.git_commit.cache_clear()
+    assert run_identity.code_tag("database/inference").startswith("uncommitted-")
+    run_identity.git_commit.cache_clear()
     monkeypatch.setenv("GIT_COMMIT", "a" * 40)
-    assert settings.code_tag("database/inference") == "a" * 40
+    assert run_identity.code_tag("database/inference") == "a" * 40
 
 
 def test_a_commit_that_was_given_is_the_tag_of_a_checkout_with_changes(monkeypatch, tmp_path) -> None:
     answers = 'case "$2" in --show-toplevel) pwd;; HEAD) echo another;; *) echo "?? database/1.sql";; esac'
     write_program(tmp_path / "git", answers)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert settings.git_commit() == "another"
-    assert settings.code_tag("database/inference").startswith("uncommitted-")
-    settings.git_commit.cache_clear()
+    assert run_identity.git_commit() == "another"
+    assert run_identity.code_tag("database/inference").startswith("uncommitted-")
+    run_identity.git_commit.cache_clear()
     monkeypatch.setenv("GIT_COMMIT", "a" * 40)
-    assert settings.code_tag("database/inference") == "a" * 40
+    assert run_identity.code_tag("database/inference") == "a" * 40
 
 
 def test_an_outcome_that_cannot_be_written_is_a_failure(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("STEP_OUTPUTS", str(tmp_path / "outputs"))
-    settings.write_outcome("promoted", "true")
+    outcomes.write_outcome("promoted", "true")
     assert (tmp_path / "outputs" / "promoted").read_text(encoding="utf-8") == "true"
     monkeypatch.setenv("STEP_OUTPUTS", str(tmp_path / "outputs" / "promoted" / "below"))
     with pytest.raises(StepError, match="decision cannot be written: Not a directory"):
-        settings.write_outcome("decision", "fine")
+        outcomes.write_outcome("decision", "fine")
 
 
 @pytest.fixture(name="ended")

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import run_pipeline
 
-from pipeline import aliases, liquibase, rollback
+from pipeline import liquibase
 from pipeline.databases import query
 from pipeline.errors import StepError
+from pipeline.registry import aliases
 from pipeline.settings import settings
+from pipeline.steps import rollback
 
 NOTHING = {"to_version": 0, "to_tag": "", "stage": "", "database": "inference", "drop_data": "false"}
 

@@ -6,9 +6,10 @@ import re
 import psycopg2
 import pytest
 
-from pipeline import databases, liquibase, settings, train_model
+from pipeline import databases, liquibase, mlproject, settings
 from pipeline.__main__ import command_line
 from pipeline.errors import StepError, TemporaryError
+from pipeline.steps import train_model
 
 STEPS = [
     "deploy_training_code",
@@ -31,7 +32,7 @@ STEPS = [
 def _forget(monkeypatch) -> None:
     monkeypatch.delenv("MODEL_STAGE", raising=False)
     settings.settings.cache_clear()
-    settings.steps.cache_clear()
+    mlproject.steps.cache_clear()
     databases.binding.cache_clear()
 
 
@@ -50,12 +51,12 @@ def replace(path: pathlib.Path, old: str, new: str) -> None:
 
 
 def test_steps_and_commands_are_the_entry_points() -> None:
-    assert list(settings.steps()) == STEPS
+    assert list(mlproject.steps()) == STEPS
     assert list(command_line().commands) == [*STEPS, "all", "retrain"]
 
 
 def test_the_chain_ends_with_what_is_served() -> None:
-    assert [step.name for step in settings.chain()] == STEPS[: STEPS.index("deploy_inference_db") + 1]
+    assert [step.name for step in mlproject.chain()] == STEPS[: STEPS.index("deploy_inference_db") + 1]
 
 
 def test_options_are_written_with_hyphens_or_as_in_mlproject() -> None:
@@ -64,8 +65,8 @@ def test_options_are_written_with_hyphens_or_as_in_mlproject() -> None:
 
 
 def test_the_command_of_an_entry_point_hands_on_all_its_parameters() -> None:
-    entry_points = settings._read_yaml("MLproject")["entry_points"]
-    for name, step in settings.steps().items():
+    entry_points = settings.read_yaml("MLproject")["entry_points"]
+    for name, step in mlproject.steps().items():
         told = " ".join(f"--{parameter} " + "{" + parameter + "}" for parameter in step.parameters)
         assert " ".join(entry_points[name]["command"].split()) == f"python -m pipeline {name} {told}".strip()
 
@@ -114,7 +115,7 @@ def test_what_is_not_monitored_is_not_kept(project) -> None:
 def test_a_wrong_entry_point_is_refused(project, old, new, told) -> None:
     replace(project / "MLproject", old, new)
     with pytest.raises(StepError, match=told):
-        settings.steps()
+        mlproject.steps()
 
 
 def test_a_database_that_dies_again_and_again_is_given_up(monkeypatch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline import splits
+from pipeline.data import splits
 
 
 def hash_of(number: int) -> int:

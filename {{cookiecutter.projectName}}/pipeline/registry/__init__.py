@@ -1,0 +1,1 @@
+"""Candidates, aliases and versions of the model: reports, ONNX export, promotion."""

@@ -1,0 +1,28 @@
+"""Step deploy_training_code: ends the run here when model.py or the training database's Python is broken."""
+
+import concurrent.futures
+
+from pipeline import doctor
+from pipeline.data import source
+from pipeline.settings import settings
+from pipeline.tracking import load_mlflow, step_run
+from pipeline.user_code import build_architecture, build_optimizer, load_keras
+
+
+def run() -> str:
+    """Check the training database's Python, build the model, log its architecture. Raises StepError."""
+    doctor.require(doctor.training_database, doctor.mlflow_server)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # TensorFlow takes seconds to import, there and here: at the same time.
+        packages = pool.submit(doctor.require, doctor.training_packages)
+        load_keras()
+        packages.result()
+    data = source.describe()
+    architecture = build_architecture(data.shape, len(data.classes))
+    build_optimizer(0.001)
+    with step_run("deploy_training_code", architecture_hash=architecture.hash):
+        load_mlflow().log_text(architecture.json, "architecture.json")
+    return (
+        f"{settings().model}: {architecture.weight_count:,} weights, "
+        f"{'×'.join(map(str, architecture.shape))} to {architecture.classes} classes"
+    )

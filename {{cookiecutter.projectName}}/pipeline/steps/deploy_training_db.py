@@ -1,0 +1,48 @@
+"""Step deploy_training_db: Liquibase on the training database; stores the model's architecture."""
+
+from pipeline import doctor, liquibase
+from pipeline.data import source
+from pipeline.databases import binding, grant_role, insert, query, session
+from pipeline.run_identity import git_commit
+from pipeline.settings import settings
+from pipeline.tracking import load_mlflow, step_run
+from pipeline.user_code import Architecture, build_architecture
+
+
+def run() -> str:
+    """Bring the training database's code up to date and store the architecture. Raises StepError."""
+    doctor.require(doctor.java, doctor.liquibase_program, doctor.training_database, doctor.deploying_role)
+    data = source.describe()
+    architecture = build_architecture(data.shape, len(data.classes))
+    tag = liquibase.deploy("training-deployer", "database/training")
+    connection = session("training-deployer")
+    grant_role(connection, f"{settings().schema}_trainer", binding("trainer").username)
+    source.grant(connection, f"{settings().schema}_trainer")
+    _store(connection, architecture)
+    with step_run("deploy_training_db", liquibase_tag=tag):
+        load_mlflow().log_params({"liquibase_tag": tag, "architecture_hash": architecture.hash})
+    return f"{binding('training-deployer').where}: schema {settings().schema} at tag {tag}"
+
+
+def _store(connection, architecture: Architecture) -> None:
+    """Make this architecture the newest one; the same again only moves its date."""
+    with connection:
+        known = query(
+            connection,
+            "UPDATE {schema}.model_architecture SET deployed_at = clock_timestamp(), git_commit = %s "
+            "WHERE architecture_hash = %s RETURNING 1",
+            (git_commit(), architecture.hash),
+        )
+        if not known:
+            insert(
+                connection,
+                "model_architecture",
+                {
+                    "architecture_hash": architecture.hash,
+                    "architecture": architecture.json,
+                    "shape": ",".join(map(str, architecture.shape)),
+                    "classes": architecture.classes,
+                    "weight_count": architecture.weight_count,
+                    "git_commit": git_commit(),
+                },
+            )

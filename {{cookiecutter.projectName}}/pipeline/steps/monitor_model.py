@@ -1,0 +1,133 @@
+"""Step monitor_model: decides by accuracy on labelled predictions and by drift whether to train again."""
+
+import re
+from typing import Any, NamedTuple
+
+from pipeline import doctor
+from pipeline.databases import query, require_relation, session
+from pipeline.errors import StepError
+from pipeline.outcomes import write_outcome
+from pipeline.settings import Monitoring, chosen_stage, settings
+from pipeline.tracking import load_mlflow, step_run
+
+FINE = "fine"
+RETRAIN = "retrain"
+TOO_LITTLE_DATA = "too-little-data"
+
+
+class Drift(NamedTuple):
+    """Population stability index of one statistic, over so many predictions."""
+
+    predictions: int
+    psi: float
+
+
+class Observed(NamedTuple):
+    """What the inference database says of the served version; `accuracy` is None without labels."""
+
+    version: int
+    labelled: int
+    accuracy: float | None
+    drift: dict[str, Drift]
+
+    @property
+    def predictions(self) -> int:
+        """How many of its predictions were looked at."""
+        return max((found.predictions for found in self.drift.values()), default=0)
+
+
+class Decision(NamedTuple):
+    """The outcome (fine, retrain or too-little-data) and the sentence that says why."""
+
+    outcome: str
+    reason: str
+
+
+def run(stage: str) -> str:
+    """Look at the version that holds the stage, log and write the decision, and end what is past its retention.
+
+    Raises StepError when nothing is served or monitoring is switched off.
+    """
+    if not settings().include_monitoring:
+        raise StepError("this project is not monitored (project.yaml: includeMonitoring)")
+    stage = chosen_stage(stage)
+    doctor.require(doctor.inference_database, doctor.mlflow_server)
+    connection = session("inference-deployer")
+    with connection:
+        require_relation(connection, "drift", "deploy_inference_db")
+        purged = query(connection, "SELECT {schema}.purge_predictions()")[0][0]
+        observed = observe(connection, stage)
+    decision = decide(observed, settings().monitoring)
+    _log(observed, decision, purged)
+    write_outcome("decision", decision.outcome)
+    return f"{decision.outcome}: {decision.reason}"
+
+
+def observe(connection: Any, stage: str) -> Observed:
+    """Return what is known of the version that holds `stage`. Raises StepError when none does."""
+    served = query(
+        connection,
+        "SELECT version FROM {schema}.model_info WHERE model = %s AND alias = %s",
+        (settings().model, stage),
+    )
+    if not served:
+        raise StepError(f"no version of {settings().model} holds {stage}: promote one first")
+    version = served[0][0]
+    told = query(
+        connection,
+        "SELECT labelled, accuracy FROM {schema}.accuracy_window WHERE model = %s AND version = %s "
+        "ORDER BY labelled_at DESC LIMIT 1",
+        (settings().model, version),
+    )
+    drift = query(
+        connection,
+        "SELECT statistic, predictions, psi FROM {schema}.drift WHERE model = %s AND version = %s",
+        (settings().model, version),
+    )
+    labelled, accuracy = told[0] if told else (0, None)
+    return Observed(version, labelled, accuracy, {name: Drift(*found) for name, *found in drift})
+
+
+def decide(observed: Observed, limits: Monitoring) -> Decision:
+    """Judge by the limits of project.yaml. Drift alone retrains nothing: without labels there is nothing to learn."""
+    drifted, drift = _judge_drift(observed, limits)
+    if observed.accuracy is None or observed.labelled < limits.minimum_labels:
+        return Decision(
+            TOO_LITTLE_DATA,
+            f"version {observed.version} has {observed.labelled} labelled predictions, {limits.minimum_labels} are "
+            f"needed (project.yaml: monitoring.minimumLabels); {drift}",
+        )
+    poor = observed.accuracy < limits.accuracy_floor
+    accuracy = (
+        f"accuracy {observed.accuracy:.4f} {'below' if poor else 'not below'} {limits.accuracy_floor:g} "
+        f"on {observed.labelled} labelled predictions"
+    )
+    return Decision(RETRAIN if poor or drifted else FINE, f"version {observed.version}: {accuracy}; {drift}")
+
+
+def _judge_drift(observed: Observed, limits: Monitoring) -> tuple[bool, str]:
+    """Return whether a statistic with enough predictions is above the limit, and the clause that says so."""
+    enough = {name: found for name, found in observed.drift.items() if found.predictions >= limits.minimum_predictions}
+    if not enough:
+        wanted = limits.minimum_predictions
+        return False, f"drift is not judged with {observed.predictions} of {wanted} predictions"
+    worst = max(enough, key=lambda name: enough[name].psi)
+    predictions, psi = enough[worst]
+    drifted = psi > limits.maximum_psi
+    side = "above" if drifted else "within"
+    return drifted, f"drift {psi:.2f} ({worst}) {side} {limits.maximum_psi:g} over {predictions} predictions"
+
+
+def _log(observed: Observed, decision: Decision, purged: int) -> None:
+    mlflow = load_mlflow()
+    with step_run("monitor_model", decision=decision.outcome, model_version=str(observed.version)):
+        mlflow.set_tag("reason", decision.reason)
+        metrics = {"predictions": observed.predictions, "labelled": observed.labelled, "purged_predictions": purged}
+        if observed.accuracy is not None:
+            metrics["live_accuracy"] = observed.accuracy
+        mlflow.log_metrics({**metrics, **{metric_of(name): found.psi for name, found in observed.drift.items()}})
+
+
+def metric_of(statistic: str) -> str:
+    """Return the metric of a statistic's drift: a column may have a name that MLflow does not take."""
+    return "psi_" + re.sub(r"[^\w.\- ]", "_", statistic)

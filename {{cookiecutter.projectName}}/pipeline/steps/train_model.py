@@ -1,0 +1,162 @@
+"""Step train_model: epochs of `fit` in the training database, one transaction each, resumed where they stopped."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipeline import doctor, training_db
+from pipeline.databases import binding, interruptible, session
+from pipeline.errors import StepError
+from pipeline.tracking import dataset_input, load_mlflow, step_run
+from pipeline.training.checkpoints import (
+    best_epoch,
+    epoch_line,
+    epoch_row,
+    is_patience_over,
+    last_state,
+    log_epoch,
+    log_missing_epochs,
+    write_checkpoint,
+)
+from pipeline.training.in_database import InDatabase
+from pipeline.training.in_memory import InMemory
+from pipeline.training.run import (
+    Training,
+    begin,
+    check,
+    choose,
+    committed_epochs,
+    failures_are_recorded,
+    finish,
+    heartbeat,
+    log_parameters,
+    one_at_a_time,
+    open_run,
+    reconnecting,
+)
+
+PLACES = ("database", "memory")
+
+
+def run(
+    epochs: int, batch_size: int, learning_rate: float, seed: int, patience: int, run: int, where: str
+) -> str:  # fmt: skip
+    """Train until `epochs`, or until the validation loss has not fallen for `patience` epochs.
+
+    The same data, architecture and parameters are trained once: a run that was stopped goes on after its last
+    committed epoch, a finished one is only chosen again; another `run` number starts afresh. `where` is `database`, or
+    `memory`: the same code in this process, on an export of the rows. Raises StepError.
+    """
+    parameters = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "patience": patience,
+        "run": run,
+    }
+    check(parameters)
+    if where not in PLACES:
+        raise StepError(f"where is {where!r}; allowed is {' or '.join(PLACES)}")
+    if where != "database":
+        parameters["where"] = where
+    doctor.require(doctor.trainer, doctor.mlflow_server)
+    return _reconnecting(choose(parameters))
+
+
+def _reconnecting(training: Training) -> str:
+    return reconnecting("train_model", lambda: _train(training), lambda: _committed_epochs(training))
+
+
+def _committed_epochs(training: Training) -> int:
+    return committed_epochs([training.run_hash])
+
+
+def _train(training: Training) -> str:
+    connection = session("trainer")
+    greenplum = binding("trainer").is_greenplum
+    with connection:
+        training_db.prepare_session(connection, greenplum)
+    with one_at_a_time("train_model", connection):
+        epoch_rows, mlflow_run = open_run(connection, training)
+        if mlflow_run is None:
+            return (
+                f"run {training.run_hash[:12]} was trained before: best epoch {best_epoch(epoch_rows)} is chosen again"
+            )
+        with step_run("train_model", mlflow_run or None, data_hash=training.data.data_hash) as tracked:
+            _describe(connection, training, tracked.info.run_id)
+            with heartbeat([training.run_hash]), failures_are_recorded([training.run_hash]):
+                epoch_rows = _epochs(connection, training, greenplum, epoch_rows)
+                finish(connection, training, best_epoch(epoch_rows))
+                load_mlflow().log_metric("best_epoch", best_epoch(epoch_rows))
+    best = best_epoch(epoch_rows)
+    loss, accuracy = next((row["val_loss"], row["val_accuracy"]) for row in epoch_rows if row["epoch"] == best)
+    count = f"{len(epoch_rows)} epoch{'s' if len(epoch_rows) > 1 else ''}"
+    return f"{count}; best is {best}: validation loss {loss:.4f}, accuracy {accuracy:.4f}"
+
+
+def _describe(connection: Any, training: Training, mlflow_run: str) -> None:
+    log_parameters(training, mlflow_run)
+    load_mlflow().log_input(dataset_input(training.data.data_hash), context="training")
+    begin(connection, training, mlflow_run)
+
+
+def _epochs(
+    connection: Any, training: Training, greenplum: bool, epoch_rows: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Run the epochs that are missing and return all of them."""
+    state = last_state(connection, training, len(epoch_rows))
+    log_missing_epochs(load_mlflow().active_run().info.run_id, epoch_rows)
+    learner = _learner(connection, training)
+    wanted, patience = training.parameters["epochs"], training.parameters["patience"]
+    console = Console()
+    bar = Progress(
+        TextColumn("train_model"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    if epoch_rows:
+        console.print(f"resuming after epoch {len(epoch_rows)}", highlight=False)
+    with bar:
+        task = bar.add_task("epochs", total=wanted, completed=len(epoch_rows))
+        while len(epoch_rows) < wanted and not is_patience_over(epoch_rows, patience):
+            state, row = _one_epoch(connection, training, learner, greenplum, state, epoch_rows)
+            epoch_rows = [*epoch_rows, row]
+            log_epoch(load_mlflow().active_run().info.run_id, row)
+            bar.advance(task)
+            bar.console.print(epoch_line(row, wanted), highlight=False)
+    return epoch_rows
+
+
+def _learner(connection: Any, training: Training) -> Any:
+    if training.parameters.get("where") != "memory":
+        return InDatabase(connection, training)
+    return InMemory(connection, training.data, training.architecture.weight_count)
+
+
+def _one_epoch(
+    connection: Any,
+    training: Training,
+    learner: Any,
+    greenplum: bool,
+    state: bytes,
+    earlier: list[dict[str, Any]],
+) -> tuple[bytes, dict[str, Any]]:
+    """Fit, evaluate on the validation split and write the checkpoint: one transaction."""
+    epoch = len(earlier) + 1
+    config = training.config(epoch, learner.threads)
+    started = time.monotonic()
+    with connection, interruptible():
+        if greenplum and epoch == 1 and isinstance(learner, InDatabase):
+            training_db.require_partial_aggregate(connection, training.data.dataset, config)
+        fitted = learner.fit(state, config)
+        scores = learner.evaluate(fitted.weights, config)
+        row = epoch_row(epoch, fitted, scores)
+        write_checkpoint(connection, training, row, fitted, time.monotonic() - started, earlier)
+    return fitted.weights + fitted.optimizer_slots, row

@@ -1,0 +1,1 @@
+"""Training runs and their checkpoints, experiments, model hopping, and training in memory."""

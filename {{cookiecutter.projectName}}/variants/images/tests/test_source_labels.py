@@ -1,0 +1,112 @@
+"""What people labelled is added to the data set, once, and without overruling dataset.py."""
+
+import datetime
+import uuid
+
+import numpy as np
+import pytest
+
+from pipeline.data import labelled_rows, mini_batches, source_labels
+from pipeline.databases import query
+from pipeline.user_code import Dataset, load_dataset
+
+NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
+
+
+def row(features: np.ndarray, name: str, minute: int = 0, **other: str) -> tuple:
+    """Return a row of labelled_row."""
+    described = {
+        "prediction_id": str(uuid.uuid4()),
+        "features": features.tobytes(),
+        "shape": ",".join(map(str, features.shape)),
+        "dtype": str(features.dtype),
+        "label": name,
+        "labelled_at": NOON + datetime.timedelta(minutes=minute),
+    }
+    return tuple({**described, **other}.values())
+
+
+@pytest.fixture(name="kept")
+def _kept(trainer):
+    """The trainer's session, whose labelled rows are forgotten afterwards."""
+    trainer.autocommit = False
+    yield trainer
+    trainer.rollback()
+
+
+@pytest.fixture(name="new", scope="module")
+def _new() -> np.ndarray:
+    """Two rows that dataset.py does not have."""
+    data = load_dataset()
+    noise = np.random.default_rng(7).integers(0, 255, (2, *data.shape))
+    return noise.astype(data.features.dtype)
+
+
+@pytest.mark.servers
+def test_new_rows_are_added_with_their_label(kept, new) -> None:
+    data = load_dataset()
+    labelled_rows.keep(kept, [row(new[0], data.classes[1]), row(new[1], data.classes[0])])
+    merged = source_labels.merge(kept, data)
+    assert (merged.added, merged.unused) == (2, 0)
+    assert len(merged.data.labels) == len(data.labels) + 2
+    added = {features.tobytes(): label for features, label in zip(merged.data.features[-2:], merged.data.labels[-2:])}
+    assert added == {new[0].tobytes(): 1, new[1].tobytes(): 0}
+
+
+@pytest.mark.servers
+def test_of_equal_rows_the_last_label_counts(kept, new) -> None:
+    data = load_dataset()
+    labels = (data.classes[0], data.classes[1], data.classes[0])
+    labelled_rows.keep(kept, [row(new[0], label, minute) for label, minute in zip(labels, (2, 3, 1))])
+    merged = source_labels.merge(kept, data)
+    assert (merged.added, merged.unused) == (1, 2)
+    assert merged.data.labels[-1] == 1
+
+
+@pytest.mark.servers
+def test_a_row_of_dataset_py_is_not_overruled(kept) -> None:
+    data = load_dataset()
+    wrong = data.classes[(data.labels[0] + 1) % len(data.classes)]
+    labelled_rows.keep(kept, [row(data.features[0], wrong)])
+    merged = source_labels.merge(kept, data)
+    assert (merged.added, merged.unused) == (0, 1)
+    assert np.array_equal(merged.data.labels, data.labels)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("other", [{"shape": "3"}, {"dtype": "int64"}, {"label": "a class of the past"}])
+def test_rows_of_another_kind_are_not_used(kept, new, other) -> None:
+    data = load_dataset()
+    labelled_rows.keep(kept, [row(new[0], data.classes[0], **other)])
+    assert source_labels.merge(kept, data)[1:] == (0, 1)
+
+
+@pytest.mark.servers
+def test_a_label_that_was_changed_is_changed(kept, new) -> None:
+    data = load_dataset()
+    first = row(new[0], data.classes[0])
+    assert labelled_rows.keep(kept, [first]) == 1
+    assert labelled_rows.keep(kept, [first]) == 0
+    assert labelled_rows.keep(kept, [(*first[:4], data.classes[1], NOON)]) == 1
+    assert query(kept, "SELECT label FROM {schema}.labelled_row WHERE prediction_id = %s", (first[0],)) == [
+        (data.classes[1],)
+    ]
+
+
+def test_a_row_that_is_no_number_is_not_used() -> None:
+    data = Dataset(np.ones((1, 2), np.float32), np.zeros(1, "<i4"), ["a", "b"])
+    rows = [(np.array(values, "<f4").tobytes(), "b") for values in ([np.nan, 1], [1, np.inf], [1, 2])]
+    features, labels = source_labels._arrays(rows, data)
+    assert features.tolist() == [[1, 2]]
+    assert labels.tolist() == [1]
+
+
+@pytest.mark.servers
+def test_old_rows_stay_in_their_split(kept, new) -> None:
+    data = load_dataset()
+    labelled_rows.keep(kept, [row(new[0], data.classes[0]), row(new[1], data.classes[1])])
+    before = mini_batches.split_rows(mini_batches.row_digests(data.features))
+    merged = source_labels.merge(kept, data).data
+    after = mini_batches.split_rows(mini_batches.row_digests(merged.features))
+    for split, rows in before.items():
+        assert set(rows) == {number for number in after[split] if number < len(data.labels)}
