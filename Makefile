@@ -73,8 +73,9 @@ lint: .venv ## style, types, YAML, shell and SQL
 	$(BIN)/python -m accelerator_engine lint
 	$(BIN)/python -m accelerator_engine derive --check
 	@$(call need,command -v shellcheck,shellcheck)
-	shellcheck .ci/run $(BODY)/deploy/*.sh $(BODY)/deploy/images/*.sh
-	@if [ -d $(BODY)/database ]; then cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint database; fi
+	shellcheck .ci/run $(BODY)/deploy/images/*.sh $(BODY)/variants/*/deploy/*.sh
+	cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint database variants/*/database/training
+	cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint --dialect postgres variants/*/database/inference
 
 .PHONY: derive
 derive: .venv ## write cookiecutter.json, template.yaml and docs/options.md from accelerator.yaml
@@ -83,13 +84,14 @@ derive: .venv ## write cookiecutter.json, template.yaml and docs/options.md from
 .PHONY: openapi
 openapi: .venv ## write app/openapi.json of the template body anew, for images and for a table
 	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; set -e; \
-	for kind in digits: table:_table; do \
-		$(BIN)/cookiecutter --no-input --default-config --output-dir "$$folder/$$kind" . projectName=the-name \
-			description='The description' dataset="$${kind%:*}" >/dev/null; \
-		$(SUBMAKE) --no-print-directory -C "$$folder/$$kind/the-name" openapi; \
+	for dataset in digits table; do \
+		$(BIN)/cookiecutter --no-input --default-config --output-dir "$$folder/$$dataset" . projectName=the-name \
+			description='The description' dataset="$$dataset" >/dev/null; \
+		$(SUBMAKE) --no-print-directory -C "$$folder/$$dataset/the-name" openapi; \
 		sed -e 's/"title": "the-name"/"title": "{{ cookiecutter.projectName }}"/' \
 			-e 's/"description": "The description"/"description": "{{ cookiecutter.description }}"/' \
-			"$$folder/$$kind/the-name/app/openapi.json" > $(BODY)/app/openapi$${kind#*:}.json; \
+			"$$folder/$$dataset/the-name/app/openapi.json" \
+			> $(BODY)/variants/$${dataset/digits/images}/app/openapi.json; \
 	done
 
 .PHONY: demo
@@ -114,9 +116,12 @@ pictures: .venv ## make the README's pictures anew: what the browser tests see
 .PHONY: lock
 lock: .venv ## make the lock files anew (UPGRADE=1: with the newest versions)
 	$(BIN)/$(COMPILE) --extra engine --extra dev --output-file requirements.txt pyproject.toml
-	cd $(BODY)/requirements && for role in *.in; do \
-		"$(CURDIR)/$(BIN)/"$(COMPILE) $$([ ! -f overrides.txt ] || echo --overrides overrides.txt) \
-			--output-file "$${role%.in}.txt" "$$role" || exit 1; \
+	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; set -e; \
+	cp $(BODY)/requirements/* $(BODY)/variants/*/requirements/* "$$folder"; \
+	for role in $(BODY)/requirements/*.in $(BODY)/variants/*/requirements/*.in; do \
+		name="$$(basename "$$role" .in)"; \
+		(cd "$$folder" && "$(CURDIR)/$(BIN)/"$(COMPILE) --overrides overrides.txt --output-file "$$name.txt" "$$name.in"); \
+		cp "$$folder/$$name.txt" "$${role%.in}.txt"; \
 	done
 
 .PHONY: clean
