@@ -12,10 +12,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from pgadmin.servers import DATABASES, FOLDER, SERVERS, write_files
-
 from local.processes import is_free
 from local.state import make_folder, write
+from pgadmin.servers import DATABASES, FOLDER, SERVERS, write_files
 from pipeline.errors import StepError
 
 HERE = pathlib.Path(__file__).resolve().parent
