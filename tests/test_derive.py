@@ -48,6 +48,15 @@ def test_an_edited_file_is_found_and_written_anew(sandbox: Sandbox, template: Pa
     assert derive(sandbox, "--check", template) == (0, "")
 
 
+def test_the_version_is_the_repositorys(template: Path) -> None:
+    """pyproject.toml declares it; projects record it, and Backstage shows it."""
+    change(template / "pyproject.toml", f'version = "{plan(template).version}"', 'version = "9.8.7"')
+    texts = derived(template)
+    assert "\ntemplateVersion: 9.8.7\n" in texts[template / FOLDER / ".provenance.yaml"]
+    annotations = yaml.safe_load(texts[template / "template.yaml"])["metadata"]["annotations"]
+    assert annotations["app.kubernetes.io/version"] == "9.8.7"
+
+
 CHANGES: dict[str, Callable[[Path], None]] = {
     "a default": lambda root: change(root / "accelerator.yaml", "defaultValue: ml-team", "defaultValue: data-team"),
     "a label": lambda root: change(root / "accelerator.yaml", "label: Owner", "label: Team"),
