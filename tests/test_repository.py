@@ -75,7 +75,6 @@ def test_a_form_asks_in_terms_that_the_platform_knows(name: str) -> None:
 def test_links_lead_to_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
-    assert links
     missing = [link for link in links if ":" not in link and not ((ROOT / page).parent / link).exists()]
     assert not missing
 
