@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import BODY, ROOT, overlays
 
 LINE_LENGTH = 120
-BOTH = pytest.mark.parametrize("folder", [ROOT, ROOT / "template"], ids=["repository", "project"])
+BOTH = pytest.mark.parametrize("folder", [ROOT, BODY], ids=["repository", "project"])
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/upgrade.md")
 FORMS = ("bug_report", "feature_request")
 
@@ -77,6 +77,20 @@ def test_links_lead_to_files(page: str) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
     missing = [link for link in links if ":" not in link and not ((ROOT / page).parent / link).exists()]
     assert not missing
+
+
+def is_in_a_project(path: str) -> bool:
+    """Whether the template body or one of its variants has a file for that path of a project."""
+    return any((folder / path).exists() for folder in (BODY, *overlays(path)))
+
+
+def test_files_moved_as_the_upgrade_page_says() -> None:
+    rows = re.findall(r"^\| (`.+?) \| (`.+?) \|$", (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8"), re.M)
+    assert len(rows) > 30
+    for old, new in rows:
+        gone, present = re.findall(r"`(.+?)`", old), re.findall(r"`(.+?)`", new)
+        assert not [path for path in gone if is_in_a_project(path)], old
+        assert all(is_in_a_project(path) for path in present), new
 
 
 def test_the_changelog_describes_the_version() -> None:
