@@ -69,7 +69,7 @@ lint: .venv ## style, types, YAML, shell and SQL
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/yamllint --strict .yamllint *.yaml tests/cluster/modules tests/tools/argo
+	$(BIN)/yamllint --strict .yamllint .pre-commit-config.yaml .github *.yaml tests/cluster/modules tests/tools/argo
 	$(BIN)/python -m accelerator_engine lint
 	$(BIN)/python -m accelerator_engine derive --check
 	@$(call need,command -v shellcheck,shellcheck)

@@ -72,6 +72,42 @@ def changed(file: Path, place: Path, given: str, broken: str) -> Path:
     return copy
 
 
+# The repository's own workflow
+
+
+def test_the_repositorys_own_workflow_is_valid() -> None:
+    assert actionlint_says(ROOT / WORKFLOW) == ""
+    assert schemas.refusals("vendor.github-workflows", ROOT / WORKFLOW) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "broken", "said"),
+    [
+        ("make lint test-fast", 'make $(echo "$TARGET")', "SC2046"),
+        ("hashFiles(", "hashFile(", 'undefined function "hashFile"'),
+        ("ubuntu-24.04", "ubuntu-24.05", 'label "ubuntu-24.05" is unknown'),
+        ("contents: read", "content: read", 'unknown permission scope "content"'),
+    ],
+)
+def test_actionlint_checks_the_repositorys_own_workflow(tmp_path: Path, given: str, broken: str, said: str) -> None:
+    assert said in actionlint_says(changed(ROOT / WORKFLOW, tmp_path, given, broken))
+
+
+def test_the_repositorys_own_workflow_runs_the_checks_with_read_access() -> None:
+    text = (ROOT / WORKFLOW).read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert {"push", "pull_request"} <= set(workflow["on"])
+    (job,) = workflow["jobs"].values()
+    assert "permissions" not in job
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make lint test-fast"]
+    actions = re.findall(r"uses: (.*)", text)
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action) for action in actions), actions
+
+
+# The files of a project
+
+
 @pytest.mark.parametrize(("schema", "name"), [("vendor.github-workflows", WORKFLOW), ("vendor.gitlab-ci", PIPELINE)])
 def test_the_schema_has_nothing_against_the_file(schema: str, name: str) -> None:
     assert schemas.refusals(schema, in_body(name)) == ""

@@ -145,7 +145,11 @@ UNSUITABLE: dict[str, tuple[str, str, str]] = {
     "an exclude of a file": ("**/variants/digits/**", "**/dataset.py", "'**/dataset.py' is not **/variants/<name>/**"),
     "a folder without an answer": (DIGITS, "", "no answer excludes the folder variants/digits"),
     "two files with one path": (DIGITS, CIFAR10_ON_DIGITS, "some answers keep both variants/cifar10/dataset.py and "),
-    "another path": ("rewriteTo: '#path'", "rewriteTo: \"'x/' + #path\"", "becomes x/.dockerignore, not .dockerignore"),
+    "another path": (
+        "rewriteTo: '#path'",
+        "rewriteTo: \"'x/' + #path\"",
+        "becomes x/.devcontainer/Dockerfile, not .devcontainer/Dockerfile",
+    ),
     "no file to fill in": ("- MLproject", "- MLprojekt", "the applyTo pattern 'MLprojekt' matches no file"),
     "another value": ("with: '#owner'", "with: '#projectName'", "is no placeholder and its option"),
     "a placeholder left out": (OWNER, "", "no substitution of the engine section fills in {{ cookiecutter.owner }}"),

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -100,6 +101,30 @@ def test_hadolint_looks(tmp_path: Path) -> None:
     done = hadolint(tmp_path / "Dockerfile")
     assert done.returncode != 0
     assert "DL3015" in done.stdout
+
+
+@pytest.mark.parametrize("folder", [BODY.parent, BODY], ids=["repository", "project"])
+def test_a_devcontainer_has_the_packages_that_a_project_installs(folder: Path) -> None:
+    """It stands on the images' base, works as a person with sudo, and downloads no feature from a registry."""
+    file = folder / ".devcontainer" / "Dockerfile"
+    done = hadolint(file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = file.read_text(encoding="utf-8")
+    assert re.findall(r"^ARG BASE=(\S+)$", text, re.MULTILINE) == [
+        each.text.removeprefix("BASE=") for each in named(NAMES[0], "ARG")
+    ]
+    needed = re.findall(r'^        "([\w-]+)": ', (BODY / "local" / "packages.py").read_text(encoding="utf-8"), re.M)
+    assert "default-jre-headless" in needed
+    packages = re.sub(r"\\\n\s*", "", text).partition("apt-get install ")[2].partition(" && ")[0].split()
+    assert {*needed, "git", "make", "postgresql-15", "postgresql-plpython3-15", "python3", "sudo"} <= set(packages)
+    assert re.findall(r"^USER (\S+)$", text, re.MULTILINE) == ["1000:1000"]
+    lines = (folder / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8").splitlines()
+    settings = json.loads("\n".join(line for line in lines if not line.lstrip().startswith("//")))
+    assert f"useradd --uid 1000 --create-home --shell /bin/bash {settings['remoteUser']} " in text
+    assert settings["build"] == {"dockerfile": "Dockerfile"}
+    assert "features" not in settings
+    target = settings["postCreateCommand"].removeprefix("make ")
+    assert re.search(rf"^{re.escape(target)}:.*##", (folder / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("image", NAMES)
