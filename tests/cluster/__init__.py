@@ -1,5 +1,5 @@
-"""A real Kubernetes of one node on this machine, for tests: started and removed again by `python -m cluster`.
+"""A single-node Kubernetes on this machine for tests; `python -m cluster` starts and removes it.
 
-The node lives in namespaces of its own (processes, mounts, network), so that ending its first process ends all of it.
-Its addresses: 10.96.0.1 is the node with the API server, 10.96.0.2 is this machine as the node's pods see it.
+The node has its own process, mount and network namespaces, so killing its first process stops everything in it.
+Addresses: 10.96.0.1 is the node with the API server, 10.96.0.2 is this machine as the node's pods see it.
 """

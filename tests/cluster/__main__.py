@@ -1,4 +1,4 @@
-"""python -m cluster up|down|status: the test cluster, for a person who wants to look around in it."""
+"""python -m cluster up|down|status: starts, stops or reports the test cluster, for use by hand."""
 
 # ruff: noqa: T201
 
@@ -15,7 +15,7 @@ USAGE = "python -m cluster up|down|status"
 
 
 def main(words: list[str]) -> int:
-    """Do what is asked; a mistake is one sentence."""
+    """Run a command and return its exit code; an error is one sentence."""
     commands = {"up": _up, "down": _down, "status": _status}
     if len(words) != 1 or words[0] not in commands:
         print(USAGE, file=sys.stderr)
@@ -28,9 +28,9 @@ def main(words: list[str]) -> int:
 
 
 def _up() -> int:
-    began = time.monotonic()
+    start = time.monotonic()
     lifecycle.up()
-    print(f"# up in {time.monotonic() - began:.0f} s; node and API server {NODE_ADDRESS}, this machine {HOST_ADDRESS},")
+    print(f"# up in {time.monotonic() - start:.0f} s; node and API server {NODE_ADDRESS}, this machine {HOST_ADDRESS},")
     print(f"# Services {SERVICES}, pods {PODS}; logs in {LOGS}")
     print(f"export KUBECONFIG={KUBECONFIG}")
     return 0

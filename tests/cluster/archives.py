@@ -1,4 +1,4 @@
-"""Archives of container images as Docker saves them, written without a builder."""
+"""Container images as archives in the format of `docker save`, written without a builder."""
 
 import hashlib
 import io
@@ -13,23 +13,23 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def write(target: Path, names: Sequence[str], layer: Path, machine: str, config: Mapping[str, Any]) -> None:
-    """Write an image of one layer, a tar file, as Docker saves images."""
+    """Write the archive of an image with one layer, which is a tar file."""
     with layer.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    described = {
+    image_config = {
         "architecture": ARCHITECTURES[machine],
         "os": "linux",
         "config": config,
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         "created": CREATED,
-        # A builder counts the layers that are told of here, and knows them again by their time.
+        # A builder expects one entry per layer, and identifies a layer by its time.
         "history": [{"created": CREATED, "created_by": "test"}],
     }
-    settings = json.dumps(described).encode()
-    name = f"{hashlib.sha256(settings).hexdigest()}.json"
+    config_file = json.dumps(image_config).encode()
+    name = f"{hashlib.sha256(config_file).hexdigest()}.json"
     manifest = json.dumps([{"Config": name, "RepoTags": list(names), "Layers": ["layer.tar"]}]).encode()
     with tarfile.open(target, "w") as archive:
-        for file_name, content in ((name, settings), ("manifest.json", manifest)):
+        for file_name, content in ((name, config_file), ("manifest.json", manifest)):
             entry = tarfile.TarInfo(file_name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))

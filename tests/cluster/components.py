@@ -1,4 +1,4 @@
-"""The node's components: their commands and configuration."""
+"""The commands and the configuration of the node's components."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from .certificates import KUBELET_KUBECONFIG
 from .parts import Parts
 from .places import API_SERVICE, CGROUP, CONTAINERD, KEYS, KUBECONFIG, NODE, NODE_ADDRESS, PODS, SERVICES, STATE
 
-# In the node only its own processes see 127.0.0.1.
+# Only processes in the node reach this 127.0.0.1.
 ETCD = "http://127.0.0.1:2379"
-# Of the node's own /run: it goes with the node.
-PASSING = Path("/run/in-database-ml")
+# In the node's own /run, which disappears with the node.
+RUN_FOLDER = Path("/run/in-database-ml")
 ARGO_HEALTH = f"http://{NODE_ADDRESS}:6060/healthz"
 CONTAINERD_CONFIGURATION = f"""\
 version = 2
@@ -26,7 +26,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
   address = "{CONTAINERD}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{images.PAUSE}"
-  # Where the machine itself may not lower oom_score_adj no pod would start.
+  # Without this, no pod starts on a machine that may not lower oom_score_adj.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
     discard_unpacked_layers = true
@@ -56,7 +56,7 @@ KUBELET: dict[str, Any] = {
     "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
     "failSwapOn": False,
     "healthzPort": 0,
-    # No image is ever unneeded: none can be fetched again.
+    # Never remove an image: none can be fetched again.
     "imageGCHighThresholdPercent": 100,
     "makeIPTablesUtilChains": False,
     "nodeStatusUpdateFrequency": "2s",
@@ -76,14 +76,14 @@ KUBE_PROXY: dict[str, Any] = {
     "hostnameOverride": NODE,
     "healthzBindAddress": "127.0.0.1:10256",
     "metricsBindAddress": "127.0.0.1:10249",
-    # The limits of tracked connections are the whole machine's.
+    # Keep the limits of connection tracking, which apply to the whole machine.
     "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
 }
 
 
 @dataclass(frozen=True)
 class Component:
-    """A program of the node, its arguments and its variables."""
+    """A program of the node, its command and its environment variables."""
 
     name: str
     words: Sequence[object]
@@ -103,8 +103,8 @@ def configure() -> None:
 
 
 def storage(parts: Parts) -> list[Component]:
-    """Return what needs nothing else: the API server's store and the container runtime."""
-    data = ["--data-dir", PASSING / "etcd", "--unsafe-no-fsync", "--listen-client-urls", ETCD]
+    """Return the components without dependencies: etcd, container runtime and API server."""
+    data = ["--data-dir", RUN_FOLDER / "etcd", "--unsafe-no-fsync", "--listen-client-urls", ETCD]
     etcd = [_program("etcd"), *data, "--advertise-client-urls", ETCD, "--logger", "zap", "--log-level", "warn"]
     containerd = [_program("containerd"), "--config", STATE / "containerd.toml"]
     return [Component("etcd", etcd), Component("containerd", containerd), _api_server(parts)]
@@ -136,35 +136,35 @@ def _api_server(parts: Parts) -> Component:
 
 
 def cluster(parts: Parts) -> list[Component]:
-    """Return what needs the API server."""
-    own = [f"--kubeconfig={KUBECONFIG}", "--leader-elect=false", "--secure-port=0"]
+    """Return the components that need the API server."""
+    common = [f"--kubeconfig={KUBECONFIG}", "--leader-elect=false", "--secure-port=0"]
     accounts = [f"--root-ca-file={KEYS}/authority.crt", f"--service-account-private-key-file={KEYS}/accounts.key"]
     kubelet = [f"--config={STATE}/kubelet.json", f"--kubeconfig={KUBELET_KUBECONFIG}", f"--root-dir={STATE}/kubelet"]
     address = [f"--hostname-override={NODE}", f"--node-ip={NODE_ADDRESS}"]
     folder = parts.kubernetes
     return [
-        Component("kube-controller-manager", [folder / "kube-controller-manager", *own, *accounts]),
-        Component("kube-scheduler", [folder / "kube-scheduler", *own]),
+        Component("kube-controller-manager", [folder / "kube-controller-manager", *common, *accounts]),
+        Component("kube-scheduler", [folder / "kube-scheduler", *common]),
         Component("kubelet", [folder / "kubelet", *kubelet, *address]),
         Component("kube-proxy", [folder / "kube-proxy", f"--config={STATE}/kube-proxy.json"]),
     ]
 
 
 def platform(parts: Parts) -> list[Component]:
-    """Return what needs its own kinds defined: Argo Workflows and kapp-controller."""
+    """Return the components that need the definitions of their kinds: Argo Workflows and kapp-controller."""
     executor = ["--executor-image", images.ARGOEXEC, "--executor-image-pull-policy", "Never"]
-    where = ["--kubeconfig", KUBECONFIG, "--namespace", "argo", "--configmap", "workflow-controller-configmap"]
-    argo = [parts.argo / "workflow-controller", *where, *executor]
+    options = ["--kubeconfig", KUBECONFIG, "--namespace", "argo", "--configmap", "workflow-controller-configmap"]
+    argo = [parts.argo / "workflow-controller", *options, *executor]
     return [
-        # It looks at a Workflow after 10 s otherwise: most of the time of a short step.
+        # The default delay of 10 s is longer than most short steps.
         Component("workflow-controller", argo, {"LEADER_ELECTION_DISABLE": "true", "DEFAULT_REQUEUE_TIME": "1s"}),
         *_kapp_controller(parts),
     ]
 
 
 def _kapp_controller(parts: Parts) -> list[Component]:
-    """Return kapp-controller's two processes; both believe to be in a pod."""
-    home = PASSING / "kapp-controller"
+    """Return the two processes of kapp-controller, with the environment and files of a pod."""
+    home = RUN_FOLDER / "kapp-controller"
     tools = [str(folder) for folder in (parts.ytt, parts.carvel)]
     environment = {
         "HOME": str(home),
@@ -188,5 +188,5 @@ def _kapp_controller(parts: Parts) -> list[Component]:
 
 
 def _program(name: str) -> str:
-    """Return a Debian program's path: the node's PATH may begin elsewhere."""
+    """Return the absolute path of a Debian program, because the node's PATH may differ."""
     return shutil.which(name) or name

@@ -1,4 +1,4 @@
-"""Debian packages that the cluster needs: which are missing, and their installation."""
+"""The Debian packages that the cluster needs, and their installation."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import sys
 
 from .errors import ClusterError
 
-# A program or file, and the package that holds it.
+# The package of each program or file.
 PACKAGES = {
     "buildah": "buildah",
     "containerd": "containerd",
@@ -27,35 +27,36 @@ PACKAGES = {
 
 
 def missing() -> list[str]:
-    """Return the packages that are needed and not installed."""
-    return sorted({package for thing, package in PACKAGES.items() if not shutil.which(thing)})
+    """Return the needed packages that are not installed."""
+    return sorted({package for program, package in PACKAGES.items() if not shutil.which(program)})
 
 
-def unfit() -> str:
-    """Return why no cluster can run on this machine, nothing when one can."""
+def obstacle() -> str:
+    """Return why no cluster can run on this machine; empty if one can."""
     if sys.platform != "linux":
         return "the test cluster needs Linux"
     if os.geteuid():
         return "the test cluster needs root: it makes namespaces, network links and mounts"
-    wanted = missing()
-    if wanted and not shutil.which("apt-get"):
-        return f"the test cluster needs the Debian packages {' '.join(wanted)}, and there is no apt-get"
+    packages = missing()
+    if packages and not shutil.which("apt-get"):
+        return f"the test cluster needs the Debian packages {' '.join(packages)}, and there is no apt-get"
     return ""
 
 
 def install() -> None:
-    """Install what is missing. Raises ClusterError."""
-    reason = unfit()
+    """Install the missing packages. Raises ClusterError."""
+    reason = obstacle()
     if reason:
         raise ClusterError(reason)
-    wanted = missing()
-    if not wanted:
+    packages = missing()
+    if not packages:
         return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     get = ["apt-get", "--quiet=2", "--yes", "--no-install-recommends"]
-    for command in ([*get, "update"], [*get, "install", *wanted]):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
-        if done.returncode:
-            raise ClusterError(f"{' '.join(wanted)} cannot be installed; apt-get says: {done.stderr.strip()[-500:]}")
+    for command in ([*get, "update"], [*get, "install", *packages]):
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+        if result.returncode:
+            error = result.stderr.strip()[-500:]
+            raise ClusterError(f"{' '.join(packages)} cannot be installed; apt-get says: {error}")
     if missing():
         raise ClusterError(f"{' '.join(missing())}: installed, but not found on PATH")

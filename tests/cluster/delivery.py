@@ -1,7 +1,8 @@
-"""A generated project that is delivered to the cluster, with databases and MLflow of this machine."""
+"""A generated project that is deployed to the cluster, with databases and MLflow on this machine."""
 
 import contextlib
 import datetime
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 from end_to_end.project import Project
 from end_to_end.servers import wait_until
+from PIL import Image
 from tools.manifests import ROLES, accounts_and_app, merged
 
 from .kubernetes import Cluster
@@ -28,7 +30,7 @@ Object = dict[str, Any]
 
 
 class Delivery:
-    """The project's repository, its App and what the App makes; `folder` is a person's checkout."""
+    """A project's repository, its App and the objects that the App deploys; `folder` is the user's checkout."""
 
     def __init__(self, cluster: Cluster, project: Project, repository: Repository) -> None:
         self.cluster = cluster
@@ -36,33 +38,33 @@ class Delivery:
         self.repository = repository
         self.folder = project.folder
 
-    # What a person does
+    # Actions of the user
 
     def choose_values(self, more: Object) -> None:
-        """Write further values into deploy/values.yaml."""
+        """Merge values into deploy/values.yaml."""
         path = self.folder / "deploy" / "values.yaml"
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         path.write_text(yaml.safe_dump(merged(values, more)), encoding="utf-8")
 
     def edit(self, name: str, old: str, new: str) -> None:
-        """Replace text in a file."""
+        """Replace a text in a file."""
         path = self.folder / name
         text = path.read_text(encoding="utf-8")
-        assert old in text, f"{name} does not say {old}"
+        assert old in text, f"{name} does not contain {old}"
         path.write_text(text.replace(old, new), encoding="utf-8")
 
     def push(self, message: str) -> str:
-        """Commit everything, push it, and return the commit."""
+        """Commit and push all files, and return the commit."""
         return self.repository.push(self.folder, message)
 
     def create_secrets(self, work: Path) -> None:
-        """Make the Secrets as the README says: a folder a role, with addresses that pods reach."""
+        """Create the Secrets as the README describes, one folder per role, with addresses that pods can reach."""
         for role in ROLES:
             folder = work / "bindings" / role
             folder.mkdir(parents=True)
             keys = self.project.servers.binding(role)
             host, _, port = self.cluster.publish(int(keys["port"])).partition(":")
-            # The certificate names localhost, which this machine is not to a pod.
+            # The certificate is for localhost, but pods use another address.
             keys |= {"host": host, "port": port, "sslmode": "verify-ca"}
             for key, value in keys.items():
                 (folder / key).write_text(value, encoding="utf-8")
@@ -73,78 +75,79 @@ class Delivery:
         self.cluster.apply(accounts_and_app(self.folder, more={}), NAMESPACE)
 
     def sync(self) -> Object:
-        """Let kapp-controller look at the repository now, and return the App when it is done."""
+        """Make kapp-controller fetch the repository now, and return the App when it is reconciled."""
         for paused in (True, False):
             self.kubectl("patch", "app", NAME, "--type=merge", f"--patch={json.dumps({'spec': {'paused': paused}})}")
         return self.wait_for_app()
 
     def wait_for_app(self) -> Object:
-        """Return the App when it has deployed the branch's commit."""
+        """Return the App when it has deployed the branch's head."""
 
-        def look() -> Object | None:
+        def deployed_app() -> Object | None:
             app = self.get("app", NAME)
             status = app.get("status", {})
-            conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
+            conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", [])}
             assert conditions.get("ReconcileFailed") != "True", status.get("usefulErrorMessage")
-            is_done = (
+            is_deployed = (
                 conditions.get("ReconcileSucceeded") == "True"
                 and status["observedGeneration"] == app["metadata"]["generation"]
                 and self.repository.head() in status["fetch"]["stdout"]
             )
-            return app if is_done else None
+            return app if is_deployed else None
 
-        return self.cluster.wait_for("the App", look, 120)
+        return self.cluster.wait_for("the App", deployed_app, 120)
 
-    # What is there
+    # State in the cluster
 
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
         """Run kubectl in the project's namespace."""
         return self.cluster.kubectl(f"--namespace={NAMESPACE}", *words, stdin=stdin)
 
     def get(self, kind: str, name: str = "", selector: str = "") -> Object:
-        """Return an object of the namespace, or a list."""
+        """Return an object of the namespace, or a list object without a name."""
         return self.cluster.get(kind, name, NAMESPACE, selector)
 
     def runs(self) -> list[Object]:
         """Return the runs that commits have started, oldest first."""
-        found = [run for run in self.get("workflow")["items"] if "-pipeline-ver-" in run["metadata"]["name"]]
-        return sorted(found, key=number)
+        runs = [run for run in self.get("workflow")["items"] if "-pipeline-ver-" in run["metadata"]["name"]]
+        return sorted(runs, key=run_number)
 
     def wait_for_run(self, count: int) -> Object:
-        """Return the newest run when there are so many, however it ends."""
-        found = self.cluster.wait_for(f"run {count}", lambda: self.newest(count), 60)
-        name = found["metadata"]["name"]
-        return self.cluster.wait_for(f"the end of {name}", lambda: self.ended(name), RUN_SECONDS)
+        """Wait until run number `count` has completed, in any phase, and return it."""
+        run = self.cluster.wait_for(f"run {count}", lambda: self.newest_run(count), 60)
+        name = run["metadata"]["name"]
+        return self.cluster.wait_for(f"the end of {name}", lambda: self.completed(name), RUN_SECONDS)
 
-    def newest(self, count: int) -> Object | None:
-        """Return the newest run, None while there are fewer than `count`; more are a mistake."""
-        found = self.runs()
-        assert not found or number(found[-1]) <= count, [run["metadata"]["name"] for run in found]
-        return found[-1] if found and number(found[-1]) == count else None
+    def newest_run(self, count: int) -> Object | None:
+        """Return the newest run, None if there are fewer than `count`; fail if there are more."""
+        runs = self.runs()
+        assert not runs or run_number(runs[-1]) <= count, [run["metadata"]["name"] for run in runs]
+        return runs[-1] if runs and run_number(runs[-1]) == count else None
 
-    def ended(self, name: str) -> Object | None:
-        """Return a Workflow that has ended."""
-        found = self.get("workflow", name)
-        return found if found.get("status", {}).get("phase") in ("Succeeded", "Failed", "Error") else None
+    def completed(self, name: str) -> Object | None:
+        """Return a Workflow if it has completed, in any phase."""
+        workflow = self.get("workflow", name)
+        return workflow if phase(workflow) in ("Succeeded", "Failed", "Error") else None
 
     def wait_for_pod(self, run: str, step: str, attempt: int = 0) -> str:
-        """Return the name of a step's pod when its main container runs."""
+        """Wait until the main container of a step runs, and return the name of its pod."""
         node = f"{step}({attempt})"
 
-        def look() -> str | None:
+        def running_pod() -> str | None:
             pods = self.get("pod", selector=f"workflows.argoproj.io/workflow={run}")["items"]
             for pod in pods:
                 name = pod["metadata"]["annotations"].get("workflows.argoproj.io/node-name", "")
-                main = [each for each in pod["status"].get("containerStatuses", []) if each["name"] == "main"]
+                statuses = pod["status"].get("containerStatuses", [])
+                main = [status for status in statuses if status["name"] == "main"]
                 if name.endswith(node) and main and "running" in main[0]["state"]:
                     return str(pod["metadata"]["name"])
-            assert not self.ended(run), f"{run} ended without a running {node}"
+            assert not self.completed(run), f"{run} ended without a running {node}"
             return None
 
-        return self.cluster.wait_for(f"{node} of {run}", look, RUN_SECONDS)
+        return self.cluster.wait_for(f"{node} of {run}", running_pod, RUN_SECONDS)
 
     def log(self, run: Object, step: str) -> str:
-        """Return what all tries of a step printed."""
+        """Return the output of all attempts of a step."""
         selector = f"workflows.argoproj.io/workflow={run['metadata']['name']}"
         pods = [
             pod["metadata"]["name"]
@@ -154,7 +157,7 @@ class Delivery:
         return "".join(self.cluster.logs(pod, NAMESPACE, "main") for pod in pods)
 
     def submit(self, prefix: str, entrypoint: str, **arguments: str) -> str:
-        """Start a Workflow of the project's template by hand, and return its name."""
+        """Submit a Workflow from the project's template, and return its name."""
         parameters = [{"name": name, "value": value} for name, value in arguments.items()]
         spec = {
             "entrypoint": entrypoint,
@@ -165,8 +168,8 @@ class Delivery:
         manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": metadata, "spec": spec}
         return self.kubectl("create", "--filename=-", "--output=name", stdin=json.dumps(manifest)).strip().split("/")[1]
 
-    def ask(self, process: str, path: str, image: bytes | None = None) -> tuple[int, Any]:
-        """Ask a process of the app at its Service's address; return status and answer."""
+    def request(self, process: str, path: str, image: bytes | None = None) -> tuple[int, Any]:
+        """Send a request to the Service of a process of the app; return status and response."""
         service = self.get("service", f"{NAME}-{process}")
         url = f"http://{service['spec']['clusterIP']}{path}"
         request = urllib.request.Request(url)
@@ -174,10 +177,10 @@ class Delivery:
             head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="i.png"\r\nContent-Type: image/png'
             request = urllib.request.Request(url, head + b"\r\n\r\n" + image + b"\r\n--x--\r\n")
             request.add_header("Content-Type", "multipart/form-data; boundary=x")
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(request, timeout=20) as answer:
-                content, status = answer.read(), answer.status
+            with opener.open(request, timeout=20) as response:
+                content, status = response.read(), response.status
         except urllib.error.HTTPError as error:
             content, status = error.read(), error.code
         try:
@@ -185,11 +188,51 @@ class Delivery:
         except ValueError:
             return status, content.decode(errors="replace")
 
-    # What happens to servers
+    # State outside the cluster
+
+    def served_version(self) -> dict[str, Any]:
+        """Return the row of the served version in the inference database."""
+        with self.project.database("inference-deployer") as database:
+            (row,) = database.query(
+                "SELECT v.version, v.git_commit, v.data_hash, v.mlflow_run, length(v.onnx) "
+                "FROM {schema}.model_version v JOIN {schema}.model_alias a USING (model, version) "
+                "WHERE a.alias = 'staging'"
+            )
+        return dict(zip(("version", "git_commit", "data_hash", "mlflow_run", "bytes"), row, strict=True))
+
+    def newest_training(self) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+        """Return the training that was selected last, and its epochs."""
+        with self.project.database("trainer") as database:
+            (row,) = database.query(
+                "SELECT run_hash, parameters, status, git_commit FROM {schema}.training_run "
+                "ORDER BY selected_at DESC LIMIT 1"
+            )
+            epochs = database.query(
+                "SELECT epoch, train_loss, train_accuracy, val_loss, val_accuracy FROM {schema}.training_epoch "
+                "WHERE run_hash = %s ORDER BY epoch",
+                (row[0],),
+            )
+        return dict(zip(("run_hash", "parameters", "status", "git_commit"), row, strict=True)), epochs
+
+    def mlflow_runs(self, run: Object) -> tuple[Object, list[Object]]:
+        """Return the MLflow run of a run, and the MLflow runs of its steps."""
+        return self.project.servers.tracking.children(self.project.schema, pipeline_run(run))
+
+    def database_values(self, role: str) -> dict[str, Any]:
+        """Return the address of a role's database, in the form of deploy/values.yaml."""
+        keys = self.project.servers.binding(role)
+        return {
+            "type": "postgresql",
+            "host": self.cluster.host,
+            "port": int(keys["port"]),
+            "database": keys["database"],
+            "sslmode": "verify-ca",
+            "caCertificate": keys["ca.crt"] + "\n",
+        }
 
     @contextlib.contextmanager
-    def away(self, database: str) -> Iterator[None]:
-        """Stop a database as a crash would, and start it again at the end."""
+    def crashed(self, database: str) -> Iterator[None]:
+        """Crash a database, and start it again at the end."""
         main = int((self.project.servers.state / database / "data" / "postmaster.pid").read_text().split()[0])
         os.kill(main, signal.SIGQUIT)
         wait_until(lambda: not Path(f"/proc/{main}").exists(), 30, f"the end of {database}")
@@ -199,31 +242,38 @@ class Delivery:
             self.project.local("start")
 
 
-def number(run: Object) -> int:
-    """Return which of the runs it is."""
+def gray_png() -> bytes:
+    """Return a gray image of 8 by 8 pixels as PNG."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 120).save(file, "PNG")
+    return file.getvalue()
+
+
+def run_number(run: Object) -> int:
+    """Return the number at the end of a run's name."""
     return int(run["metadata"]["name"].rpartition("-")[2])
 
 
-def phase(found: Object) -> str:
-    """Return a Workflow's phase."""
-    return str(found.get("status", {}).get("phase", "Pending"))
+def phase(workflow: Object) -> str:
+    """Return the phase of a Workflow."""
+    return str(workflow.get("status", {}).get("phase", "Pending"))
 
 
 def pipeline_run(run: Object) -> str:
-    """Return how the steps of a run name it: by name and creation time."""
+    """Return the identifier of a run in its steps: name and creation time."""
     created = datetime.datetime.fromisoformat(run["metadata"]["creationTimestamp"])
     return f"{run['metadata']['name']}-{int(created.timestamp())}"
 
 
 def steps(run: Object) -> list[tuple[str, str]]:
-    """Return name and phase of each step, in the order in which they began; tries of one step are one."""
+    """Return name and phase of each step by start time; all attempts of a step are one entry."""
     nodes = run["status"]["nodes"].values()
-    found = [node for node in nodes if node["type"] in ("Retry", "Skipped") and node["displayName"] != "finish-run"]
-    return [(node["displayName"], node["phase"]) for node in sorted(found, key=lambda node: node["startedAt"])]
+    groups = [node for node in nodes if node["type"] in ("Retry", "Skipped") and node["displayName"] != "finish-run"]
+    return [(node["displayName"], node["phase"]) for node in sorted(groups, key=lambda node: node["startedAt"])]
 
 
-def tries(run: Object, step: str) -> list[Object]:
-    """Return the tries of a step, in their order."""
+def attempts(run: Object, step: str) -> list[Object]:
+    """Return the attempts of a step in order."""
     nodes = run["status"]["nodes"].values()
-    found = [node for node in nodes if node["type"] == "Pod" and node["displayName"].startswith(f"{step}(")]
-    return sorted(found, key=lambda node: int(node["displayName"].rpartition("(")[2].rstrip(")")))
+    pods = [node for node in nodes if node["type"] == "Pod" and node["displayName"].startswith(f"{step}(")]
+    return sorted(pods, key=lambda node: int(node["displayName"].rpartition("(")[2].rstrip(")")))

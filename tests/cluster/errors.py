@@ -1,20 +1,20 @@
-"""What goes wrong with the cluster, each in a sentence that says what to do."""
+"""Errors of the cluster. Each message is one sentence, and says what to do."""
 
-# Of a command's output in a message.
-OUTPUT = 2000
+# Characters of a command's output in a message.
+MAX_OUTPUT = 2000
 
 
 class ClusterError(Exception):
-    """The cluster cannot be started, used or removed; the text says why."""
+    """The cluster cannot be started, used or removed; the message says why."""
 
 
 class CommandFailed(ClusterError):
-    """A command ended with an error; `output` is what it said."""
+    """A command exited with an error; `output` is what it printed."""
 
     def __init__(self, command: str, output: str) -> None:
-        super().__init__(f"{command}: {output.strip()[:OUTPUT]}")
+        super().__init__(f"{command}: {output.strip()[:MAX_OUTPUT]}")
         self.output = output
 
 
 class Refused(ClusterError):
-    """The API server refuses a manifest; the text is its reason."""
+    """The API server rejects a manifest; the message is its reason."""

@@ -1,7 +1,7 @@
-"""Built images in the node, without a copy: it reads their layers where the builder keeps them.
+"""Loads built images into the node without a copy; the node reads their layers from the builder's storage.
 
-To copy an image of three gigabytes into the node, and to remove it again, takes minutes. Builder and node keep a layer
-the same way, as a folder that an overlay is made of: the node gets a snapshot whose folder is the builder's, read-only.
+Copying an image of three gigabytes into the node, and removing it, takes minutes. Builder and node both store a layer
+as a folder of an overlay mount. So each layer becomes a snapshot of the node whose folder is the builder's, read-only.
 """
 
 import base64
@@ -22,15 +22,15 @@ from .places import CONTAINERD
 CONTROL = ("ctr", "--address", str(CONTAINERD), "--namespace", "k8s.io")
 SECONDS = 120
 IMAGES = Path("overlay-images/images.json")
-# What a file that refers to an image of the builder ends with.
+# The suffix of a file that refers to an image of the builder.
 REFERENCE = ".json"
-# What keeps a snapshot from being collected: the configuration of its image names it.
-NEEDS = "containerd.io/gc.ref.snapshot.overlayfs"
+# A label of the image's configuration that protects a snapshot from garbage collection.
+SNAPSHOT_LABEL = "containerd.io/gc.ref.snapshot.overlayfs"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer as the builder keeps it."""
+    """A layer in the builder's storage."""
 
     folder: Path
     digest: str
@@ -38,44 +38,44 @@ class Layer:
 
 
 def find(storage: Path, image: str) -> str | None:
-    """Return the identifier of an image in the builder's store, None when there is none of the name."""
-    found = [one["id"] for one in _list(storage / IMAGES) if image in (one.get("names") or [])]
-    return found[0] if found else None
+    """Return the identifier of an image in the builder's storage, None if there is no image of this name."""
+    identifiers = [entry["id"] for entry in _entries(storage / IMAGES) if image in (entry.get("names") or [])]
+    return identifiers[0] if identifiers else None
 
 
-def refer(note: Path, storage: Path, image: str) -> None:
-    """Write a reference to an image of the builder's store."""
+def write_reference(reference: Path, storage: Path, image: str) -> None:
+    """Write a file that refers to an image in the builder's storage."""
     content = {"storage": str(storage), "image": image, "identifier": find(storage, image)}
-    note.write_text(json.dumps(content), encoding="utf-8")
+    reference.write_text(json.dumps(content), encoding="utf-8")
 
 
-def is_known(note: Path) -> bool:
-    """Whether a reference is there, and the image that it names too."""
-    if not note.exists():
+def is_valid(reference: Path) -> bool:
+    """Return whether a reference and its image exist."""
+    if not reference.exists():
         return False
-    content = json.loads(note.read_text(encoding="utf-8"))
-    return any(one["id"] == content["identifier"] for one in _list(Path(content["storage"]) / IMAGES))
+    content = json.loads(reference.read_text(encoding="utf-8"))
+    return any(entry["id"] == content["identifier"] for entry in _entries(Path(content["storage"]) / IMAGES))
 
 
-def share(note: Path) -> None:
-    """Let the node use the image of a reference. Raises CommandFailed."""
-    content = json.loads(note.read_text(encoding="utf-8"))
+def share(reference: Path) -> None:
+    """Make the image of a reference available in the node. Raises CommandFailed."""
+    content = json.loads(reference.read_text(encoding="utf-8"))
     storage, identifier = Path(content["storage"]), content["identifier"]
-    # The builder's name of a file is this text in base64.
+    # The builder names the file after its key in base64.
     name = base64.b64encode(f"sha256:{identifier}".encode()).decode("ascii")
     config = (storage / "overlay-images" / identifier / f"={name}").read_bytes()
     layers = list(_layers(storage, identifier))
     parent = ""
     for layer in layers:
         parent = _snapshot(layer, parent)
-    _control("images", "import", "--no-unpack", "-", stdin=_described(content["image"], config, layers))
-    _control("content", "label", f"sha256:{identifier}", f"{NEEDS}={parent}")
+    _control("images", "import", "--no-unpack", "-", stdin=_archive(content["image"], config, layers))
+    _control("content", "label", f"sha256:{identifier}", f"{SNAPSHOT_LABEL}={parent}")
 
 
 def _layers(storage: Path, identifier: str) -> Iterator[Layer]:
-    """Yield an image's layers, the lowest first."""
-    (image,) = (one for one in _list(storage / IMAGES) if one["id"] == identifier)
-    known = {one["id"]: one for one in _list(storage / "overlay-layers/layers.json")}
+    """Yield the layers of an image, lowest first."""
+    (image,) = (entry for entry in _entries(storage / IMAGES) if entry["id"] == identifier)
+    known = {entry["id"]: entry for entry in _entries(storage / "overlay-layers/layers.json")}
     chain = [image["layer"]]
     while parent := known[chain[-1]].get("parent"):
         chain.append(parent)
@@ -83,18 +83,18 @@ def _layers(storage: Path, identifier: str) -> Iterator[Layer]:
         yield Layer(storage / "overlay" / name / "diff", known[name]["diff-digest"], known[name]["diff-size"])
 
 
-def _list(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return found
+def _entries(path: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return entries
 
 
 def _snapshot(layer: Layer, parent: str) -> str:
-    """Make a layer's snapshot upon its parent's, and return its name: the hash of the digests so far."""
+    """Create the snapshot of a layer on its parent's, and return its name, the chain ID of the layers so far."""
     name = _digest(f"{parent} {layer.digest}".encode()) if parent else layer.digest
-    if _is_there(name):
+    if _snapshot_exists(name):
         return name
-    upon = [parent] if parent else []
-    (mount,) = json.loads(_control("snapshots", "prepare", "--mounts", f"{name}-active", *upon))
+    parents = [parent] if parent else []
+    (mount,) = json.loads(_control("snapshots", "prepare", "--mounts", f"{name}-active", *parents))
     options = dict(option.partition("=")[::2] for option in mount["Options"])
     folder = Path(options.get("upperdir", mount["Source"]))
     _control("snapshots", "commit", name, f"{name}-active")
@@ -103,7 +103,7 @@ def _snapshot(layer: Layer, parent: str) -> str:
     return name
 
 
-def _is_there(name: str) -> bool:
+def _snapshot_exists(name: str) -> bool:
     try:
         _control("snapshots", "info", name)
     except CommandFailed:
@@ -111,8 +111,8 @@ def _is_there(name: str) -> bool:
     return True
 
 
-def _described(image: str, config: bytes, layers: list[Layer]) -> bytes:
-    """Return an image's archive without its layers: what names them, and the configuration."""
+def _archive(image: str, config: bytes, layers: list[Layer]) -> bytes:
+    """Return the OCI archive of an image without its layers: index, manifest and configuration."""
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -122,18 +122,18 @@ def _described(image: str, config: bytes, layers: list[Layer]) -> bytes:
             for layer in layers
         ],
     }
-    content = json.dumps(manifest).encode()
-    entry = {**_blob(manifest["mediaType"], content), "annotations": {"io.containerd.image.name": image}}
+    manifest_file = json.dumps(manifest).encode()
+    entry = {**_blob(manifest["mediaType"], manifest_file), "annotations": {"io.containerd.image.name": image}}
     index = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
     files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": index}
-    files |= {f"blobs/{_digest(blob).replace(':', '/')}": blob for blob in (config, content)}
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as archive:
+    files |= {f"blobs/{_digest(blob).replace(':', '/')}": blob for blob in (config, manifest_file)}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, blob in files.items():
-            described = tarfile.TarInfo(name)
-            described.size = len(blob)
-            archive.addfile(described, io.BytesIO(blob))
-    return written.getvalue()
+            member = tarfile.TarInfo(name)
+            member.size = len(blob)
+            archive.addfile(member, io.BytesIO(blob))
+    return buffer.getvalue()
 
 
 def _blob(kind: object, content: bytes) -> dict[str, object]:
@@ -145,7 +145,7 @@ def _digest(content: bytes) -> str:
 
 
 def _control(*words: str, stdin: bytes = b"") -> str:
-    done = subprocess.run([*CONTROL, *words], input=stdin, capture_output=True, timeout=SECONDS, check=False)
-    if done.returncode:
-        raise CommandFailed(" ".join(("ctr", *words[:3])), done.stderr.decode(errors="replace"))
-    return done.stdout.decode()
+    result = subprocess.run([*CONTROL, *words], input=stdin, capture_output=True, timeout=SECONDS, check=False)
+    if result.returncode:
+        raise CommandFailed(" ".join(("ctr", *words[:3])), result.stderr.decode(errors="replace"))
+    return result.stdout.decode()

@@ -1,4 +1,4 @@
-"""What a machine holds that a cluster could leave behind, to compare before and after."""
+"""Snapshots of everything that a cluster could leave behind on a machine."""
 
 import shutil
 import subprocess
@@ -7,8 +7,8 @@ from pathlib import Path
 from .node import CONTROL_GROUPS
 from .places import CGROUP, STATE
 
-# Programs of the cluster, by the beginning of their processes' names. Others may work on this machine meanwhile, and
-# with containers too: what bears neither such a name nor one of the cluster's folders is theirs.
+# Prefixes of process names. Other users of this machine may run containers too: a process belongs to the cluster only
+# if it has such a name, or if its command line contains the cluster's folder.
 PROGRAMS = ("containerd", "etcd", "git-daemon", "kapp-controller", "kube", "workflow-contr")
 GROUPS = (CGROUP, "kubepods", "k8s.io")
 MOUNTS_OF_OTHERS = ("/var/lib/containers/", "/var/lib/docker/")
@@ -18,7 +18,7 @@ SETTINGS = ("net/ipv4/ip_forward", "vm/overcommit_memory", "vm/panic_on_oom", "k
 
 
 def snapshot() -> dict[str, list[str]]:
-    """Return what there is of each kind."""
+    """Return the existing items by kind."""
     return {
         "control groups": sorted(str(path) for name in GROUPS for path in CONTROL_GROUPS.glob(f"**/{name}")),
         "files": [path for path in (str(STATE), *FOLDERS, *FOLDERS_OF_A_NODE) if Path(path).exists()],
@@ -32,9 +32,9 @@ def snapshot() -> dict[str, list[str]]:
 
 
 def difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return what is there afterwards and was not before, or is gone, by kind."""
-    kinds = {kind: sorted(set(before[kind]) ^ set(after[kind])) for kind in before}
-    return {kind: things for kind, things in kinds.items() if things}
+    """Return the items that were added or removed, by kind."""
+    changes = {kind: sorted(set(before[kind]) ^ set(after[kind])) for kind in before}
+    return {kind: items for kind, items in changes.items() if items}
 
 
 def _mounts() -> list[str]:
@@ -46,14 +46,14 @@ def _mounts() -> list[str]:
 def _lines(*command: str | Path) -> list[str]:
     if not shutil.which(str(command[0])):
         return []
-    told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-    # The time an address or route is still valid changes by itself.
-    return sorted(line.strip().partition("valid_lft")[0] for line in told.splitlines())
+    output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    # The remaining lifetime of an address or route changes by itself.
+    return sorted(line.strip().partition("valid_lft")[0] for line in output.splitlines())
 
 
 def _processes() -> list[str]:
-    """Return number and name of each process that could be a cluster's."""
-    found = []
+    """Return PID and name of each process that may belong to a cluster."""
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             name = (folder / "comm").read_text(encoding="utf-8", errors="replace").strip()
@@ -61,5 +61,5 @@ def _processes() -> list[str]:
         except OSError:
             continue
         if name.startswith(PROGRAMS) or str(STATE) in arguments or "cluster.ports" in arguments:
-            found.append(f"{folder.name} {name}")
-    return sorted(found)
+            processes.append(f"{folder.name} {name}")
+    return sorted(processes)

@@ -1,4 +1,4 @@
-"""Starting the cluster, its end, and whether it runs."""
+"""Starts and stops the cluster, and reports whether it runs."""
 
 import contextlib
 import fcntl
@@ -22,22 +22,22 @@ from .waiting import wait_for
 
 START_SECONDS = 120
 NAMESPACES = ("argo", "kapp-controller")
-# Kinds that kapp-controller's own API server offers, which does not run here: it waits for them when it starts.
-OFFERED = {"Package": "packages", "PackageMetadata": "packagemetadatas"}
-OFFERED_GROUP = "data.packaging.carvel.dev"
+# kapp-controller waits for these kinds when it starts. Its own API server, which does not run here, would serve them.
+PACKAGING_KINDS = {"Package": "packages", "PackageMetadata": "packagemetadatas"}
+PACKAGING_GROUP = "data.packaging.carvel.dev"
 
 
 def up() -> Cluster:
-    """Start the cluster; whatever an interrupted start left is removed before. Raises ClusterError."""
+    """Remove the rest of an interrupted start, if any, and start the cluster. Raises ClusterError."""
     debian.install()
-    with _alone():
+    with _exclusive_lock():
         if is_running():
             raise ClusterError("a cluster runs already: end it with `python -m cluster down`")
         _remove()
         built = parts()
-        own = [images.pause(), images.argoexec()]
+        system_images = [images.pause(), images.argoexec()]
         try:
-            _start(built, own)
+            _start(built, system_images)
         except BaseException:
             _stop()
             raise
@@ -45,69 +45,71 @@ def up() -> Cluster:
 
 
 def down() -> None:
-    """End the cluster and remove all that it has left."""
-    with _alone():
+    """Stop the cluster and remove everything that it created."""
+    with _exclusive_lock():
         _remove()
 
 
 def is_running() -> bool:
-    """Whether the cluster was started to its end and its node is there."""
-    return READY.exists() and node.is_there()
+    """Return whether a start has finished and the node runs."""
+    return READY.exists() and node.is_running()
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Let one start or end at a time be at work on this machine."""
+def _exclusive_lock() -> Iterator[None]:
+    """Allow one start or stop at a time on this machine."""
     descriptor = os.open(STATE.parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise ClusterError("the cluster is being started or ended by somebody else") from None
+        raise ClusterError(
+            "another process is starting or stopping the cluster; try again when it has finished"
+        ) from None
     finally:
         os.close(descriptor)
 
 
-def _start(built: Parts, own: Sequence[Path]) -> None:
+def _start(built: Parts, system_images: Sequence[Path]) -> None:
     for folder in (STATE, LOGS, PROCESSES):
         folder.mkdir(mode=0o755)
     certificates.make()
     components.configure()
     node.start()
-    _run(components.storage(built))
-    with ThreadPoolExecutor(1) as other:
-        loading = other.submit(_load, own)
+    _run_components(components.storage(built))
+    with ThreadPoolExecutor(1) as executor:
+        loading = executor.submit(_load, system_images)
         kubernetes = Cluster()
-        _wait("the API server", lambda: _answers(kubernetes, "get", "--raw=/readyz"), ["etcd", "kube-apiserver"])
-        _run(components.cluster(built))
+        _wait("the API server", lambda: _output(kubernetes, "get", "--raw=/readyz"), ["etcd", "kube-apiserver"])
+        _run_components(components.cluster(built))
         _define(kubernetes, built.definitions)
         loading.result()
-    _run(components.platform(built))
+    _run_components(components.platform(built))
     _wait("the node", lambda: _node_is_ready(kubernetes), ["kubelet", "containerd", "kube-apiserver"])
     _wait("Argo Workflows", _argo_is_ready, ["workflow-controller"])
     _wait("kapp-controller", _kapp_controller_is_ready, ["kapp-controller", "kapp-controller-exec"])
     for name in ("kube-proxy", "kube-scheduler", "kube-controller-manager"):
         Process(name).check()
     for namespace in ("default", *NAMESPACES):
-        look = functools.partial(kubernetes.find, "serviceaccount", "default", namespace)
-        _wait("the accounts", look, ["kube-controller-manager"])
+        probe = functools.partial(kubernetes.find, "serviceaccount", "default", namespace)
+        _wait("the accounts", probe, ["kube-controller-manager"])
     READY.touch()
 
 
-def _run(wanted: Sequence[Component]) -> None:
-    for component in wanted:
+def _run_components(group: Sequence[Component]) -> None:
+    for component in group:
         node.start_component(component.name, component.words, component.environment)
 
 
-def _wait(what: str, look: Callable[[], object], names: Sequence[str]) -> None:
-    """Wait for one of the components; the message of a failure says which log to read."""
+def _wait(what: str, probe: Callable[[], object], names: Sequence[str]) -> None:
+    """Wait for the named components; the message of a failure names their logs."""
 
     def check() -> None:
         for name in names:
             Process(name).check()
 
     try:
-        wait_for(what, look, START_SECONDS, check)
+        wait_for(what, probe, START_SECONDS, check)
     except CommandFailed:
         raise
     except ClusterError as error:
@@ -115,18 +117,20 @@ def _wait(what: str, look: Callable[[], object], names: Sequence[str]) -> None:
         raise ClusterError(f"{error}: read {logs}") from error
 
 
-def _load(own: Sequence[Path]) -> None:
+def _load(archives: Sequence[Path]) -> None:
     _wait("containerd", _containerd_is_ready, ["containerd"])
-    for archive in own:
+    for archive in archives:
         images.load(archive)
 
 
 def _define(kubernetes: Cluster, definitions: Sequence[Path]) -> None:
-    """Define the kinds, and make the namespaces of those who look at them."""
-    offered = json.dumps({"apiVersion": "v1", "kind": "List", "items": [_offered(kind) for kind in OFFERED]})
+    """Create the definitions of all kinds, and the namespaces of the controllers."""
+    packaging = json.dumps(
+        {"apiVersion": "v1", "kind": "List", "items": [_definition(kind) for kind in PACKAGING_KINDS]}
+    )
     files = [f"--filename={path}" for path in definitions]
-    # Created, not applied: a definition is too long for the annotation that apply writes.
-    kubernetes.kubectl("create", "--validate=false", "--filename=-", stdin=offered)
+    # `create`, because a definition is too long for the annotation that `apply` writes.
+    kubernetes.kubectl("create", "--validate=false", "--filename=-", stdin=packaging)
     kubernetes.kubectl("create", "--validate=false", *files)
     _wait("the definitions", lambda: _all_are_established(kubernetes), ["kube-apiserver"])
     for namespace in NAMESPACES:
@@ -136,24 +140,26 @@ def _define(kubernetes: Cluster, definitions: Sequence[Path]) -> None:
 
 def _all_are_established(kubernetes: Cluster) -> bool:
     columns = "--output=custom-columns=:.status.conditions[*].type"
-    told = kubernetes.kubectl("get", "crd", columns, "--no-headers")
-    return all("Established" in line for line in told.splitlines())
+    conditions = kubernetes.kubectl("get", "crd", columns, "--no-headers")
+    return all("Established" in line for line in conditions.splitlines())
 
 
-def _offered(kind: str) -> dict[str, object]:
-    plural = OFFERED[kind]
+def _definition(kind: str) -> dict[str, object]:
+    """Return a definition of a packaging kind that accepts any object."""
+    plural = PACKAGING_KINDS[kind]
     names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
+    any_object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": any_object}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{OFFERED_GROUP}"},
-        "spec": {"group": OFFERED_GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+        "metadata": {"name": f"{plural}.{PACKAGING_GROUP}"},
+        "spec": {"group": PACKAGING_GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
     }
 
 
-def _answers(kubernetes: Cluster, *words: str) -> str:
+def _output(kubernetes: Cluster, *words: str) -> str:
+    """Return the output of kubectl, empty if it fails."""
     with contextlib.suppress(CommandFailed):
         return kubernetes.kubectl(*words)
     return ""
@@ -167,14 +173,14 @@ def _containerd_is_ready() -> bool:
 
 
 def _node_is_ready(kubernetes: Cluster) -> bool:
-    found = kubernetes.find("node", NODE)
-    conditions = found["status"].get("conditions", []) if found else []
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    state = kubernetes.find("node", NODE)
+    conditions = state["status"].get("conditions", []) if state else []
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _argo_is_ready() -> bool:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with contextlib.suppress(OSError), direct.open(components.ARGO_HEALTH, timeout=2) as answer:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with contextlib.suppress(OSError), opener.open(components.ARGO_HEALTH, timeout=2) as answer:
         return bool(answer.status == 200)
     return False
 
@@ -184,10 +190,10 @@ def _kapp_controller_is_ready() -> bool:
 
 
 def _stop() -> None:
-    """End all processes and what the kernel keeps for them; logs stay."""
+    """Kill all processes, and remove everything but the logs."""
     for process in started():
-        if process != node.FIRST:
-            # Of a component of the node this is the one that waits for it; it ends with the node anyway.
+        if process != node.UNSHARE:
+            # For a component, this is `nsenter`, which waits for it; the component itself is killed with the node.
             process.stop()
     node.stop()
     for path in STATE.iterdir() if STATE.exists() else ():

@@ -1,7 +1,7 @@
-"""The node: namespaces of its own for processes, mounts and network, joined with this machine by one network link.
+"""The node: its own process, mount and network namespaces, connected to this machine by one network link.
 
-Whatever the node's components start, mount or write into the kernel's tables belongs to these namespaces and goes with
-their first process. Outside of them there are the link, a control group and the state folder.
+Processes, mounts and kernel tables of the node's components belong to these namespaces, and disappear with the first
+process in them. Outside of them, a node has only the link, a control group and the state folder.
 """
 
 import contextlib
@@ -17,10 +17,11 @@ from .places import CGROUP, HOST_ADDRESS, LINK, NODE_ADDRESS, PODS, SERVICES, ST
 from .processes import Process
 from .waiting import wait_for
 
-FIRST = Process("node")
-# What others have mounted here is not held. The folders that components write to by fixed names are the node's own;
-# its state stays where it is.
-# A child that ends is nobody's: with SIGCHLD ignored the kernel collects it.
+# The process outside the namespaces: `unshare`, which waits for the first process in them.
+UNSHARE = Process("node")
+# Runs as the first process. It unmounts this machine's mounts, so that the node does not keep them busy. It mounts new
+# folders where components write to fixed paths, and keeps the state folder. It ignores SIGCHLD, so that the kernel
+# reaps orphans.
 FIRST_PROCESS = """
 set -eu
 state=$1
@@ -45,7 +46,7 @@ touch "$state/node-is-there"
 trap '' CHLD
 exec sleep infinity
 """
-# Settings of the whole machine which a kubelet insists on; here it finds them, and the machine's are as they were.
+# Kernel settings that a kubelet requires. Mounted files show it these values; the machine's own values do not change.
 KERNEL_SETTINGS = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -58,25 +59,25 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def start() -> None:
-    """Make the namespaces, the link and the control group."""
-    there = STATE / "node-is-there"
+    """Create the namespaces, the link and the control group."""
+    marker = STATE / "node-is-there"
     settings = " ".join(f"{name}={value}" for name, value in KERNEL_SETTINGS.items())
     namespaces = ["--fork", "--kill-child", "--pid", "--net", "--mount", "--mount-proc"]
-    FIRST.start(["unshare", *namespaces, "sh", "-c", FIRST_PROCESS, "sh", STATE, settings])
-    wait_for("the node's namespaces", there.exists, 20, FIRST.check)
-    _join()
+    UNSHARE.start(["unshare", *namespaces, "sh", "-c", FIRST_PROCESS, "sh", STATE, settings])
+    wait_for("the node's namespaces", marker.exists, 20, UNSHARE.check)
+    _connect()
     for folder in _control_groups():
         _make_control_group(folder)
 
 
-def is_there() -> bool:
-    """Whether the node's first process runs."""
-    return FIRST.number is not None
+def is_running() -> bool:
+    """Return whether the node's first process runs."""
+    return UNSHARE.pid is not None
 
 
 def command(words: Sequence[object]) -> list[str]:
-    """Return the command that runs another one in the node."""
-    return ["nsenter", f"--target={_first()}", "--pid", "--net", "--mount", "--", *map(str, words)]
+    """Return the command that runs `words` in the node."""
+    return ["nsenter", f"--target={_first_pid()}", "--pid", "--net", "--mount", "--", *map(str, words)]
 
 
 def start_component(name: str, words: Sequence[object], environment: Mapping[str, str] | None = None) -> Process:
@@ -85,14 +86,14 @@ def start_component(name: str, words: Sequence[object], environment: Mapping[str
 
 
 def stop() -> None:
-    """End whatever runs in the node and remove what was made outside of its namespaces."""
+    """Kill all processes of the node, and remove the link and the control groups."""
     with contextlib.suppress(ClusterError, ProcessLookupError):
-        # With the first process the kernel ends all others; only then does the one that started it end.
-        os.kill(_first(), signal.SIGKILL)
-        wait_for("the end of the node's processes", lambda: FIRST.number is None, 30)
-    FIRST.stop()
+        # Without the first process, the kernel kills all others; `unshare` exits after that.
+        os.kill(_first_pid(), signal.SIGKILL)
+        wait_for("the end of the node's processes", lambda: UNSHARE.pid is None, 30)
+    UNSHARE.stop()
     link = Path(f"/sys/class/net/{LINK}")
-    # The link ends with the node's network, which the kernel removes when it finds time for it.
+    # The kernel removes the link together with the node's network namespace, but only after some time.
     with contextlib.suppress(CommandFailed):
         run(["ip", "link", "delete", LINK])
     wait_for(f"the end of the network link {LINK}", lambda: not link.exists(), 20)
@@ -102,23 +103,23 @@ def stop() -> None:
 
 def run(words: Sequence[object], seconds: float = 60) -> str:
     """Run a command and return what it prints. Raises CommandFailed."""
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=seconds, check=False)
-    if done.returncode:
-        raise CommandFailed(" ".join(map(str, words[:4])), done.stderr or done.stdout)
-    return done.stdout
+    result = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=seconds, check=False)
+    if result.returncode:
+        raise CommandFailed(" ".join(map(str, words[:4])), result.stderr or result.stdout)
+    return result.stdout
 
 
-def _first() -> int:
-    """Return the number of the node's first process: the one child of `unshare`."""
-    number = FIRST.number
+def _first_pid() -> int:
+    """Return the PID of the node's first process, the only child of `unshare`."""
+    pid = UNSHARE.pid
     with contextlib.suppress(OSError, ValueError):
-        return int(Path(f"/proc/{number}/task/{number}/children").read_text(encoding="ascii"))
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii"))
     raise ClusterError("no cluster runs")
 
 
-def _join() -> None:
-    """Join the node with this machine, and tell this machine the way to pods and Services."""
-    run(["ip", "link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", str(_first())])
+def _connect() -> None:
+    """Connect the node to this machine, and route pods and Services through the node."""
+    run(["ip", "link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", str(_first_pid())])
     run(["ip", "address", "add", HOST_ADDRESS, "peer", f"{NODE_ADDRESS}/32", "dev", LINK])
     run(["ip", "link", "set", LINK, "up"])
     run(command(["ip", "address", "add", NODE_ADDRESS, "peer", f"{HOST_ADDRESS}/32", "dev", "eth0"]))
@@ -129,10 +130,10 @@ def _join() -> None:
 
 
 def _control_groups() -> list[Path]:
-    """Return the cluster's control group in each hierarchy: one of cgroup v2, or several of v1."""
+    """Return the cluster's control group in each hierarchy: cgroup v2 has one hierarchy, v1 has several."""
     if (CONTROL_GROUPS / "cgroup.controllers").exists():
         return [CONTROL_GROUPS / CGROUP]
-    # Names such as cpu may be links to hierarchies that hold several controllers.
+    # Names such as cpu may be links to a hierarchy of several controllers.
     hierarchies = {folder.resolve() for folder in CONTROL_GROUPS.iterdir() if (folder / "cgroup.procs").exists()}
     return sorted(folder / CGROUP for folder in hierarchies)
 
@@ -140,13 +141,13 @@ def _control_groups() -> list[Path]:
 def _make_control_group(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name in ("cpuset.cpus", "cpuset.mems"):
-        # Version 1 hands neither down.
+        # In cgroup v1, a new group does not inherit them.
         if (folder / name).exists() and (folder.parent / name).exists():
             (folder / name).write_text((folder.parent / name).read_text(encoding="ascii"), encoding="ascii")
 
 
 def _remove_control_group(folder: Path) -> bool:
-    """Remove a control group with all below it; whether it is gone."""
+    """Try to remove a control group with its children; return whether it is gone."""
     for path, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):
             Path(path).rmdir()

@@ -1,6 +1,7 @@
-"""The programs of the cluster and the definitions of its kinds, built once a machine from pinned Go modules.
+"""The programs of the cluster and the definitions of its kinds, built once per machine from pinned Go modules.
 
-Each folder of modules/, and tests/tools/argo, pins one program's modules; its build.yaml says what is made of them.
+Each folder of modules/, and tests/tools/argo, pins the modules of one program; its build.yaml lists the programs and
+definitions to build from them.
 """
 
 import functools
@@ -24,7 +25,7 @@ EXECUTOR = argo.HERE / "executor" / "signal_linux.go"
 
 @dataclass(frozen=True)
 class Parts:
-    """The folders that hold the parts."""
+    """The folders of the built parts."""
 
     argo: Path
     carvel: Path
@@ -32,17 +33,17 @@ class Parts:
     kubernetes: Path
     pause: Path
     ytt: Path
-    others: Path
+    other_definitions: Path
 
     @property
     def definitions(self) -> list[Path]:
-        """The files with definitions of kinds."""
-        return [folder / DEFINITIONS for folder in (self.argo, self.kapp_controller, self.others)]
+        """The files with the definitions of kinds."""
+        return [folder / DEFINITIONS for folder in (self.argo, self.kapp_controller, self.other_definitions)]
 
 
 @functools.cache
 def parts() -> Parts:
-    """Build what is not there yet: a quarter of an hour the first time. Raises CannotInstall."""
+    """Build the missing parts; the first call takes a quarter of an hour. Raises CannotInstall."""
     return Parts(
         argo=_installed("argo", argo.HERE, [EXECUTOR], _argoexec),
         carvel=_installed("carvel", MODULES / "carvel"),
@@ -50,38 +51,38 @@ def parts() -> Parts:
         kubernetes=_installed("kubernetes", MODULES / "kubernetes"),
         pause=installed("cluster-pause", [MODULES / "pause/go.mod", MODULES / "pause/main.go"], _pause),
         ytt=ytt.folder(),
-        others=_installed("definitions", MODULES / "definitions"),
+        other_definitions=_installed("definitions", MODULES / "definitions"),
     )
 
 
 def _installed(
-    name: str, folder: Path, more: Sequence[Path] = (), also: Callable[[Path], None] = lambda target: None
+    name: str, folder: Path, more_pinned: Sequence[Path] = (), extra_build: Callable[[Path], None] = lambda target: None
 ) -> Path:
-    """Return the folder with what a build.yaml names."""
+    """Return the folder with the programs and definitions of a build.yaml; `extra_build` adds to it."""
     pinned = [folder / file for file in ("go.mod", "go.sum", "build.yaml")]
 
     def build(target: Path) -> None:
-        wanted = yaml.safe_load((folder / "build.yaml").read_text(encoding="utf-8"))
-        for program, made in wanted.get("programs", {}).items():
-            variables = {made["version"]: _version(folder, wanted["module"])} if "version" in made else {}
-            go_modules.build(folder, target / program, made["package"], variables)
-        if "definitions" in wanted:
-            _write_definitions(folder, wanted["definitions"], target / DEFINITIONS)
-        also(target)
+        recipe = yaml.safe_load((folder / "build.yaml").read_text(encoding="utf-8"))
+        for program, source in recipe.get("programs", {}).items():
+            variables = {source["version"]: _version(folder, recipe["module"])} if "version" in source else {}
+            go_modules.build(folder, target / program, source["package"], variables)
+        if "definitions" in recipe:
+            _write_definitions(folder, recipe["definitions"], target / DEFINITIONS)
+        extra_build(target)
 
-    return installed(f"cluster-{name}", [*pinned, *more], build)
+    return installed(f"cluster-{name}", [*pinned, *more_pinned], build)
 
 
 def _version(folder: Path, module: str) -> str:
     """Return the version of a module that go.mod requires."""
-    found = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", (folder / "go.mod").read_text("utf-8"), re.M)
-    assert found, f"{folder}/go.mod requires no {module}"
-    # Kubernetes calls itself v1.33.0; Carvel's tools compare versions and want 0.64.2.
-    return found[1] if module.startswith("k8s.io/") else found[1].removeprefix("v")
+    match = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", (folder / "go.mod").read_text("utf-8"), re.M)
+    assert match, f"{folder}/go.mod requires no {module}"
+    # Kubernetes has versions such as v1.33.0; Carvel's tools expect versions such as 0.64.2.
+    return match[1] if module.startswith("k8s.io/") else match[1].removeprefix("v")
 
 
 def _argoexec(target: Path) -> None:
-    """Build Argo's executor from a copy of its module: the published one lacks a file for Linux."""
+    """Build Argo's executor from a copy of its module, because the published module lacks a file for Linux."""
     published = go_modules.sources(argo.HERE, [argo.MODULE])[argo.MODULE]
     with tempfile.TemporaryDirectory() as work:
         copy = Path(work) / "argo"
@@ -96,21 +97,25 @@ def _pause(target: Path) -> None:
     go_modules.build(MODULES / "pause", target / "pause", ".")
 
 
-def _write_definitions(folder: Path, wanted: Sequence[Mapping[str, Any]], target: Path) -> None:
-    """Write definitions of kinds as one list, without their descriptions: two thirds of what the API server reads."""
-    modules = go_modules.sources(folder, [one["module"] for one in wanted])
-    files = [modules[one["module"]] / one["folder"] / file for one in wanted for file in one["files"]]
+def _write_definitions(folder: Path, sources: Sequence[Mapping[str, Any]], target: Path) -> None:
+    """Write definitions of kinds as one list, without descriptions, which are two thirds of the text."""
+    modules = go_modules.sources(folder, [source["module"] for source in sources])
+    files = [modules[source["module"]] / source["folder"] / name for source in sources for name in source["files"]]
     texts = (file.read_text(encoding="utf-8") for file in files)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     documents = [document for text in texts for document in yaml.load_all(text, loader) if document]
-    items = [_plain(document) for document in documents]
+    items = [_without_descriptions(document) for document in documents]
     target.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}), encoding="utf-8")
 
 
-def _plain(value: Any) -> Any:
-    """Return a definition without descriptions; a field of that name is an object and stays."""
+def _without_descriptions(value: Any) -> Any:
+    """Remove all descriptions of a definition. A field named description is an object and stays."""
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_without_descriptions(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {key: _plain(one) for key, one in value.items() if key != "description" or not isinstance(one, str)}
+    return {
+        key: _without_descriptions(item)
+        for key, item in value.items()
+        if key != "description" or not isinstance(item, str)
+    }

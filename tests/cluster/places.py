@@ -1,4 +1,4 @@
-"""Where the cluster keeps its state, and its addresses. There is one cluster a machine."""
+"""The cluster's paths and addresses. There is at most one cluster per machine."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ PROCESSES = STATE / "processes"
 REPOSITORIES = STATE / "repositories"
 CONTAINERD = STATE / "containerd.sock"
 KUBECONFIG = STATE / "admin.kubeconfig"
-# There when `up` has come to its end.
+# Exists when `up` has finished.
 READY = STATE / "ready"
 
 NODE = "node"
-# The node; the API server listens here.
+# The node's address; the API server listens here.
 NODE_ADDRESS = "10.96.0.1"
-# This machine, as the node and its pods see it.
+# This machine's address for the node and its pods.
 HOST_ADDRESS = "10.96.0.2"
 SERVICES = "10.96.1.0/24"
 PODS = "10.244.0.0/24"

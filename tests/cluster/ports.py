@@ -1,6 +1,6 @@
-"""Ports of this machine's 127.0.0.1, made known to the node's pods at an address of the link between them.
+"""Forwards ports of this machine's 127.0.0.1 to an address that the node's pods can reach.
 
-python -m cluster.ports PORT      passes connections on until it is ended
+python -m cluster.ports PORT      forwards connections until it is killed
 """
 
 import asyncio
@@ -17,9 +17,9 @@ CHUNK = 1 << 16
 
 
 def publish(port: int) -> str:
-    """Pass connections to 10.96.0.2:PORT on to 127.0.0.1:PORT, until the cluster ends; return the address."""
+    """Forward 10.96.0.2:PORT to 127.0.0.1:PORT until the cluster stops; return the address."""
     process = Process(f"port-{port}")
-    if process.number is None:
+    if process.pid is None:
         process.start(
             [sys.executable, "-m", "cluster.ports", str(port)], {"PYTHONPATH": str(Path(__file__).parents[1])}
         )
@@ -34,24 +34,24 @@ def _listens(port: int) -> bool:
 
 
 async def _serve(port: int) -> None:
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", port)
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             writer.close()
             return
         with contextlib.suppress(OSError):
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
-        for side in (writer, back):
-            side.close()
+            await asyncio.gather(_copy(reader, target_writer), _copy(target_reader, writer))
+        for stream in (writer, target_writer):
+            stream.close()
 
-    server = await asyncio.start_server(connected, HOST_ADDRESS, port)
+    server = await asyncio.start_server(forward, HOST_ADDRESS, port)
     async with server:
         await server.serve_forever()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    """Pass on what comes until the sender has said all; the other direction may go on."""
+    """Copy until the sender closes its side; the other direction may continue."""
     while content := await source.read(CHUNK):
         target.write(content)
         await target.drain()

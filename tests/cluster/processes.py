@@ -1,4 +1,4 @@
-"""Processes that outlive the command which starts them: each known by its number and the time it began."""
+"""Background processes that outlive the command that starts them, identified by PID and start time."""
 
 import contextlib
 import os
@@ -17,23 +17,23 @@ LOG_LINES = 15
 
 @dataclass(frozen=True)
 class Process:
-    """A started process and where it logs."""
+    """A background process; a file in PROCESSES records its PID and start time."""
 
     name: str
 
     @property
     def log(self) -> Path:
-        """What it prints."""
+        """The file with the process's output."""
         return LOGS / f"{self.name}.log"
 
     @property
-    def _note(self) -> Path:
+    def _pid_file(self) -> Path:
         return PROCESSES / self.name
 
     def start(self, command: Sequence[object], environment: Mapping[str, str] | None = None) -> "Process":
-        """Start it, in a session of its own: a Ctrl-C in the terminal is not its business."""
+        """Start the process in a new session, so that Ctrl-C in the terminal does not reach it."""
         with self.log.open("ab") as log:
-            started = subprocess.Popen(
+            process = subprocess.Popen(
                 [str(word) for word in command],
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
@@ -41,52 +41,52 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._note.write_text(f"{started.pid} {_began(started.pid)}\n", encoding="ascii")
+        self._pid_file.write_text(f"{process.pid} {_start_time(process.pid)}\n", encoding="ascii")
         return self
 
     @property
-    def number(self) -> int | None:
-        """Its process number, None when it does not run."""
+    def pid(self) -> int | None:
+        """The process's PID, None when it does not run."""
         with contextlib.suppress(OSError, ValueError):
-            number, began = self._note.read_text(encoding="ascii").split()
-            # A number is given again some day: the time it began tells whose it is.
-            if _began(int(number)) == began:
-                return int(number)
+            pid, start_time = self._pid_file.read_text(encoding="ascii").split()
+            # PIDs are reused; the start time tells the processes apart.
+            if _start_time(int(pid)) == start_time:
+                return int(pid)
         return None
 
     def check(self) -> None:
-        """Raise ClusterError, with the end of its log, when it has ended."""
-        if self.number is None:
+        """Raise ClusterError with the end of the log if the process has exited."""
+        if self.pid is None:
             raise ClusterError(f"{self.name} has ended: read {self.log}, whose last lines are\n{self.tail()}")
 
     def tail(self) -> str:
-        """Return the last lines of its log."""
+        """Return the last lines of the log."""
         with contextlib.suppress(OSError):
             return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
         return ""
 
     def stop(self, seconds: float = 10) -> None:
-        """End it at once and wait until it is gone."""
-        number = self.number
-        if number is not None:
+        """Kill the process and wait until it is gone."""
+        pid = self.pid
+        if pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
-            wait_for(f"the end of {self.name}", lambda: self.number is None, seconds)
-        self._note.unlink(missing_ok=True)
+                os.kill(pid, signal.SIGKILL)
+            wait_for(f"the end of {self.name}", lambda: self.pid is None, seconds)
+        self._pid_file.unlink(missing_ok=True)
 
 
 def started() -> list[Process]:
-    """Return every process that was started and not stopped, the last one first."""
-    notes = sorted(PROCESSES.glob("*"), key=lambda note: note.stat().st_mtime_ns, reverse=True)
-    return [Process(note.name) for note in notes]
+    """Return every process that was started and not stopped, newest first."""
+    pid_files = sorted(PROCESSES.glob("*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [Process(path.name) for path in pid_files]
 
 
-def _began(number: int) -> str:
-    """Return when a process began, in clock ticks; empty when there is no such process, or only its zombie."""
+def _start_time(pid: int) -> str:
+    """Return the start time of a process in clock ticks since boot; empty for no process or a zombie."""
     try:
-        stat = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    # The name in brackets may hold anything.
+    # The name in parentheses may contain spaces and parentheses.
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] == "Z" else fields[19]

@@ -1,4 +1,4 @@
-"""Git repositories that kapp-controller and pods read from this machine, as they would from a server."""
+"""Git repositories on this machine that kapp-controller and pods read from a git server."""
 
 import contextlib
 import os
@@ -18,42 +18,41 @@ from .waiting import wait_for
 
 PORT = 9418
 SERVER = Process("git-daemon")
-PERSON = {"NAME": "Test", "EMAIL": "test@example.com"}
+IDENTITY = {"NAME": "Test", "EMAIL": "test@example.com"}
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A served repository; who works on it needs no checkout."""
+    """A bare repository, served to the cluster; `push` commits without a checkout."""
 
     name: str
 
     @property
     def folder(self) -> Path:
-        """The bare repository: a person pushes to it by this path."""
+        """The path of the bare repository."""
         return REPOSITORIES / f"{self.name}.git"
 
     @property
     def url(self) -> str:
-        """The address in the cluster."""
+        """The URL for pods and kapp-controller."""
         return f"git://{HOST_ADDRESS}/{self.name}.git"
 
     @classmethod
     def serve(cls, name: str) -> "Repository":
-        """Make the repository if there is none and serve it."""
+        """Create the repository if it does not exist, and serve it."""
         repository = cls(name)
         if not repository.folder.exists():
             _git("init", "--quiet", "--bare", "--initial-branch=main", str(repository.folder))
-        if SERVER.number is None:
+        if SERVER.pid is None:
             options = ["--export-all", "--reuseaddr", f"--listen={HOST_ADDRESS}", f"--base-path={REPOSITORIES}"]
             SERVER.start(["/usr/lib/git-core/git-daemon", *options])
             wait_for("the git server", _listens, 20, SERVER.check)
         return repository
 
     def push(self, folder: Path, message: str = "change", branch: str = "main") -> str:
-        """Commit a folder's files as the branch's next state and return the commit.
+        """Commit a folder's files as the next commit of a branch, and return the commit.
 
-        The folder itself is left alone; what its .gitignore names stays out. Without a change there is a commit all
-        the same.
+        This does not change the folder, leaves out ignored files, and commits even without a change.
         """
         with tempfile.TemporaryDirectory() as work:
             index = {"GIT_DIR": str(self.folder), "GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": f"{work}/index"}
@@ -65,7 +64,7 @@ class Repository:
         return commit
 
     def head(self, branch: str = "main") -> str:
-        """Return a branch's commit, nothing when there is no such branch."""
+        """Return the commit of a branch, empty if there is no such branch."""
         with contextlib.suppress(CommandFailed):
             return _git(
                 "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", variables={"GIT_DIR": str(self.folder)}
@@ -73,21 +72,21 @@ class Repository:
         return ""
 
     def remove(self) -> None:
-        """Take the repository away: who reads it is refused from now on."""
+        """Delete the repository; reading it fails from now on."""
         shutil.rmtree(self.folder)
 
 
 def _git(*words: str, folder: Path = Path("/"), variables: Mapping[str, str] = MappingProxyType({})) -> str:
-    people = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in PERSON.items()}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    # A person's own settings (signatures, hooks) have no say here.
-    environment = {**kept, **people, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", **variables}
-    done = subprocess.run(
+    people = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in IDENTITY.items()}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # Without the user's git settings, such as signatures and hooks.
+    environment = {**inherited, **people, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", **variables}
+    result = subprocess.run(
         ["git", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    if done.returncode:
-        raise CommandFailed(f"git {words[0]}", done.stderr or done.stdout)
-    return done.stdout.strip()
+    if result.returncode:
+        raise CommandFailed(f"git {words[0]}", result.stderr or result.stdout)
+    return result.stdout.strip()
 
 
 def _listens() -> bool:

@@ -1,23 +1,19 @@
-"""The cluster itself: what the scenarios rely on works, and nothing is left behind."""
+"""The features of the test cluster that the other tests rely on."""
 
 import contextlib
 import http.server
 import json
-import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from .errors import Refused
 from .kubernetes import Cluster
 
-ANSWER = "answer of this machine"
-# Without curl: a shell's own connection, of which Debian's bash knows.
-ASK = "exec 3<>/dev/tcp/{host}/{port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3"
+RESPONSE = "response of this machine"
+# An HTTP request without curl: Debian's bash can open TCP connections.
+REQUEST = "exec 3<>/dev/tcp/{host}/{port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3"
 POD = """
 apiVersion: v1
 kind: Pod
@@ -37,7 +33,7 @@ kind: Service
 metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 """
-# A server of a few lines: perl is part of Debian's base system.
+# Perl is part of Debian's base system.
 SERVER = (
     "perl -MIO::Socket::INET -e '"
     "$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080, ReuseAddr => 1) or die;"
@@ -113,7 +109,7 @@ spec:
     inputs: {{parameters: [{{name: word}}]}}
     container: {{image: {image}, imagePullPolicy: Never, command: [test, "{{{{inputs.parameters.word}}}}", "=", heard]}}
 """
-# It adds, changes and removes files of the layers below.
+# Adds, changes and removes files of the layers below.
 DOCKERFILE = """
 ARG BASE
 FROM ${BASE}
@@ -122,71 +118,57 @@ COPY greeting \\
 RUN cat /greeting >> /etc/motd && rm /etc/issue
 USER 10001:10001
 """
-UNKNOWN_FIELDS = {
-    "Workflow": ("argoproj.io/v1alpha1", "{entypoint: all}", "spec.entypoint"),
-    "WorkflowEventBinding": ("argoproj.io/v1alpha1", "{event: {selector: x}, sumbit: {}}", "spec.sumbit"),
-    "App": ("kappctrl.k14s.io/v1alpha1", "{fetch: [{git: {url: x, branch: main}}]}", "spec.fetch[0].git.branch"),
-    "ExternalSecret": ("external-secrets.io/v1", "{refreshIntervall: 1h}", "spec.refreshIntervall"),
-    "Workload": ("carto.run/v1alpha1", "{sauce: {}}", "spec.sauce"),
-    "ServiceBinding": (
-        "servicebinding.io/v1beta1",
-        "{service: {apiVersion: v1, kind: Secret, name: a}, workload: {apiVersion: v1, kind: Pod, nome: a}}",
-        "spec.workload.nome",
-    ),
-    "Deployment": ("apps/v1", "{replica: 1}", "spec.replica"),
-}
 
 
 def pod(name: str, image: str, script: str) -> str:
-    """Return the manifest of a pod that runs a script; JSON is YAML, whatever the script holds."""
+    """Return the manifest of a pod that runs a script, quoted as JSON, which is valid YAML."""
     return POD.format(name=name, image=image, script=json.dumps(script))
 
 
 def run_pod(cluster: Cluster, namespace: str, image: str, name: str, script: str) -> str:
-    """Run a pod to its end and return what it printed."""
+    """Run a pod until it completes and return its output."""
     cluster.apply(pod(name, image, script), namespace)
 
-    def ended() -> str:
+    def final_phase() -> str:
         phase: str = cluster.get("pod", name, namespace)["status"].get("phase", "")
         return phase if phase in ("Succeeded", "Failed") else ""
 
-    phase = cluster.wait_for(f"the end of pod {name}", ended, 60)
-    printed = cluster.logs(name, namespace)
-    assert phase == "Succeeded", printed
-    return printed
+    phase = cluster.wait_for(f"the end of pod {name}", final_phase, 60)
+    output = cluster.logs(name, namespace)
+    assert phase == "Succeeded", output
+    return output
 
 
-def test_pod_runs(cluster: Cluster, namespace: str, debian_pods: str) -> None:
-    """A pod runs, and its log can be read."""
+def test_a_pod_runs(cluster: Cluster, namespace: str, debian_pods: str) -> None:
     assert "Debian GNU/Linux 12" in run_pod(cluster, namespace, debian_pods, "hello", "cat /etc/os-release")
 
 
-def test_service_address_leads_to_its_pod(cluster: Cluster, namespace: str, debian_pods: str) -> None:
-    """Another pod and this machine reach a pod by the address of its Service."""
+def test_a_service_address_leads_to_its_pod(cluster: Cluster, namespace: str, debian_pods: str) -> None:
+    """Both from another pod and from this machine."""
     cluster.apply(pod("web", debian_pods, SERVER), namespace)
     cluster.apply(SERVICE, namespace)
     cluster.wait_for_condition("pod", "web", "condition=Ready", namespace)
     address = cluster.get("service", "web", namespace)["spec"]["clusterIP"]
-    ask = ASK.format(host=address, port=80)
-    # The proxy learns of the pod a moment after it is ready.
-    patient = f"for _ in $(seq 50); do ({ask}) 2>/dev/null && exit; sleep 0.2; done; exit 1"
-    assert "from the Service" in run_pod(cluster, namespace, debian_pods, "client", patient)
-    here = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=20, check=True)
-    assert "from the Service" in here.stdout
+    request = REQUEST.format(host=address, port=80)
+    # kube-proxy learns of the pod shortly after it is ready.
+    with_retries = f"for _ in $(seq 50); do ({request}) 2>/dev/null && exit; sleep 0.2; done; exit 1"
+    assert "from the Service" in run_pod(cluster, namespace, debian_pods, "client", with_retries)
+    result = subprocess.run(["bash", "-c", request], capture_output=True, text=True, timeout=20, check=True)
+    assert "from the Service" in result.stdout
 
 
 @contextlib.contextmanager
 def local_server() -> Iterator[int]:
-    """A server on 127.0.0.1 alone; yields its port."""
+    """Run a server on 127.0.0.1 only; yield its port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(ANSWER.encode())
+            self.wfile.write(RESPONSE.encode())
 
         def log_message(self, *_: object) -> None:
-            """Be silent."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -194,16 +176,15 @@ def local_server() -> Iterator[int]:
         server.shutdown()
 
 
-def test_pod_reaches_published_port(cluster: Cluster, namespace: str, debian_pods: str) -> None:
-    """A pod reaches a port of this machine's 127.0.0.1 that was published, and no other."""
+def test_a_pod_reaches_only_published_ports(cluster: Cluster, namespace: str, debian_pods: str) -> None:
     with local_server() as port:
-        ask = ASK.format(host=cluster.host, port=port)
-        assert "refused" in run_pod(cluster, namespace, debian_pods, "before", f"({ask}) 2>&1 || true")
+        request = REQUEST.format(host=cluster.host, port=port)
+        assert "refused" in run_pod(cluster, namespace, debian_pods, "before", f"({request}) 2>&1 || true")
         assert cluster.publish(port) == f"{cluster.host}:{port}"
-        assert ANSWER in run_pod(cluster, namespace, debian_pods, "after", ask)
+        assert RESPONSE in run_pod(cluster, namespace, debian_pods, "after", request)
 
 
-def test_app_deploys_from_git(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+def test_an_app_deploys_from_git(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     """kapp-controller fetches a repository, renders it with ytt and deploys it with kapp."""
     (tmp_path / "config.yaml").write_text(TEMPLATE, encoding="utf-8")
     repository = cluster.repository("greeting")
@@ -211,8 +192,8 @@ def test_app_deploys_from_git(cluster: Cluster, namespace: str, tmp_path: Path) 
     assert repository.head() == commit
     cluster.apply(APP.format(namespace=namespace, url=repository.url), namespace)
     try:
-        found = cluster.wait_for("the ConfigMap", lambda: cluster.find("configmap", "greeting", namespace))
-        assert found["data"] == {"text": "hello from ytt"}
+        config_map = cluster.wait_for("the ConfigMap", lambda: cluster.find("configmap", "greeting", namespace))
+        assert config_map["data"] == {"text": "hello from ytt"}
         cluster.wait_for_condition("app", "greeting", "condition=ReconcileSucceeded", namespace)
         assert commit[:12] in cluster.get("app", "greeting", namespace)["status"]["fetch"]["stdout"]
     finally:
@@ -220,23 +201,22 @@ def test_app_deploys_from_git(cluster: Cluster, namespace: str, tmp_path: Path) 
     assert cluster.find("configmap", "greeting", namespace) is None
 
 
-def test_workflow_succeeds(cluster: Cluster, namespace: str, debian_pods: str) -> None:
-    """A Workflow's second step gets what the first one found out."""
+def test_a_workflow_passes_an_output_to_the_next_step(cluster: Cluster, namespace: str, debian_pods: str) -> None:
     cluster.apply(WORKFLOW.format(namespace=namespace, image=debian_pods), namespace)
 
-    def ended() -> str:
+    def final_phase() -> str:
         status = cluster.get("workflow", "two-steps", namespace).get("status", {})
         phase: str = status.get("phase", "")
         return f"{phase} {status.get('message', '')}".strip() if phase not in ("", "Pending", "Running") else ""
 
-    assert cluster.wait_for("the end of the Workflow", ended, 90) == "Succeeded"
+    assert cluster.wait_for("the end of the Workflow", final_phase, 90) == "Succeeded"
 
 
-def test_built_image_runs(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    """A Dockerfile's image runs; it is built anew when a file that it copies has changed, and only then."""
+def test_an_image_is_rebuilt_only_for_changed_inputs(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    """The image runs, and is rebuilt only when a file that its Dockerfile copies has changed."""
     dockerfile, greeting = tmp_path / "Dockerfile", tmp_path / "greeting"
     dockerfile.write_text(DOCKERFILE, encoding="utf-8")
-    look = "tail -1 /etc/motd; cat /etc/issue; id -u"
+    script = "tail -1 /etc/motd; cat /etc/issue; id -u"
     references = []
     for number, text in enumerate(("hello", "goodbye")):
         greeting.write_text(f"{text}\n", encoding="utf-8")
@@ -244,29 +224,20 @@ def test_built_image_runs(cluster: Cluster, namespace: str, tmp_path: Path) -> N
         (tmp_path / "other").touch()
         assert cluster.build_image(tmp_path, dockerfile, "localhost/greeting:1") == reference
         cluster.load_image(reference)
-        printed = run_pod(cluster, namespace, "localhost/greeting:1", f"greeting-{number}", f"({look}) 2>&1")
-        assert printed == f"{text}\ncat: /etc/issue: No such file or directory\n10001\n"
+        output = run_pod(cluster, namespace, "localhost/greeting:1", f"greeting-{number}", f"({script}) 2>&1")
+        assert output == f"{text}\ncat: /etc/issue: No such file or directory\n10001\n"
         references.append(reference)
-        # What no pod uses is collected now, but for the images.
+        # The node now collects unused data, except for images.
         cluster.kubectl("delete", "pod", "--all", f"--namespace={namespace}")
     assert references[0] != references[1]
 
 
-@pytest.mark.parametrize("kind", UNKNOWN_FIELDS)
-def test_unknown_fields_are_refused(cluster: Cluster, kind: str) -> None:
-    """The API server names a field that a kind does not have."""
-    version, spec, field = UNKNOWN_FIELDS[kind]
-    manifest = f"{{apiVersion: {version}, kind: {kind}, metadata: {{name: wrong}}, spec: {spec}}}"
-    with pytest.raises(Refused, match=re.escape(f'unknown field "{field}"')):
-        cluster.dry_run_strict(manifest)
-
-
-def test_second_cluster_is_refused(cluster: Cluster) -> None:
-    """One cluster a machine: a second start says so and harms nothing."""
-    done = subprocess.run(
+def test_a_second_cluster_is_refused(cluster: Cluster) -> None:
+    """A second start exits with a message and leaves the cluster running."""
+    result = subprocess.run(
         [sys.executable, "-m", "cluster", "up"],
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "a cluster runs already: end it with `python -m cluster down`\n"
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "a cluster runs already: end it with `python -m cluster down`\n"
     assert cluster.kubectl("get", "--raw=/readyz") == "ok"

@@ -1,4 +1,4 @@
-"""The image of an inference database, as a pod: read-only, without privileges, and PL/Python has what predict needs."""
+"""The image of an inference database in a pod without privileges: PL/Python has the packages of predict."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tools import doors
 from .kubernetes import Cluster
 
 IMAGE = "localhost/inference-db:1"
-ASK = """
+VERSIONS = """
 CREATE FUNCTION versions() RETURNS text LANGUAGE plpython3u AS $$
 import numpy
 import onnxruntime
@@ -20,7 +20,7 @@ SELECT versions();
 
 
 def pod() -> str:
-    """Return a pod as docs/kubernetes.md says."""
+    """Return the manifest of a pod as docs/kubernetes.md describes it."""
     container = {
         "name": "main",
         "image": IMAGE,
@@ -56,7 +56,7 @@ def pod() -> str:
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "inference-db"}, "spec": spec})
 
 
-def test_it_serves_models(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+def test_pl_python_has_the_locked_packages(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     project = doors.accelerator(ROOT, {}, tmp_path / "p").folder
     assert project is not None
     dockerfile = project / "deploy" / "images" / "inference-db.Dockerfile"
@@ -69,9 +69,9 @@ def test_it_serves_models(cluster: Cluster, namespace: str, tmp_path: Path) -> N
     cluster.wait_for_condition("pod", "inference-db", "condition=Ready", namespace, 60)
     psql = "PGPASSWORD=$(cat /secret/password) psql -qtA -h 127.0.0.1 -U deployer -v ON_ERROR_STOP=1 inference"
     command = ["exec", "--stdin", "inference-db", "--", "sh", "-c", psql]
-    told = cluster.kubectl(f"--namespace={namespace}", *command, stdin=ASK)
+    output = cluster.kubectl(f"--namespace={namespace}", *command, stdin=VERSIONS)
     lock = (project / "requirements" / "inference-db.txt").read_text(encoding="utf-8")
-    onnxruntime, numpy = told.split()
+    onnxruntime, numpy = output.split()
     assert f"onnxruntime=={onnxruntime} " in lock
     assert f"numpy=={numpy} " in lock
     assert "not to be printed" not in cluster.logs("inference-db", namespace)

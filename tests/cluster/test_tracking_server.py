@@ -1,4 +1,4 @@
-"""docs/mlflow.md on a real cluster: its commands in its order, and a step that works with what they have made."""
+"""docs/mlflow.md on a real cluster: its commands in order, then a pipeline step that uses the tracking server."""
 
 import contextlib
 import json
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from end_to_end.conftest import work  # noqa: F401
 from end_to_end.object_store import BUCKET, ObjectStore
 from end_to_end.project import Project
 from end_to_end.servers import CommandLines, Servers
@@ -32,38 +31,31 @@ SECRETS = {
 
 
 @pytest.fixture(scope="module")
-def command_lines() -> Iterator[CommandLines]:
-    """Every command line of this machine, those in pods among them."""
-    with CommandLines() as watched:
-        yield watched
-
-
-@pytest.fixture(scope="module")
-def backed(work: Path, command_lines: CommandLines) -> Iterator[Backed]:  # noqa: F811
-    """The stores, which stay outside the cluster: MinIO, and a database that belongs to its role."""
+def backed(work: Path, command_lines: CommandLines) -> Iterator[Backed]:
+    """The stores, which are outside the cluster: MinIO, and a database with its owner."""
     store = ObjectStore(work / "minio")
     project = Project.generate(work, Servers(work / "state"), own=True)
-    found = Backed(project, store)
+    stores = Backed(project, store)
     try:
         store.start()
         project.local("start", **store.variables)
-        with found.tracking("deployer") as cursor:
+        with stores.tracking("deployer") as cursor:
             cursor.execute("CREATE ROLE team LOGIN PASSWORD 'the database''s'")
             cursor.execute("CREATE DATABASE team OWNER team")
-        yield found
+        yield stores
     finally:
         project.local("stop")
         store.stop()
 
 
 def blocks(project: Project) -> list[str]:
-    """The commands that the page gives for Kubernetes, a text each."""
+    """Return the shell blocks in the Kubernetes part of the page."""
     page = (project.folder / "docs" / "mlflow.md").read_text(encoding="utf-8").partition("## On Kubernetes")[2]
     return [re.sub(r"(?m)^   ", "", text) for text in re.findall(r"(?ms)^ *```bash\n(.*?)^ *```", page)]
 
 
-class Person:
-    """Who follows the page, in the project's folder."""
+class Shell:
+    """Runs the page's blocks in the project's folder."""
 
     def __init__(self, cluster: Cluster, project: Project) -> None:
         self.folder = project.folder
@@ -71,19 +63,19 @@ class Person:
         self.environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
         self.environment["PATH"] = os.pathsep.join([*programs, os.environ["PATH"]])
 
-    def runs(self, text: str) -> str:
-        """Run a block as it stands; return what it printed."""
+    def run(self, text: str) -> str:
+        """Run a block with the placeholders replaced, and return its output."""
         text = text.replace("NAMESPACE", NAMESPACE).replace("NAME-", "image-classifier-")
-        done = subprocess.run(
+        result = subprocess.run(
             ["bash", "-euc", text], cwd=self.folder, env=self.environment, capture_output=True, text=True,
             timeout=400, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
+        assert result.returncode == 0, f"{text}\n{result.stdout}\n{result.stderr}"
+        return result.stdout + result.stderr
 
 
 def write_secrets(folder: Path, store: ObjectStore) -> None:
-    """Write the files that the page asks for."""
+    """Write the files that the page requires."""
     artifacts = {"access-key-id": store.key, "secret-access-key": store.secret}
     for name, keys in {**SECRETS, "artifacts": artifacts}.items():
         (folder / name).mkdir(parents=True)
@@ -95,11 +87,11 @@ def write_secrets(folder: Path, store: ObjectStore) -> None:
 
 
 def choose_values(project: Project, cluster: Cluster, backed: Backed) -> None:
-    """Choose what is null in deploy/mlflow/values.yaml."""
+    """Set the values that are null in deploy/mlflow/values.yaml."""
     file = project.folder / "deploy" / "mlflow" / "values.yaml"
     host, _, port = cluster.publish(backed.port("tracking")).partition(":")
     authority = (backed.state / "authority" / "ca.crt").read_text(encoding="ascii")
-    # The certificate names localhost, which this machine is not to a pod.
+    # The certificate is for localhost, but pods use another address.
     database = {"host": host, "port": int(port), "name": "team", "sslmode": "verify-ca", "caCertificate": authority}
     endpoint = f"http://{cluster.publish(backed.store.port)}"
     chosen = {
@@ -114,23 +106,23 @@ def choose_values(project: Project, cluster: Cluster, backed: Backed) -> None:
     file.write_text(yaml.safe_dump(merged(values, chosen)), encoding="utf-8")
 
 
-def test_the_page_is_followed(cluster: Cluster, backed: Backed, command_lines: CommandLines) -> None:
-    """From the image to a step that logs in; the API server knows every field, and no secret is seen."""
-    project, person = backed.project, Person(cluster, backed.project)
+def test_the_commands_of_the_page_work(cluster: Cluster, backed: Backed, command_lines: CommandLines) -> None:
+    """From the image to a step that logs in; the API server accepts every field, and no secret leaks."""
+    project, shell = backed.project, Shell(cluster, backed.project)
     build, check, secrets, apply, user, steps = blocks(project)
     assert "docker build --file deploy/images/mlflow.Dockerfile" in build
     cluster.load_image(cluster.build_image(project.folder, project.folder / "deploy/images/mlflow.Dockerfile", IMAGE))
     write_secrets(project.folder / "secrets", backed.store)
     choose_values(project, cluster, backed)
-    assert person.runs(check) == ""
-    person.runs(secrets)
-    cluster.dry_run_strict(person.runs(check.replace("> /dev/null", "")))
+    assert shell.run(check) == ""
+    shell.run(secrets)
+    cluster.dry_run_strict(shell.run(check.replace("> /dev/null", "")))
     try:
-        person.runs(apply)
+        shell.run(apply)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{cluster.kubectl('-n', NAMESPACE, 'describe', 'pods')}") from error
-    person.runs(user)
-    person.runs(steps)
+    shell.run(user)
+    shell.run(steps)
     with forwarded(cluster) as address:
         login = {"MLFLOW_TRACKING_USERNAME": USER["username"], "MLFLOW_TRACKING_PASSWORD": USER["password"]}
         project.pipeline("deploy_training_code", MLFLOW_TRACKING_URI=address, **login)
@@ -144,35 +136,35 @@ def test_the_page_is_followed(cluster: Cluster, backed: Backed, command_lines: C
 
 @contextlib.contextmanager
 def forwarded(cluster: Cluster) -> Iterator[str]:
-    """The server's address on this machine."""
+    """Forward a local port to the server; yield its address."""
     command = [parts().kubernetes / "kubectl", f"--kubeconfig={cluster.kubeconfig}", f"--namespace={NAMESPACE}"]
     process = subprocess.Popen([*command, "port-forward", "service/mlflow", ":80"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
-        found = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
-        assert found
-        yield f"http://localhost:{found[1]}"
+        match = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+        assert match
+        yield f"http://localhost:{match[1]}"
     finally:
         process.terminate()
         process.wait(30)
 
 
-def test_a_wrong_password_is_one_sentence(cluster: Cluster, backed: Backed) -> None:
-    """In the log that the page names."""
-    person = Person(cluster, backed.project)
+def test_the_message_for_a_wrong_password_is_one_sentence(cluster: Cluster, backed: Backed) -> None:
+    """The message is in the log that the page names."""
+    shell = Shell(cluster, backed.project)
     wrong = backed.project.folder / "wrong"
     wrong.mkdir()
     (wrong / "username").write_text("team")
     (wrong / "password").write_text("another")
     replace = "kubectl -n tracking create secret generic mlflow-database --from-file=wrong --dry-run=client -o yaml"
-    person.runs(f"{replace} | kubectl replace -f -")
-    person.runs("kubectl -n tracking rollout restart deployment mlflow")
+    shell.run(f"{replace} | kubectl replace -f -")
+    shell.run("kubectl -n tracking rollout restart deployment mlflow")
 
-    def told() -> str:
+    def log() -> str:
         with contextlib.suppress(AssertionError):
-            return person.runs("kubectl -n tracking logs deployment/mlflow -c check-stores")
+            return shell.run("kubectl -n tracking logs deployment/mlflow -c check-stores")
         return ""
 
     sentence = 'refuses: password authentication failed for user "team"'
-    assert cluster.wait_for("the first container's sentence", lambda: sentence in told() and told(), 120)
-    assert len(told().strip().splitlines()) == 1
+    assert cluster.wait_for("the first container's sentence", lambda: sentence in log() and log(), 120)
+    assert len(log().strip().splitlines()) == 1

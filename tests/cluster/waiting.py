@@ -1,4 +1,4 @@
-"""Waiting for what another process does, with a deadline and a name for what is waited for."""
+"""Polling until another process has done something, with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -10,16 +10,16 @@ T = TypeVar("T")
 POLL_SECONDS = 0.1
 
 
-def wait_for(what: str, look: Callable[[], T | None], seconds: float, check: Callable[[], None] = lambda: None) -> T:
-    """Return the first true answer of `look`; `check` may give up earlier by raising.
+def wait_for(what: str, probe: Callable[[], T | None], seconds: float, check: Callable[[], None] = lambda: None) -> T:
+    """Call `probe` until it returns a true value, and return that; `check` may raise to give up early.
 
-    Raises ClusterError, with the last answer, when there is none before the deadline.
+    `what` names the awaited event for the message. Raises ClusterError, with the last value, after the deadline.
     """
     deadline = time.monotonic() + seconds
-    while not (found := look()):
+    while not (value := probe()):
         check()
         if time.monotonic() > deadline:
-            told = f"; at last: {found}" if found is not None and found is not False else ""
-            raise ClusterError(f"waited {seconds:g} s for {what}{told}")
+            last = f"; at last: {value}" if value is not None and value is not False else ""
+            raise ClusterError(f"waited {seconds:g} s for {what}{last}")
         time.sleep(POLL_SECONDS)
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""The three front doors: each turns answers into a project, or refuses them."""
+"""Runs the three front doors; each generates a project from answers, or refuses them."""
 
 import functools
 import itertools
@@ -25,56 +25,56 @@ from tools.backstage.scaffolder import Scaffolder
 Answers = Mapping[str, Any]
 Tree = dict[str, tuple[int, bytes]]
 
-# What tells how a project came to be, and so differs from door to door.
+# Files that record how a project was generated, so they differ between doors.
 OWN = (".provenance.yaml", "accelerator-log.md")
 REPOSITORY = "github.com?owner=example&repo=example"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A project's folder, or the reason why there is none."""
+    """A generated project's folder, or the message of the refusal."""
 
     folder: Path | None = None
     refusal: str = ""
 
 
 def tree(folder: Path) -> Tree:
-    """Return mode and content of every file by path; a link is a difference too, an empty folder is none."""
-    found: Tree = {}
+    """Return mode and content of each file by path; a symbolic link has mode 0, empty folders are ignored."""
+    files: Tree = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
-            found[name] = (0, str(path.readlink()).encode())
+            files[name] = (0, str(path.readlink()).encode())
         elif path.is_file():
-            found[name] = (path.stat().st_mode & 0o777, path.read_bytes())
-    return {name: what for name, what in found.items() if name not in OWN}
+            files[name] = (path.stat().st_mode & 0o777, path.read_bytes())
+    return {name: content for name, content in files.items() if name not in OWN}
 
 
 def clone(template: Path, target: Path) -> Path:
-    """Copy a template as a clone of it would be: nothing that git ignores, and no link."""
+    """Copy a template without links and without the files that git ignores."""
     write_folder(read_folder(template), target)
     return target
 
 
 def cookiecutter(template: Path, answers: Answers, output: Path) -> Result:
-    """Run the command as a person does."""
+    """Run the command `cookiecutter`."""
     output.mkdir(parents=True)
-    given = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in answers.items()]
+    words = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in answers.items()]
     program = Path(sys.executable).parent / "cookiecutter"
-    done = subprocess.run(
-        [program, "--no-input", "--default-config", "--output-dir", output, template, *given],
+    result = subprocess.run(
+        [program, "--no-input", "--default-config", "--output-dir", output, template, *words],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     written = list(output.iterdir())
-    if done.returncode != 0:
+    if result.returncode != 0:
         assert not written, written
-        return Result(refusal=done.stdout + done.stderr)
+        return Result(refusal=result.stdout + result.stderr)
     (folder,) = written
     return Result(folder)
 
 
 def cookiecutter_all(template: Path, cases: Sequence[Answers], output: Path) -> list[Result]:
-    """Run the command for all cases, a few at a time."""
+    """Run `cookiecutter` for all cases, one process per CPU at a time."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         folders = [output / str(number) for number in range(len(cases))]
         return list(pool.map(cookiecutter, itertools.repeat(template), cases, folders))
@@ -82,12 +82,12 @@ def cookiecutter_all(template: Path, cases: Sequence[Answers], output: Path) -> 
 
 @functools.cache
 def _loaded(template: Path) -> Accelerator:
-    """Read a template once: it takes longer than to generate a project, and no test changes one that it has used."""
+    """Read a template once: reading is slower than generating, and no test changes a template after using it."""
     return load_folder(template)
 
 
 def accelerator(template: Path, answers: Answers, output: Path) -> Result:
-    """Run the engine of accelerator.yaml, as TAP's front doors do."""
+    """Run the engine of accelerator.yaml, as Tanzu Application Platform does."""
     try:
         project = generate(_loaded(template), answers)
     except InvalidAnswer as error:
@@ -114,7 +114,7 @@ def backstage(scaffolder: Scaffolder, template: Path, cases: Sequence[Answers], 
 
 
 def samples(option: Option) -> list[Any]:
-    """Return values that an option accepts: all of its choices, or a few texts that its pattern allows."""
+    """Return values that an option accepts: all its choices, or a few texts that match its pattern."""
     if option.data_type == "boolean":
         return [option.default, not option.default]
     return list(option.values) or list(_texts(option.pattern, option.default))
@@ -122,17 +122,17 @@ def samples(option: Option) -> list[Any]:
 
 @functools.cache
 def _texts(pattern: str, default: str) -> tuple[str, ...]:
-    """Return the default and the shortest of some texts that are others, long, not English, or hyphenated."""
-    allowed, found = _examples(pattern), [default]
+    """Return the default, and the shortest matching text that is non-empty, long, not ASCII, and hyphenated."""
+    allowed, texts = _examples(pattern), [default]
     for is_wanted in (bool, lambda text: len(text) >= 25, lambda text: not text.isascii(), lambda text: "-" in text):
-        wanted = [text for text in allowed if is_wanted(text) and text not in found]
-        found += sorted(wanted, key=lambda text: (len(text), text))[:1]
-    return tuple(found)
+        candidates = [text for text in allowed if is_wanted(text) and text not in texts]
+        texts += sorted(candidates, key=lambda text: (len(text), text))[:1]
+    return tuple(texts)
 
 
 def _examples(pattern: str) -> list[str]:
-    """Return texts that the pattern allows; the same in every run."""
-    found: list[str] = []
+    """Return texts that match a pattern, the same in every run."""
+    texts: list[str] = []
 
     @settings(
         max_examples=300, derandomize=True, database=None, phases=[Phase.generate],
@@ -140,27 +140,27 @@ def _examples(pattern: str) -> list[str]:
     )  # fmt: skip
     @given(st.from_regex(pattern).filter(lambda text: bool(re.search(pattern, text))))
     def collect(text: str) -> None:
-        found.append(text)
+        texts.append(text)
 
     collect()
-    return found
+    return texts
 
 
 def cases(options: Sequence[Option]) -> list[dict[str, Any]]:
-    """Return the defaults, each option's values alone, and a covering array of all pairs of values.
+    """Return the defaults, each value of each option alone, and a covering array of all pairs of values.
 
-    Questions that are not asked are answered all the same: every door has to leave that answer alone.
+    The cases answer hidden questions too, because every door must ignore such an answer.
     """
-    usual = defaults(options)
+    default_answers = defaults(options)
     values = {option.name: samples(option) for option in options}
-    alone = [{**usual, name: value} for name in values for value in values[name]]
+    alone = [{**default_answers, name: value} for name in values for value in values[name]]
     pairs = [dict(zip(values, row, strict=True)) for row in AllPairs(list(values.values()))]
-    return list({json.dumps(case, sort_keys=True): case for case in [usual, *alone, *pairs]}.values())
+    return list({json.dumps(case, sort_keys=True): case for case in [default_answers, *alone, *pairs]}.values())
 
 
-def pairs_covered(options: Sequence[Option], found: Sequence[Answers]) -> Iterator[tuple[Any, ...]]:
-    """Return each pair of values of two options that no case has."""
-    for one, other in itertools.combinations(options, 2):
-        for left, right in itertools.product(samples(one), samples(other)):
-            if not any(case[one.name] == left and case[other.name] == right for case in found):
-                yield one.name, left, other.name, right
+def pairs_covered(options: Sequence[Option], answers: Sequence[Answers]) -> Iterator[tuple[Any, ...]]:
+    """Yield each pair of values of two options that no case has."""
+    for first, second in itertools.combinations(options, 2):
+        for left, right in itertools.product(samples(first), samples(second)):
+            if not any(case[first.name] == left and case[second.name] == right for case in answers):
+                yield first.name, left, second.name, right

@@ -1,4 +1,4 @@
-"""Programs that the tests need, installed once a machine into the cache that generated projects use too."""
+"""Programs that the tests need, installed once per machine into the cache of the generated projects."""
 
 import contextlib
 import fcntl
@@ -14,13 +14,14 @@ class CannotInstall(Exception):
 
 
 def installed(name: str, pinned: Sequence[Path], install: Callable[[Path], None]) -> Path:
-    """Return the folder with a program, which `install` fills if it is not there.
+    """Return the folder of a program; `install` fills it on the first call.
 
-    The folder's name holds the hash of the files that pin what is installed. Raises CannotInstall.
+    The folder's name contains the hash of the `pinned` files, so a change of their content installs anew. Raises
+    CannotInstall.
     """
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in pinned)).hexdigest()[:12]
     folder = _cache() / f"{name}-{digest}"
-    # It gets its name when it is complete.
+    # The folder exists under this name only when it is complete.
     if not folder.exists():
         with _lock(folder.with_name(f".{folder.name}.lock")):
             if not folder.exists():
@@ -30,7 +31,7 @@ def installed(name: str, pinned: Sequence[Path], install: Callable[[Path], None]
 
 def _fill(folder: Path, install: Callable[[Path], None]) -> None:
     work = folder.with_name(f"{folder.name}.partial")
-    # Whoever left it was interrupted: the lock is ours.
+    # This process holds the lock, so an existing folder is from an interrupted installation.
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o755)
     try:
@@ -41,10 +42,10 @@ def _fill(folder: Path, install: Callable[[Path], None]) -> None:
 
 
 def _cache() -> Path:
-    """Return the cache folder: $IN_DATABASE_ML_CACHE, root's in /var/cache, or the person's own."""
-    chosen = os.environ.get("IN_DATABASE_ML_CACHE")
-    if chosen:
-        return Path(chosen).absolute()
+    """Return the cache folder: $IN_DATABASE_ML_CACHE, /var/cache for root, or the user's own."""
+    configured = os.environ.get("IN_DATABASE_ML_CACHE")
+    if configured:
+        return Path(configured).absolute()
     if not os.geteuid():
         return Path("/var/cache/in-database-ml")
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -53,7 +54,7 @@ def _cache() -> Path:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Let one process at a time install; the others wait."""
+    """Let one process at a time install; others wait."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

@@ -1,4 +1,4 @@
-"""What a generated project's deploy/ renders to: by the real ytt, and as its own App says."""
+"""Renders a generated project's deploy/ with ytt, in the way that its own App and docs describe."""
 
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ import yaml
 from tools import ytt
 
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
-# What nobody has a default for.
+# Values without a default.
 CHOSEN: dict[str, Any] = {
     "training": {
         "mlflow": {"url": "http://mlflow.example.com:5000"},
@@ -34,7 +34,7 @@ Manifest = dict[str, Any]
 
 
 class Refused(Exception):
-    """What ytt says of values or templates that it does not take."""
+    """ytt rejects values or templates; the text is its output."""
 
 
 def run_ytt(project: Path, arguments: list[str], values: list[str], more: Mapping[str, Any]) -> str:
@@ -42,75 +42,74 @@ def run_ytt(project: Path, arguments: list[str], values: list[str], more: Mappin
     command = [ytt.folder() / "ytt", *arguments]
     for file in values:
         command += ["--data-values-file", file]
-    # A file of its own for what stands in none.
+    # Standard input is one more values file.
     command += ["--data-values-file", "-"]
-    done = subprocess.run(
-        command, cwd=project, input=yaml.safe_dump(dict(more)), capture_output=True, text=True, timeout=60, check=False
-    )
-    if done.returncode:
-        raise Refused(done.stderr)
-    return done.stdout
+    stdin = yaml.safe_dump(dict(more))
+    result = subprocess.run(command, cwd=project, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    if result.returncode:
+        raise Refused(result.stderr)
+    return result.stdout
 
 
 def accounts_and_app(project: Path, values: list[str] | None = None, more: Mapping[str, Any] = CHOSEN) -> str:
-    """Render what a person applies, with the command that deploy/pipeline_app.yaml names."""
+    """Render the accounts and the App, with the command in deploy/pipeline_app.yaml."""
     arguments = [argument for file in ACCOUNTS_AND_APP for argument in ("-f", file)]
     return run_ytt(project, arguments, values or [VALUES], more)
 
 
 def deployed(project: Path, values: list[str] | None = None, more: Mapping[str, Any] = CHOSEN) -> str:
-    """Render what the App deploys: with the paths, file marks and values files that it names itself."""
+    """Render the objects that the App deploys, with the paths, file marks and values files of its spec."""
     (app,) = of_kind(accounts_and_app(project, values, more), "App")
     (template,) = app["spec"]["template"]
-    told = template["ytt"]
-    arguments = [argument for path in told["paths"] for argument in ("-f", path)]
-    for mark in told["fileMarks"]:
-        # ytt wants a mark to be of use, and what is not pushed yet has no .git.
+    options = template["ytt"]
+    arguments = [argument for path in options["paths"] for argument in ("-f", path)]
+    for mark in options["fileMarks"]:
+        # ytt rejects a mark that matches no file, and only a checkout has .git.
         if not mark.startswith(".git/") or (project / ".git").exists():
             arguments += ["--file-mark", mark]
-    return run_ytt(project, arguments, [entry["path"] for entry in told["valuesFrom"]], more)
+    return run_ytt(project, arguments, [entry["path"] for entry in options["valuesFrom"]], more)
 
 
 def on_event(project: Path, more: Mapping[str, Any] = CHOSEN) -> str:
-    """Render what a person applies for a webhook, with the command that deploy/retrain-on-event.yaml names."""
+    """Render the objects for a webhook, with the command in deploy/retrain-on-event.yaml."""
     return run_ytt(project, [word for file in ON_EVENT for word in ("-f", file)], [VALUES], more)
 
 
 def objects(text: str) -> Iterator[Manifest]:
     """Return the objects of a YAML stream."""
-    return (found for found in yaml.safe_load_all(text) if found)
+    return (document for document in yaml.safe_load_all(text) if document)
 
 
 def of_kind(text: str, kind: str) -> list[Manifest]:
     """Return the objects of one kind."""
-    return [found for found in objects(text) if found["kind"] == kind]
+    return [manifest for manifest in objects(text) if manifest["kind"] == kind]
 
 
 def training_inputs(text: str) -> str:
-    """Return the one argument of the run that says what the model comes from."""
+    """Return the argument `training-inputs` of the run: a hash over all inputs of the model."""
     (run,) = of_kind(text, "Workflow")
-    found = {each["name"]: each["value"] for each in run["spec"]["arguments"]["parameters"]}
-    return str(found["training-inputs"])
+    arguments = {entry["name"]: entry["value"] for entry in run["spec"]["arguments"]["parameters"]}
+    return str(arguments["training-inputs"])
 
 
 def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values with others laid over them."""
-    both = dict(values)
+    """Return values with `more` merged into them, mapping by mapping."""
+    combined = dict(values)
     for key, value in more.items():
-        old = both.get(key)
-        both[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return both
+        old = combined.get(key)
+        combined[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return combined
 
 
 @cache
 def chain(project: Path) -> list[str]:
-    """Return the steps of a project's pipeline in Kubernetes's spelling, as MLproject orders them."""
+    """Return the pipeline's steps in the order of MLproject, with hyphens as in Kubernetes names."""
     entries = list(yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))["entry_points"])
     return [entry.replace("_", "-") for entry in entries[: entries.index("deploy_inference_db") + 1]]
 
 
 def tracking_server(project: Path, more: Mapping[str, Any]) -> str:
-    """Render deploy/mlflow with the command that docs/mlflow.md names."""
+    """Render deploy/mlflow with the command in docs/mlflow.md."""
     folder = "deploy/mlflow"
     arguments = ["-f", f"{folder}/schema.yaml", "-f", f"{folder}/tracking-server.yaml"]
     return run_ytt(project, arguments, [f"{folder}/values.yaml"], more)

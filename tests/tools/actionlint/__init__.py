@@ -1,4 +1,4 @@
-"""The real actionlint, built from the Go modules that go.mod and go.sum pin."""
+"""actionlint, built from the Go modules that go.mod and go.sum pin."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def program() -> Path:
-    """Return the program, which runs shellcheck on what a workflow runs. Raises CannotInstall."""
+    """Return the program, which also runs shellcheck on the scripts of a workflow. Raises CannotInstall."""
     return installed("actionlint", [HERE / "go.mod", HERE / "go.sum"], _build) / "actionlint"
 
 

@@ -1,4 +1,4 @@
-"""Argo's own validation of its manifests, and the module that pins which Argo all tests use."""
+"""Argo's own validation of its manifests; go.mod pins the Argo version of all tests."""
 
 import subprocess
 from collections.abc import Iterable
@@ -13,17 +13,17 @@ MODULE = "github.com/argoproj/argo-workflows/v3"
 
 
 def validate(files: Iterable[Path]) -> list[str]:
-    """Return what Argo refuses in the manifests of files, one line an error.
+    """Return Argo's errors about the manifests in files, one line per error.
 
-    They are Workflows, WorkflowTemplates, CronWorkflows, and WorkflowEventBindings with what they submit. A template of
-    another object is looked up among those of the same files. Files without any such object are an error too. Raises
-    CannotInstall.
+    It validates Workflows, WorkflowTemplates, CronWorkflows, and WorkflowEventBindings with the Workflows that they
+    submit. References to WorkflowTemplates are resolved among the same files. Files without any such object are an
+    error too. Raises CannotInstall.
     """
     program = installed("argo-validate", [*PINNED, HERE / "main.go"], _build) / "validate"
-    done = subprocess.run([program, *files], capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode not in (0, 1) or done.stderr:
-        raise RuntimeError(f"Argo's validator failed:\n{done.stderr[-2000:]}")
-    return done.stdout.splitlines()
+    result = subprocess.run([program, *files], capture_output=True, text=True, timeout=120, check=False)
+    if result.returncode not in (0, 1) or result.stderr:
+        raise RuntimeError(f"Argo's validator failed:\n{result.stderr[-2000:]}")
+    return result.stdout.splitlines()
 
 
 def _build(target: Path) -> None:

@@ -1,4 +1,4 @@
-// Names what else is built from this module, so that go.mod and go.sum pin it.
+// Imports the other programs that are built from this module, so that go.mod and go.sum pin them.
 
 //go:build tools
 

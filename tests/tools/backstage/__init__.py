@@ -1,1 +1,1 @@
-"""Backstage's real scaffolder, driven from Python."""
+"""Backstage's scaffolder, run from Python."""

@@ -1,6 +1,6 @@
-// Backstage's scaffolder without the rest of Backstage: its own router, task worker and actions, started over services
-// that live in this process. A task is created by a request to the router, as the page in a browser does it: so
-// answers are refused, steps are numbered and tasks are run by Backstage's code and by nothing else.
+// Backstage's scaffolder without the rest of Backstage: its own router, task worker and actions, with services that
+// live in this process. Tasks are created by requests to the router, as the page in a browser creates them. So only
+// Backstage's code checks answers, numbers steps and runs tasks.
 'use strict';
 
 const { once } = require('node:events');
@@ -13,9 +13,9 @@ const USER = {
   spec: { profile: { displayName: 'Tester', email: 'tester@example.com' }, memberOf: ['group:default/team-a'] },
 };
 const USER_REF = 'user:default/tester';
-const AT_THE_SAME_TIME = 4;
+const MAX_CONCURRENT_TASKS = 4;
 
-/** Starts the router on a socket; returns what creates a task from a template's reference, answers and secrets. */
+/** Starts the router on a socket; returns a function that creates a task from a template, answers and secrets. */
 async function startBackend({ load, workspaces, socket, tasks, templates }) {
   const services = makeServices(load, workspaces, templates);
   // The package does not export its router.
@@ -24,14 +24,14 @@ async function startBackend({ load, workspaces, socket, tasks, templates }) {
     ...services,
     actions: makeActions(load, services).map(action => tasks.observe(action)),
     taskBroker: tasks,
-    concurrentTasksLimit: AT_THE_SAME_TIME,
+    concurrentTasksLimit: MAX_CONCURRENT_TASKS,
   });
   const app = load('express')();
   app.use(router);
   app.use(answerError);
   const server = http.createServer(app).listen(socket);
   await once(server, 'listening');
-  const agent = new http.Agent({ keepAlive: true, maxSockets: AT_THE_SAME_TIME });
+  const agent = new http.Agent({ keepAlive: true, maxSockets: MAX_CONCURRENT_TASKS });
   return (templateRef, values, secrets) => createTask({ socketPath: socket, agent }, { templateRef, values, secrets });
 }
 
@@ -62,9 +62,9 @@ function makeCatalog(load, templates) {
   const { stringifyEntityRef } = load('@backstage/catalog-model');
   const registered = { kind: 'Component', metadata: { name: 'registered', namespace: 'default' } };
   return {
-    async getEntityByRef(given) {
-      const ref = typeof given === 'string' ? given : stringifyEntityRef(given);
-      // A copy, as every request to a real catalog gets one.
+    async getEntityByRef(refOrParts) {
+      const ref = typeof refOrParts === 'string' ? refOrParts : stringifyEntityRef(refOrParts);
+      // A copy, because each request to a real catalog returns a new object.
       return structuredClone(ref === USER_REF ? USER : templates.get(ref));
     },
     addLocation: async () => ({ entities: [registered] }),
@@ -75,7 +75,7 @@ async function refuseNetwork(url) {
   throw new Error(`${url} is not read: there is no network here`);
 }
 
-/** The built-in actions, which are real, and those that would write to a server, which only answer. */
+/** Returns the built-in actions, and replacements of those that write to a server: they only return outputs. */
 function makeActions(load, services) {
   const backend = load('./dist/index.cjs.js');
   return [
@@ -111,26 +111,26 @@ function makePublishAction(load, { integrations }, id, blob) {
   });
 }
 
-/** Does what the backend around a router does: the client's mistakes are 400 and 404, all else is ours. */
+/** Maps errors to statuses as Backstage's backend does: errors of the client to 400 and 404, others to 500. */
 function answerError(error, _request, response, _next) {
   const status = { InputError: 400, NotFoundError: 404 }[error.name] ?? 500;
   response.status(status).json({ errors: [{ stack: `${error.name}: ${error.message}` }] });
 }
 
-/** Returns {id} of the task, or {refused}: the messages of a 400. Throws on every other answer. */
+/** Returns the task's {id}, or the messages of a status 400 as {refused}. Throws on any other status. */
 async function createTask(connection, request) {
   const { status, text } = await post(connection, '/v2/tasks', JSON.stringify(request));
   if (status === 201) {
     return { id: JSON.parse(text).id };
   }
   if (status === 400) {
-    return { refused: JSON.parse(text).errors.map(sentence) };
+    return { refused: JSON.parse(text).errors.map(describe) };
   }
   throw new Error(`the router answered ${status}: ${text}`);
 }
 
-/** An answer's error names the answer in its stack, "instance.x is not …"; a secret's does so in its message. */
-function sentence({ property, message, stack }) {
+/** Returns the text that names the value: an answer's stack ("instance.x is not …"), a secret's message. */
+function describe({ property, message, stack }) {
   return property?.startsWith('secrets') ? message : stack;
 }
 

@@ -1,4 +1,4 @@
-// Reads a catalog-info.yaml as Backstage's catalog does: with the files that it leads to.
+// Reads a catalog-info.yaml and the files that it refers to, as Backstage's catalog does.
 'use strict';
 
 const fs = require('node:fs/promises');
@@ -6,7 +6,7 @@ const path = require('node:path');
 
 const { located, policies } = require('./templates');
 
-// Where an entity names others, and of which kind they are when it does not say so.
+// The fields of an entity that refer to other entities, with the default kind of each reference.
 const REFERENCES = {
   system: 'system',
   domain: 'domain',
@@ -16,24 +16,25 @@ const REFERENCES = {
   dependsOn: undefined,
   dependencyOf: undefined,
 };
-const DOCUMENTED_BY = 'backstage.io/techdocs-entity';
+const DOCUMENTATION = 'backstage.io/techdocs-entity';
 
-/** Returns {entities, messages}: what the file holds and leads to, and what the catalog has against it. */
+/** Returns {entities, messages}: the entities of the file and of its targets, and the catalog's errors. */
 async function readCatalog(load, file) {
   const model = load('@backstage/catalog-model');
   const entities = [];
   const messages = [];
   const files = [file];
-  for (const each of files) {
-    for (const { type, entity, error } of await parse(load, each)) {
+  // Grows during the loop, by the targets of Locations.
+  for (const current of files) {
+    for (const { type, entity, error } of await parse(load, current)) {
       try {
         if (type === 'error') {
           throw error;
         }
-        entities.push(await accepted(model, entity, each));
-        files.push(...(await targets(entity, each)));
+        entities.push(await accepted(model, entity, current));
+        files.push(...(await targets(entity, current)));
       } catch (problem) {
-        messages.push(`${path.basename(each)}: ${problem.message}`);
+        messages.push(`${path.basename(current)}: ${problem.message}`);
       }
     }
   }
@@ -45,9 +46,9 @@ async function parse(load, file) {
   return [...parseEntityYaml(await fs.readFile(file), { type: 'file', target: file })];
 }
 
-/** Puts the entity through the catalog's policies and the validator of its kind, which throw on what is wrong. */
-async function accepted(model, given, file) {
-  const entity = await policies(model).enforce(located(model, await withTexts(given, file), file));
+/** Applies the catalog's policies and the validator of the entity's kind; both throw on errors. */
+async function accepted(model, parsed, file) {
+  const entity = await policies(model).enforce(located(model, await withTexts(parsed, file), file));
   const check = model[`${entity.kind.toLowerCase()}EntityV1alpha1Validator`];
   if (!check || !(await check.check(entity))) {
     throw new Error(`${entity.apiVersion} ${entity.kind} is no kind of the catalog`);
@@ -55,7 +56,7 @@ async function accepted(model, given, file) {
   return entity;
 }
 
-/** Replaces `{$text: FILE}` by what the file holds. */
+/** Replaces `{$text: FILE}` by the content of the file. */
 async function withTexts(value, file) {
   if (Array.isArray(value)) {
     return Promise.all(value.map(item => withTexts(item, file)));
@@ -70,22 +71,22 @@ async function withTexts(value, file) {
   return Object.fromEntries(await Promise.all(entries));
 }
 
-/** Returns the files that a Location leads to; one that is optional need not be there. */
+/** Returns the existing target files of a Location; throws when a required one is missing. */
 async function targets({ kind, spec }, file) {
-  const found = [];
+  const files = [];
   for (const target of kind === 'Location' ? [spec.target, spec.targets].flat().filter(Boolean) : []) {
-    const place = path.resolve(path.dirname(file), target);
-    const isThere = await fs.stat(place).catch(() => null);
-    if (isThere) {
-      found.push(place);
+    const targetFile = path.resolve(path.dirname(file), target);
+    const exists = await fs.stat(targetFile).then(() => true, () => false);
+    if (exists) {
+      files.push(targetFile);
     } else if (spec.presence !== 'optional') {
       throw new Error(`${target} is not there`);
     }
   }
-  return found;
+  return files;
 }
 
-/** Returns a message for each reference to an entity that is not among them; owners are known elsewhere. */
+/** Returns a message per reference to a missing entity. Owners are not checked: they are defined elsewhere. */
 function dangling(model, entities) {
   const known = new Set(entities.map(entity => model.stringifyEntityRef(entity)));
   const messages = [];
@@ -101,17 +102,17 @@ function dangling(model, entities) {
 }
 
 function references({ metadata, spec }) {
-  const named = Object.entries(REFERENCES).flatMap(([field, kind]) =>
+  const inSpec = Object.entries(REFERENCES).flatMap(([field, kind]) =>
     [spec[field] ?? []].flat().map(name => [name, kind]),
   );
-  return [...named, ...[metadata.annotations[DOCUMENTED_BY] ?? []].flat().map(name => [name])];
+  return [...inSpec, ...[metadata.annotations[DOCUMENTATION] ?? []].flat().map(name => [name])];
 }
 
 function reference(model, name, defaultKind) {
   try {
     return model.stringifyEntityRef(model.parseEntityRef(name, { defaultKind }));
   } catch {
-    // It says no kind.
+    // The name has no kind, and the field has no default kind.
     return name;
   }
 }

@@ -1,5 +1,5 @@
 // Runs Backstage's scaffolder for scaffolder.py:   node scaffold.js FOLDER_OF_NODE_MODULES WORK_FOLDER
-// One line of JSON a request on standard input, one line of JSON an answer on standard output.
+// Reads one line of JSON per request from standard input, and writes one line of JSON per answer to standard output.
 'use strict';
 
 const { createRequire } = require('node:module');
@@ -15,13 +15,13 @@ const { readTemplate } = require('./templates');
 const PACKAGE = '@backstage/plugin-scaffolder-backend/package.json';
 
 async function main([installed, workFolder]) {
-  // Standard output is for answers; packages that print mean standard error.
+  // Standard output is for answers only, so packages print to standard error.
   global.console = new console.Console(process.stderr);
   process.umask(0o022);
-  const find = createRequire(path.join(installed, 'package.json'));
-  // Every package is the one that the scaffolder itself sees.
-  const load = createRequire(find.resolve(PACKAGE));
-  const tasks = new Tasks(await makeFolder(workFolder, 'kept'));
+  const fromFolder = createRequire(path.join(installed, 'package.json'));
+  // Resolves every package as the scaffolder itself does.
+  const load = createRequire(fromFolder.resolve(PACKAGE));
+  const tasks = new Tasks(await makeFolder(workFolder, 'finished'));
   const templates = new Map();
   const workspaces = await makeFolder(workFolder, 'workspaces');
   const socket = path.join(workFolder, 'socket');
@@ -37,7 +37,7 @@ async function main([installed, workFolder]) {
   process.exit();
 }
 
-/** Returns when all of it has been written: the end of the process would cut it off. */
+/** Resolves when all of the line is written: process.exit() would truncate it. */
 function print(value) {
   return new Promise(resolve => process.stdout.write(`${JSON.stringify(value)}\n`, resolve));
 }
@@ -67,17 +67,17 @@ async function generate({ load, tasks, templates, createTask }, { template, case
     const { id, refused } = await createTask(ref, values, secrets);
     return refused ? { refused } : outcome(load, await tasks.result(id), path.join(output, String(index)));
   });
-  // When one breaks, the others still write.
+  // Wait for all runs before the first error is thrown: the others still write files.
   await Promise.allSettled(runs);
   return Promise.all(runs);
 }
 
-async function outcome(load, { error, actions, output, log, keptIn }, folder) {
+async function outcome(load, { error, actions, output, log, savedIn }, folder) {
   if (error) {
     return { error, actions, output, log };
   }
-  // This one copies, with modes and links, where it has to: to another file system.
-  await load('fs-extra').move(keptIn, folder);
+  // Moves to another file system too, and keeps modes and links.
+  await load('fs-extra').move(savedIn, folder);
   return { folder, actions, output, log };
 }
 

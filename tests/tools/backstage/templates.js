@@ -3,7 +3,7 @@
 
 const fs = require('node:fs/promises');
 
-/** Returns {entity, messages}: the entity of the file, and what the catalog has against it. */
+/** Returns {entity, messages}: the entity of the file, and the catalog's errors about it. */
 async function readTemplate(load, file) {
   const { parseEntityYaml } = load('@backstage/plugin-catalog-node');
   const results = [...parseEntityYaml(await fs.readFile(file), { type: 'file', target: file })];
@@ -18,18 +18,18 @@ async function readTemplate(load, file) {
   }
 }
 
-/** Puts the entity through the catalog's policies and the validator of templates, which throw on what is wrong. */
-async function acceptedEntity(load, given, file) {
+/** Applies the catalog's policies and the validator of templates; both throw on errors. */
+async function acceptedEntity(load, parsed, file) {
   const model = load('@backstage/catalog-model');
   const { templateEntityV1beta3Validator } = load('@backstage/plugin-scaffolder-common');
-  const entity = await policies(model).enforce(located(model, given, file));
+  const entity = await policies(model).enforce(located(model, parsed, file));
   if (!(await templateEntityV1beta3Validator.check(entity))) {
     throw new Error(`${entity.apiVersion} ${entity.kind} is not a Template of scaffolder.backstage.io/v1beta3`);
   }
   return entity;
 }
 
-/** The policies that a catalog has for every entity. */
+/** Returns the policies that a catalog applies to every entity. */
 function policies(model) {
   return model.EntityPolicies.allOf([
     new model.SchemaValidEntityPolicy(),
@@ -39,6 +39,7 @@ function policies(model) {
   ]);
 }
 
+/** Returns the entity with the annotation that says where it was read from. */
 function located(model, entity, file) {
   const location = { [model.ANNOTATION_LOCATION]: `file:${file}` };
   const annotations = { ...entity.metadata?.annotations, ...location };

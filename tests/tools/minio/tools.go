@@ -1,4 +1,4 @@
-// Names what is built from here, so that go.mod and go.sum pin it.
+// Imports the programs that are built from this module, so that go.mod and go.sum pin them.
 
 //go:build tools
 

@@ -1,4 +1,4 @@
-"""check-jsonschema, which carries the schemas of GitHub's and GitLab's files; requirements.txt pins it."""
+"""check-jsonschema, which bundles the schemas of GitHub's and GitLab's CI files; requirements.txt pins it."""
 
 import subprocess
 import sys
@@ -11,19 +11,19 @@ LOCK = HERE / "requirements.txt"
 
 
 def refusals(schema: str, file: Path) -> str:
-    """Return what a bundled schema (vendor.gitlab-ci, vendor.github-workflows) says against a file, empty when nothing.
+    """Return the errors of a file by a bundled schema (vendor.gitlab-ci, vendor.github-workflows); empty if valid.
 
     Raises CannotInstall.
     """
     program = installed("check-jsonschema", [LOCK], _build) / "bin" / "check-jsonschema"
     command = [program, "--builtin-schema", schema, file]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    return done.stdout + done.stderr if done.returncode else ""
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return result.stdout + result.stderr if result.returncode else ""
 
 
 def _build(target: Path) -> None:
     uv = Path(sys.executable).parent / "uv"
-    # Relocatable: the folder gets its name when it is complete.
+    # Relocatable, because the folder is renamed when it is complete.
     for command in (
         [uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, "--allow-existing", target],
         [
@@ -39,6 +39,6 @@ def _build(target: Path) -> None:
             LOCK,
         ],
     ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CannotInstall(f"check-jsonschema cannot be installed; uv says:\n{done.stderr[-2000:]}")
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise CannotInstall(f"check-jsonschema cannot be installed; uv says:\n{result.stderr[-2000:]}")

@@ -1,4 +1,4 @@
-// The process that holds a pod's namespaces: it waits until it is told to end.
+// The process that holds a pod's namespaces: it waits for a signal to exit.
 package main
 
 import (
@@ -8,7 +8,7 @@ import (
 )
 
 func main() {
-	told := make(chan os.Signal, 1)
-	signal.Notify(told, syscall.SIGINT, syscall.SIGTERM)
-	<-told
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	<-signals
 }
