@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
-from conftest import BODY, ROOT, in_body
+from conftest import BODY, ROOT, in_body, in_project
 from tools import doors
 from tools.manifests import CHOSEN, VALUES, deployed, of_kind
 
@@ -99,7 +99,7 @@ def own_tests() -> ModuleType:
 def test_it_is_stored_without_a_trace_of_a_run(path: Path) -> None:
     """And without a placeholder: the code is the same in every project."""
     own = own_tests()
-    assert own.NOTEBOOKS == NOTEBOOKS
+    assert in_project(str(path.relative_to(BODY))) == "notebooks/explore.ipynb"
     own.test_no_run_left_anything(path)
     assert not re.search(r"cookiecutter|\{[{%#]", path.read_text(encoding="utf-8"))
 

@@ -183,5 +183,6 @@ def test_without_it_nothing_names_it(tmp_path: Path) -> None:
             if path.is_file()
             and any(word in (path.name + path.read_text(encoding="utf-8")).lower() for word in ("pgadmin", "datahub"))
         }
-        assert found <= {".provenance.yaml", "accelerator-log.md"}, found
+        # The settings of ruff and mypy name packages that not every project has.
+        assert found <= {".provenance.yaml", "accelerator-log.md", "pyproject.toml"}, found
     assert in_body("pgadmin").is_dir()
