@@ -50,7 +50,7 @@ test-fast: .venv ## the tests that take less than a minute together
 
 .PHONY: test
 test: lint test-fast ## every check and every test but those on a cluster
-	$(ALONE) $(BIN)/python -m pytest -m 'slow and not cluster'
+	$(ALONE) $(BIN)/python -m pytest -m 'slow and not cluster' --numprocesses 2 --dist loadgroup
 
 .PHONY: test-cluster
 test-cluster: .venv ## the generated project on a real Kubernetes that is started for it (as root on Linux)

@@ -44,6 +44,14 @@ def in_body(path: str, variant: str = "") -> Path:
     return folder / path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests together that share servers or a module's fixtures when two processes share the slow tests."""
+    for item in items:
+        folder = item.path.parent
+        group = folder.name if folder.name == "end_to_end" else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def options() -> dict[str, Option]:
     """The options of this repository's accelerator.yaml by name."""

@@ -17,6 +17,8 @@ from accelerator_engine.options import Option
 # Characters of a folded line, and a width that breaks no other line.
 _LINE = 90
 _UNLIMITED = 100_000
+# The folder of the workspace that is published.
+_PROJECT = "project"
 
 
 def template_yaml(tables: Plan) -> str:
@@ -151,6 +153,7 @@ def _fetch(tables: Plan) -> dict[str, Any]:
         "action": "fetch:template",
         "input": {
             "url": f"./{BODY}",
+            "targetPath": _PROJECT,
             "cookiecutterCompat": True,
             **({"copyWithoutTemplating": tables.verbatim} if tables.verbatim else {}),
             "values": {**values, FRONT_DOOR: "backstage"},
@@ -159,21 +162,24 @@ def _fetch(tables: Plan) -> dict[str, Any]:
 
 
 def _overlays(tables: Plan) -> Iterator[dict[str, Any]]:
-    """Yield a step for each overlay folder whose files are laid over the project, and the removal of the rest."""
+    """Yield the steps that lay overlay folders over the project.
+
+    fs:delete leaves empty folders, so all overlay folders leave the project first, and what fits comes back.
+    """
+    yield {
+        "id": "set-aside",
+        "name": "Set the variants aside",
+        "action": "fs:rename",
+        "input": {"files": [{"from": f"{_PROJECT}/{OVERLAYS}", "to": OVERLAYS}]},
+    }
     for variants, names in itertools.groupby(sorted(tables.overlays, key=variants_of), variants_of):
         yield {
             "id": "-".join(["add", *variants]),
             "name": f"Add {' and '.join(variants)}",
             "if": f"${{{{ {_when(tables, variants)} }}}}",
             "action": "fs:rename",
-            "input": {"files": [{"from": name, "to": tables.overlays[name]} for name in names]},
+            "input": {"files": [{"from": name, "to": f"{_PROJECT}/{tables.overlays[name]}"} for name in names]},
         }
-    yield {
-        "id": "tidy",
-        "name": "Leave out the other variants",
-        "action": "fs:delete",
-        "input": {"files": [OVERLAYS]},
-    }
 
 
 def _when(tables: Plan, variants: Sequence[str]) -> str:
@@ -210,6 +216,7 @@ def _publish(tables: Plan) -> Iterator[dict[str, Any]]:
             "action": action,
             "input": {
                 "repoUrl": "${{ parameters.repoUrl }}",
+                "sourcePath": _PROJECT,
                 "defaultBranch": "main",
                 "repoVisibility": tables.backstage["repoVisibility"],
             },

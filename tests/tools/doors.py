@@ -106,7 +106,7 @@ def backstage(scaffolder: Scaffolder, template: Path, cases: Sequence[Answers], 
     for outcome in outcomes:
         assert outcome.error is None, outcome.error
         assert outcome.refused or not outcome.unrendered, outcome.unrendered
-        results.append(Result(outcome.folder, "\n".join(outcome.refused)))
+        results.append(Result(outcome.published, "\n".join(outcome.refused)))
     return results
 
 

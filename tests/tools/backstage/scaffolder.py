@@ -66,6 +66,15 @@ class Outcome:
         return [action for action in self.actions if action.action.startswith(OUTGOING)]
 
     @property
+    def published(self) -> Path | None:
+        """The folder that would have been published, or None after a refusal."""
+        if self.folder is None:
+            return None
+        sources = {action.input["sourcePath"] for action in self.recorded if action.action.startswith("publish:")}
+        (source,) = sources
+        return self.folder / str(source)
+
+    @property
     def unrendered(self) -> list[str]:
         """The texts that still contain `${{`, because Backstage keeps the text of an expression that fails.
 
