@@ -16,8 +16,10 @@ import lark
 from lark.visitors import Interpreter
 
 from accelerator_engine import java_regex
+from accelerator_engine.case_functions import CASE_FUNCTIONS
+from accelerator_engine.java_classes import java_class, power
+from accelerator_engine.java_methods import lookup, method_of, property_of
 from accelerator_engine.java_types import (
-    CASE_FUNCTIONS,
     Array,
     Character,
     Entry,
@@ -29,11 +31,6 @@ from accelerator_engine.java_types import (
     class_name,
     is_instance,
     is_number,
-    java_class,
-    lookup,
-    method_of,
-    power,
-    property_of,
     same,
     text_of,
 )

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from accelerator_engine import expressions, java_regex
 from accelerator_engine.expressions import EvaluationFailed, Expression, InvalidExpression, parse
-from accelerator_engine.java_types import Character, Helper, Uri, as_integer, class_name, text_of
+from accelerator_engine.java_types import Character, Helper, as_integer, class_name, text_of
+from accelerator_engine.java_uri import Uri
 
 RECORDS = json.loads((Path(__file__).parent / "recorded" / "spel.json").read_text(encoding="utf-8"))
 
