@@ -149,12 +149,16 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     ("old", "new", "sentence"),
     [
         ("reference: licence", "reference: license", "accelerator.yaml:11: the fragment 'license' is not imported"),
-        ("name: licence", "name: other", "accelerator.yaml:7: the fragment 'other' is imported, and nobody said where"),
+        (
+            "name: licence",
+            "name: other",
+            "accelerator.yaml:7: the fragment 'other' is imported, but its folder is unknown",
+        ),
         ("'#colour'", "'#colour ='", "accelerator.yaml:15: with of a substitution: could not parse SpEL expression"),
         (
             "type: ReplaceText",
             "type: Replace",
-            "accelerator.yaml:14: there is no transform 'Replace'; there are Include",
+            "accelerator.yaml:14: there is no transform 'Replace'; use one of Include",
         ),
         ("- name: colour", "- label: colour", "accelerator.yaml:3: an option has no name"),
         ("engine:", "engine: [", "accelerator.yaml:"),
