@@ -80,13 +80,13 @@ def test_without_a_name_the_project_is_called_as_the_accelerator(sandbox: Sandbo
 
 def test_a_name_that_is_no_option_is_named(sandbox: Sandbox, folder: Path) -> None:
     """TAP's engine takes it as a variable; hardly anybody who types it means that."""
-    warning = "Warning: color is no option of this accelerator (did you mean colour?).\n"
+    warning = "Warning: color is not an option of this accelerator (did you mean colour?).\n"
     assert run(sandbox, folder, "--options", '{"color": "blue"}') == (0, "generated project car\n", warning)
 
 
 def test_a_manifest_without_an_engine_is_named(sandbox: Sandbox, folder: Path) -> None:
     (folder / "accelerator.yaml").write_text("accelerator: {}\nengin: {}\n")
-    warning = "Warning: there is no engine in accelerator.yaml, so that every file is copied as it is.\n"
+    warning = "Warning: there is no engine in accelerator.yaml, so every file is copied unchanged.\n"
     assert run(sandbox, folder) == (0, "generated project car\n", warning)
 
 
@@ -124,7 +124,7 @@ def test_a_forced_run_does_not_follow_a_link(sandbox: Sandbox, folder: Path) -> 
         (["--options", '{"projectName": "a/b"}'], "projectName cannot be 'a/b'; allowed is the name of one folder"),
         (["--options", "{"], "--options is not JSON: "),
         (["--options", "[]"], "--options is not a JSON object of option names and values."),
-        (["--options", "{}", "--options-file", "/dev/null"], "give --options or --options-file, not both."),
+        (["--options", "{}", "--options-file", "/dev/null"], "use --options or --options-file, not both."),
         (
             ["--accelerator-path", "nowhere"],
             "Invalid value for '--accelerator-path': Directory 'nowhere' does not exist.",
@@ -211,4 +211,4 @@ def test_a_port_that_is_taken_is_one_sentence(sandbox: Sandbox) -> None:
         port = str(taken.getsockname()[1])
         done = sandbox.engine("serve", "--accelerator-path", str(ROOT), "--port", port)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"Error: port {port} of 127.0.0.1 cannot be listened on: Address already in use\n"
+    assert done.stderr == f"Error: cannot listen on port {port} of 127.0.0.1: Address already in use\n"

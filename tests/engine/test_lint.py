@@ -69,7 +69,7 @@ FOUND = {
     "engine below accelerator": (
         "engine:\n",
         "  engine:\n    include: ['**']\nother:\n",
-        "14: engine stands below accelerator and is ignored: it has to begin in the first column",
+        "14: engine below accelerator is ignored; move it to the first column",
     ),
     "a key of the manifest": ("engine:\n", "engin: {}\nengine:\n", "14: the manifest has no key 'engin'"),
     "a key of accelerator": ("displayName", "displayname", "2: accelerator has no key 'displayname'"),
@@ -81,15 +81,15 @@ FOUND = {
     "a key twice": (
         "  displayName: Car\n",
         "  displayName: Car\n  displayName: Bus\n",
-        "3: 'displayName' stands here a second",
+        "3: 'displayName' occurs a second",
     ),
-    "an option for nothing": ("'#doors / 2'", "'4'", "10: option doors is asked, and nothing reads it"),
-    "a name of nobody": ("#doors / 2", "#door / 2", "15: #door is no option and no symbol, so it is null"),
-    "a symbol elsewhere": ("'#rest + #g0'", "'#rest + #number'", "23: #number is no option and no symbol"),
+    "an option for nothing": ("'#doors / 2'", "'4'", "10: option doors is asked, but nothing reads it"),
+    "a name of nobody": ("#doors / 2", "#door / 2", "15: #door is neither an option nor a symbol, so it is null"),
+    "a symbol elsewhere": ("'#rest + #g0'", "'#rest + #number'", "23: #number is neither an option nor a symbol"),
     "dependsOn nothing": ("{name: colour, value", "{name: color, value", "10: dependsOn names color, which"),
     "no such choice": ("#colour == 'blue'", "#colour == 'Blue'", "20: #colour is compared with 'Blue', wh"),
-    "a default that is refused": ("defaultValue: red", "defaultValue: RED", "5: option colour refuses its own"),
-    "a choice that is refused": ("^(red|blue)$", "^red$", "5: option colour refuses its own choice 'blue'"),
+    "a default that is refused": ("defaultValue: red", "defaultValue: RED", "5: option colour forbids its own"),
+    "a choice that is refused": ("^(red|blue)$", "^red$", "5: option colour forbids its own choice 'blue'"),
     "a select without choices": (
         "choices: [{text: Red, value: red}, {value: blue}]",
         "choices: []",
@@ -103,7 +103,7 @@ FOUND = {
     "a default of another type": (
         "dataType: number",
         "dataType: boolean",
-        "10: option doors refuses its own defaultValue",
+        "10: option doors forbids its own defaultValue",
     ),
     "onConflict for nothing": (
         "      chain:\n",
@@ -141,7 +141,7 @@ engine:
 def test_files_of_a_fragment_that_leak_are_found(tmp_path: Path) -> None:
     said = lint(tmp_path, CALLER, {"part": FRAGMENT})
     assert [line for line in said if "README" in line] == [
-        "accelerator.yaml:6: README.md of the fragment part leaks into the project: nothing in it selects the file"
+        "accelerator.yaml:6: README.md of the fragment part leaks into the project; no pattern selects it"
     ]
 
 
@@ -157,7 +157,7 @@ def test_files_that_are_selected_do_not_leak(tmp_path: Path, engine: str) -> Non
 def test_a_fragment_that_is_never_invoked_is_found(tmp_path: Path) -> None:
     manifest = CALLER.replace("    - {type: InvokeFragment, reference: part}\n", "")
     assert lint(tmp_path, manifest, {"part": FRAGMENT}) == [
-        "accelerator.yaml:2: the fragment part is imported, and never invoked"
+        "accelerator.yaml:2: the fragment part is imported, but never invoked"
     ]
 
 
@@ -170,7 +170,7 @@ def test_a_symbol_of_the_caller_is_known_in_a_fragment(tmp_path: Path) -> None:
 
 def test_what_does_not_run_is_said(tmp_path: Path) -> None:
     manifest = GOOD.replace("'#half + #number'", "'#half.nothing()'")
-    assert any("patterns were not checked, because it does not run: " in line for line in lint(tmp_path, manifest))
+    assert any("patterns were not checked, because no run succeeds: " in line for line in lint(tmp_path, manifest))
 
 
 def test_the_command_exits_with_1_when_there_is_something(sandbox: Sandbox, tmp_path: Path) -> None:
