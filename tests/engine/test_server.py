@@ -24,9 +24,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accelerator_engine import server as server_module
 from accelerator_engine.engine import generate
-from accelerator_engine.server import InvalidLibrary, Library, create_app, make_server, named_folders, serve
+from accelerator_engine.server import (
+    InvalidLibrary,
+    Library,
+    app,
+    create_app,
+    http_server,
+    library,
+    limits,
+    make_server,
+    named_folders,
+    serve,
+)
 
 ACCELERATOR = """\
 accelerator:
@@ -420,7 +430,7 @@ def test_an_accelerator_that_makes_the_server_fail_breaks_no_other(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(server_module, "load", fail)
+    monkeypatch.setattr(library, "load", fail)
     with running(Library(local_files=local_files)) as client:
         (entry,) = client.get("/api/accelerators").json["_embedded"]["accelerators"]
         assert entry["ready"] is False
@@ -632,10 +642,10 @@ def test_a_failure_of_the_server_is_logged_and_not_told(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(server_module, "generate", fail)
+    monkeypatch.setattr(app, "generate", fail)
     with running(Library(local_files=local_files)) as client:
         reply = client.generate("greeting", answers())
-    assert (reply.status, reply.detail) == (500, "the server failed, and its log says why")
+    assert (reply.status, reply.detail) == (500, "the server failed; see its log")
     assert "a secret" in caplog.text
 
 
@@ -724,7 +734,7 @@ def test_serve_tells_where_and_listens_to_this_machine_alone(
         made[0].run = lambda: None
         return made[0]
 
-    monkeypatch.setattr(server_module, "make_server", make)
+    monkeypatch.setattr(http_server, "make_server", make)
     serve(Library(local_files=local_files), 0, started=told.append)
     assert told == [f"http://localhost:{made[0].effective_port}"]
     assert made[0].socket.getsockname()[0] == "127.0.0.1"
@@ -743,10 +753,10 @@ def test_a_port_that_is_taken(local_files: Path, client: Client) -> None:
 @pytest.fixture
 def small(local_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A client of a server with small limits."""
-    monkeypatch.setattr(server_module, "MOST_BYTES", 100_000)
-    monkeypatch.setattr(server_module, "MOST_UNPACKED", 1_000_000)
-    monkeypatch.setattr(server_module, "MOST_FIELD", 10_000)
-    monkeypatch.setattr(server_module, "MOST_PARTS", 5)
+    monkeypatch.setattr(limits, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(limits, "MOST_UNPACKED", 1_000_000)
+    monkeypatch.setattr(limits, "MOST_FIELD", 10_000)
+    monkeypatch.setattr(limits, "MOST_PARTS", 5)
     with running(Library(local_files=local_files)) as client:
         yield client
 
@@ -829,7 +839,7 @@ def _twice(size: int) -> bytes:
     ids=["zeros", "long header", "packed twice"],
 )
 def test_a_bomb_is_never_unpacked(local_files: Path, monkeypatch: pytest.MonkeyPatch, bomb: bytes) -> None:
-    monkeypatch.setattr(server_module, "MOST_UNPACKED", 1_000_000)
+    monkeypatch.setattr(limits, "MOST_UNPACKED", 1_000_000)
     app = create_app(Library(local_files=local_files)).test_client()
     data = {"accelerator": (io.BytesIO(bomb), "a.tar.gz")}
     tracemalloc.start()
@@ -923,7 +933,7 @@ def test_eight_requests_are_worked_on_at_once(local_files: Path, monkeypatch: py
         all_here.wait()
         return generate(*arguments, **more)
 
-    monkeypatch.setattr(server_module, "generate", together)
+    monkeypatch.setattr(app, "generate", together)
     with running(Library(local_files=local_files)) as client, ThreadPoolExecutor(8) as pool:
         assert [reply.status for reply in pool.map(lambda _: client.generate("greeting", answers()), range(8))] == [
             200
