@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -28,7 +27,7 @@ class _FragmentPath(click.ParamType[tuple[str, Path]]):
 
     name = "name=folder"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
         """Return the name and the folder. Raises click.BadParameter."""
         if isinstance(value, tuple):
             return value
@@ -105,7 +104,7 @@ def generate_command(
     click.echo(f"generated project {target}")
 
 
-def _answers(inline: str | None, options_file: Path | None) -> Mapping[str, Any]:
+def _answers(inline: str | None, options_file: Path | None) -> Mapping[str, object]:
     if inline is not None and options_file is not None:
         raise click.UsageError("use --options or --options-file, not both.")
     place = "--options" if options_file is None else str(options_file)
@@ -121,7 +120,7 @@ def _answers(inline: str | None, options_file: Path | None) -> Mapping[str, Any]
     return answers
 
 
-def _warn(accelerator: Accelerator, answers: Mapping[str, Any]) -> None:
+def _warn(accelerator: Accelerator, answers: Mapping[str, object]) -> None:
     """Warn of probable mistakes that the engine accepts silently."""
     known = [option.name for option in accelerator.options]
     for name in answers.keys() - {*known, *IMPLICIT}:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from accelerator_engine import java_regex
 from accelerator_engine.java_classes import power
@@ -24,7 +24,7 @@ _LONGEST_PRODUCT = 256
 _SHOWN = 80
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and not isinstance(value, Character)
 
 
@@ -99,7 +99,7 @@ def _whole(left: object, right: object) -> bool:
     return isinstance(left, int) and isinstance(right, int)
 
 
-def _divide(left: Any, right: Any) -> Any:
+def _divide(left: float, right: float) -> float:
     if _whole(left, right):
         if right == 0:
             raise NotAllowed("/ by zero")
@@ -111,13 +111,13 @@ def _divide(left: Any, right: Any) -> Any:
     return left / right
 
 
-def _modulo(left: Any, right: Any) -> Any:
+def _modulo(left: float, right: float) -> float:
     if _whole(left, right):
         return left - _divide(left, right) * right
     return math.fmod(left, right) if right and math.isfinite(left) else math.nan
 
 
-def _power(left: Any, right: Any) -> Any:
+def _power(left: float, right: float) -> float:
     result = power(left, right)
     if not _whole(left, right):
         return result
@@ -126,7 +126,7 @@ def _power(left: Any, right: Any) -> Any:
     return int(result) if right < 0 else int(left**right)
 
 
-_ARITHMETIC: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
+_ARITHMETIC: dict[str, tuple[str, Callable[[float, float], float]]] = {
     "+": ("ADD", lambda left, right: left + right),
     "-": ("SUBTRACT", lambda left, right: left - right),
     "*": ("MULTIPLY", lambda left, right: left * right),
@@ -136,7 +136,7 @@ _ARITHMETIC: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-def operate(operator: str, left: Any, right: Any) -> Any:
+def operate(operator: str, left: object, right: object) -> float | str:
     """Return the result of an arithmetic operator. Raises NotAllowed and OverflowError."""
     name, function = _ARITHMETIC[operator]
     if is_number(left) and is_number(right):
@@ -146,7 +146,7 @@ def operate(operator: str, left: Any, right: Any) -> Any:
         return result
     if operator == "+" and (_is_text(left) or _is_text(right)):
         return _joined(left, right)
-    if operator == "*" and _is_text(left) and _whole(right, 0) and not isinstance(right, bool):
+    if operator == "*" and _is_text(left) and isinstance(right, int) and not isinstance(right, bool):
         return _repeated(left, right)
     raise unsupported(name, left, right)
 

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable
-from typing import Any
 
 from accelerator_engine import java_regex
 from accelerator_engine.java_types import (
@@ -20,7 +19,7 @@ from accelerator_engine.java_types import (
 from accelerator_engine.java_uri import Uri
 
 
-def _join(separator: str, *items: Any) -> str:
+def _join(separator: str, *items: object) -> str:
     elements = items[0] if len(items) == 1 and isinstance(items[0], list) else items
     if items == (None,) or not all(item is None or isinstance(item, str) for item in elements):
         kinds = ",".join(map(class_name, (separator, *items)))
@@ -67,12 +66,12 @@ def _check_same_kind(left: object, right: object) -> None:
         raise NotAllowed(f"EL1031E: Problem locating method ({class_name(left)},{class_name(right)})")
 
 
-def _largest(left: Any, right: Any) -> Any:
+def _largest(left: float, right: float) -> float:
     _check_same_kind(left, right)
     return max(left, right)
 
 
-def _smallest(left: Any, right: Any) -> Any:
+def _smallest(left: float, right: float) -> float:
     _check_same_kind(left, right)
     return min(left, right)
 
@@ -141,7 +140,7 @@ _TABLES_OF_CLASSES: dict[str, Table] = {
     },
 }
 _CLASSES = {name: methods(name, table) for name, table in _TABLES_OF_CLASSES.items()}
-_CONSTANTS: dict[str, dict[str, Any]] = {
+_CONSTANTS: dict[str, dict[str, object]] = {
     "java.lang.Math": {"PI": math.pi, "E": math.e},
     "java.lang.Integer": {"MAX_VALUE": LARGEST_INTEGER, "MIN_VALUE": -LARGEST_INTEGER - 1},
     "java.lang.Double": {"NaN": math.nan},

@@ -5,7 +5,7 @@ The tables are an allow-list: an expression reaches no method that is not in the
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from accelerator_engine import java_regex
@@ -122,23 +122,23 @@ _STRING = methods(
 )
 
 
-def _get(items: list[Any], at: int) -> Any:
+def _get(items: list[object], at: int) -> object:
     if not 0 <= at < len(items):
         raise NotAllowed(f"Index {at} out of bounds for length {len(items)}")
     return items[at]
 
 
-def _part(items: list[Any], begin: int, end: int) -> list[Any]:
+def _part(items: list[object], begin: int, end: int) -> list[object]:
     if not 0 <= begin <= end <= len(items):
         raise NotAllowed(f"a list of {len(items)} has no part from {begin} to {end}")
     return items[begin:end]
 
 
-def _positions(items: list[Any], item: object) -> list[int]:
+def _positions(items: list[object], item: object) -> list[int]:
     return [at for at, other in enumerate(items) if same(other, item)]
 
 
-def lookup(entries: Mapping[Any, Any], key: object, default: object = None) -> Any:
+def lookup(entries: Mapping[Any, object], key: object, default: object = None) -> object:
     """Return the value of a key; as in Java, the keys 1, true and '1' differ."""
     if isinstance(key, str):
         return entries.get(key, default)
@@ -209,19 +209,26 @@ _TABLES: tuple[tuple[type, dict[str, Method]], ...] = (
 
 def method_of(target: object, name: str) -> Callable[..., Any]:
     """Return a method of a value, bound to the value. Raises NotAllowed."""
-    if isinstance(target, Helper) and name in target.methods:
+    if isinstance(target, Helper):
+        if name not in target.methods:
+            raise _no_method(target, name, target.methods)
         return functools.partial(_call_helper, name, target.methods[name])
     known = _methods_of(target)
     if name not in known:
-        allowed = f"; allowed are {', '.join(known)}" if known else ""
-        owner = target.name if isinstance(target, JavaClass) else class_name(target)
-        raise NotAllowed(f"EL1004E: Method call: Method {name}() cannot be found on type {owner}{allowed}")
+        raise _no_method(target, name, known)
     bound = () if isinstance(target, JavaClass | Uri) else (target,)
     return lambda *arguments: known[name].call_on(bound, arguments)
 
 
-def _methods_of(target: object) -> Mapping[str, Any]:
-    if isinstance(target, JavaClass | Uri | Helper):
+def _no_method(target: object, name: str, known: Iterable[str]) -> NotAllowed:
+    names = ", ".join(known)
+    allowed = f"; allowed are {names}" if names else ""
+    owner = target.name if isinstance(target, JavaClass) else class_name(target)
+    return NotAllowed(f"EL1004E: Method call: Method {name}() cannot be found on type {owner}{allowed}")
+
+
+def _methods_of(target: object) -> Mapping[str, Method]:
+    if isinstance(target, JavaClass | Uri):
         return target.methods
     return next((table for kind, table in _TABLES if isinstance(target, kind)), {})
 
@@ -242,7 +249,7 @@ def property_of(target: object, name: str) -> Any:
         raise NotAllowed(f"EL1007E: Property or field '{name}' cannot be found on null")
     if isinstance(target, JavaClass) and name in target.constants:
         return target.constants[name]
-    known = _methods_of(target) if not isinstance(target, JavaClass | Helper) else {}
+    known = {} if isinstance(target, JavaClass) else _methods_of(target)
     for accessor in (f"get{name[0].upper()}{name[1:]}", f"is{name[0].upper()}{name[1:]}", name):
         if accessor in known and not known[accessor].needed:
             return method_of(target, accessor)()

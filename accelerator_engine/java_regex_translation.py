@@ -148,9 +148,9 @@ class _Translator:
 
     def _member(self, first: str, last: str = "") -> str:
         """Return a character, or those from the first to the last, as members of a class."""
-        shown = f"{_escaped(first)}-{_escaped(last)}" if last else _escaped(first)
+        members = f"{_escaped(first)}-{_escaped(last)}" if last else _escaped(first)
         only_ascii = self._has("i") and not self._unicode_caseless()
-        return shown + _swapped(first, last or first) if only_ascii else shown
+        return members + _swapped(first, last or first) if only_ascii else members
 
     def _dot(self) -> str:
         if self._has("s"):

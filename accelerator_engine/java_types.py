@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 # The most characters of a text that an expression makes: repeat() could fill the memory.
 LONGEST_TEXT = 10_000_000
@@ -37,8 +37,8 @@ class Array(list[Any]):
 class Entry:
     """A key and its value: the element of a map in a selection or projection."""
 
-    key: Any
-    value: Any
+    key: object
+    value: object
 
     def __str__(self) -> str:
         return f"{text_of(self.key)}={text_of(self.value)}"
@@ -53,11 +53,11 @@ class Method:
     kinds: tuple[str, ...]
     owner: str
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> Any:
         """Call the method without a target. Raises NotAllowed, also for arguments of other kinds."""
         return self.call_on((), arguments)
 
-    def call_on(self, target: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+    def call_on(self, target: tuple[object, ...], arguments: tuple[object, ...]) -> Any:
         """Call the method with its target as the first argument. Raises NotAllowed."""
         kinds = self.kinds
         if kinds and kinds[-1].endswith("*"):
@@ -78,7 +78,7 @@ class Method:
         """The number of arguments that must be present."""
         return sum(kind[-1] not in "?*" for kind in self.kinds)
 
-    def _not_found(self, arguments: tuple[Any, ...]) -> NotAllowed:
+    def _not_found(self, arguments: tuple[object, ...]) -> NotAllowed:
         kinds = ",".join(map(class_name, arguments))
         return NotAllowed(f"EL1004E: Method call: Method {self.name}({kinds}) cannot be found on {self.owner}")
 
@@ -103,7 +103,7 @@ class JavaClass:
 
     name: str
     methods: Mapping[str, Method]
-    constants: Mapping[str, Any]
+    constants: Mapping[str, object]
 
     def __str__(self) -> str:
         return f"class {self.name}"
@@ -188,7 +188,7 @@ def same(left: object, right: object) -> bool:
     return left == right
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Return whether a value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -268,7 +268,7 @@ def _to_integer(value: object) -> int:
 
 
 def _to_number(value: object) -> int | float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not is_number(value):
         raise _WrongKind
     return value
 

@@ -8,7 +8,6 @@ question.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lark
 
@@ -295,20 +294,21 @@ def _unmatched(accelerator: Accelerator, projects: Iterable[Project]) -> Iterato
             yield Finding(file, line, f"the pattern {pattern!r} matches no file")
 
 
-def _answers_to_try(options: Sequence[Option]) -> Iterator[dict[str, Any]]:
+def _answers_to_try(options: Sequence[Option]) -> Iterator[dict[str, object]]:
     """Return the default answers, then answers with each listed value of an option."""
-    usual: dict[str, Any] = {"projectName": "example"}
+    usual: dict[str, object] = {"projectName": "example"}
     for option in options:
         if option.default is None and option.required:
             usual[option.name] = _example_answer(option)
     yield usual
     for option in options:
-        values: Sequence[Any] = (True, False) if option.data_type == "boolean" and not option.is_list else option.values
+        is_flag = option.data_type == "boolean" and not option.is_list
+        values: Sequence[object] = (True, False) if is_flag else option.values
         for value in values:
             yield {**usual, option.name: [value] if option.is_list else value}
 
 
-def _example_answer(option: Option) -> Any:
+def _example_answer(option: Option) -> object:
     if option.is_list:
         return []
     first = {"boolean": True, "number": 1, "string": "example"}.get(option.data_type, {})

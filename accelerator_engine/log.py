@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 FILE_NAME = "accelerator-log.md"
 
@@ -65,7 +64,7 @@ class Log:
         self._open[-1].rows += [f"{level} {line}" for line in text.split("\n")]
         self.length += len(text)
 
-    def markdown(self, options: Mapping[str, Any]) -> str:
+    def markdown(self, options: Mapping[str, object]) -> str:
         """Return the whole page."""
         answers = _printed(options)
         drawn = [line for row in self._open[0].rows if isinstance(row, _Node) for line in row.drawn()]

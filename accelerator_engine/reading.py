@@ -3,7 +3,7 @@
 import codecs
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 from accelerator_engine import java_regex, transforms
 from accelerator_engine.expressions import Expression, InvalidExpression, parse
@@ -34,8 +34,16 @@ from accelerator_engine.transforms import (
 )
 
 
+class _Common(TypedDict):
+    """The properties that all transforms have."""
+
+    condition: Expression | None
+    name: str
+    line: int | None
+
+
 class _Reader:
-    """The keys of one transform in the manifest."""
+    """Reads the keys of one transform in the manifest."""
 
     def __init__(self, fields: Map, kind: str) -> None:
         self.fields = fields
@@ -47,7 +55,7 @@ class _Reader:
     def invalid(self, key: str, expected: str) -> InvalidManifest:
         return InvalidManifest(f"{key} of {self.kind} has to be {expected}", self.line(key))
 
-    def common(self) -> dict[str, Any]:
+    def common(self) -> _Common:
         condition = self.expression("condition") if self.fields.get("condition") is not None else None
         name = self.fields.get("name")
         return {"condition": condition, "name": name if isinstance(name, str) else "", "line": self.fields.line}

@@ -4,7 +4,6 @@ The client fails on a value of an unexpected type, so every text has to be a JSO
 """
 
 import math
-from typing import Any
 
 from flask import current_app
 
@@ -15,7 +14,7 @@ from accelerator_engine.server.problems import Problem, sentence_of
 from accelerator_engine.tree import InvalidTree
 
 
-def describe(library: Library, name: str) -> dict[str, Any]:
+def describe(library: Library, name: str) -> dict[str, object]:
     """Return an accelerator's entry in the list; an unusable one has the reason in its entry."""
     try:
         accelerator = load_served(library, name)
@@ -38,7 +37,7 @@ def describe(library: Library, name: str) -> dict[str, Any]:
     }
 
 
-def _unready(name: str, reason: str) -> dict[str, Any]:
+def _unready(name: str, reason: str) -> dict[str, object]:
     # The command `get` prints only the archive's message.
     return {
         "name": name, "displayName": name, "tags": [],
@@ -46,9 +45,9 @@ def _unready(name: str, reason: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def describe_option(option: Option) -> dict[str, Any]:
+def describe_option(option: Option) -> dict[str, object]:
     """Return an option in the form of the protocol, without empty values."""
-    properties: dict[str, Any] = {
+    properties: dict[str, object] = {
         "name": option.name,
         "label": option.label,
         "description": option.description,
@@ -72,7 +71,7 @@ def _text(value: object) -> str:
     return str(value) if isinstance(value, str | int | float) else ""
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return a value of YAML as valid JSON, without infinite numbers."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}

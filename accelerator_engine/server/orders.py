@@ -5,7 +5,7 @@ import math
 import re
 import zlib
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flask import request
 from werkzeug.datastructures import FileStorage
@@ -29,7 +29,7 @@ class Order:
     """A request for a project: the accelerator and the answers."""
 
     accelerator: Accelerator
-    options: dict[str, Any]
+    options: dict[str, object]
 
 
 def read_order(library: Library) -> Order:
@@ -132,7 +132,7 @@ def _gunzipped(content: bytes, most: int) -> bytes:
     return plain
 
 
-def _json_object(content: bytes, name: str) -> dict[str, Any]:
+def _json_object(content: bytes, name: str) -> dict[str, object]:
     """Parse a JSON object. Raises Problem, also for numbers and texts outside of the JSON standard."""
     try:
         data = json.loads(content.decode(), parse_constant=_finite, parse_float=_finite)

@@ -49,8 +49,8 @@ class ReplaceText(Transform):
         new = {item.text: item.replacement.text(scope.variables) for item in self.substitutions}
         if not new:
             return files
-        shown = ", ".join(f"{text}->{shortened(value)}" for text, value in new.items())
-        scope.log.info(f"Will replace [{shown}]")
+        pairs = ", ".join(f"{text}->{shortened(value)}" for text, value in new.items())
+        scope.log.info(f"Will replace [{pairs}]")
         # One pass, the longest text first, so that no replacement is replaced again.
         pattern = regex.compile("|".join(map(regex.escape, sorted(new, key=len, reverse=True))))
         return [self._changed(resource, scope, lambda text: _replaced(text, pattern, new)) for resource in files]

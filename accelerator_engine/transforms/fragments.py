@@ -3,7 +3,6 @@
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import yaml
 
@@ -71,7 +70,7 @@ class Provenance(Transform):
         """Return the files and the record, in a Merge the record alone."""
         run = scope.run
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        facts: dict[str, Any] = {
+        facts: dict[str, object] = {
             "id": run.id,
             "timestamp": now,
             "source": run.source,
@@ -86,7 +85,7 @@ class Provenance(Transform):
         return [record] if merging else [*files, record]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return a value as plain data, without the line numbers of the manifest."""
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items() if not isinstance(item, Helper)}

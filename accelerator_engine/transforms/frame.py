@@ -104,7 +104,7 @@ class Scope:
         """The trace of the run."""
         return self.run.log
 
-    def including(self, /, **variables: Any) -> "Scope":
+    def including(self, /, **variables: object) -> "Scope":
         """Return the scope with additional variables."""
         return replace(self, variables={**self.variables, **variables})
 

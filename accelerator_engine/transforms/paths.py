@@ -33,9 +33,9 @@ class RewritePath(Transform):
                 raise EvaluationFailed(f"path {resource.path!r} does not match {self.regex!r}, and matchOrFail is true")
             return resource
         path = self.rewrite_to.text({**scope.variables, **groups})
-        shown = ", ".join(f"{name}={text_of(value)}" for name, value in groups.items())
+        group_texts = ", ".join(f"{name}={text_of(value)}" for name, value in groups.items())
         scope.log.debug(
-            f"Path '{resource.path}' matched '{self.regex}' with groups {{{shown}}} and was rewritten to '{path}'"
+            f"Path '{resource.path}' matched '{self.regex}' with groups {{{group_texts}}} and was rewritten to '{path}'"
         )
         return replace(resource, path=path)
 

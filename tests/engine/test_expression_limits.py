@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accelerator_engine import expressions, java_regex
+from accelerator_engine import expression_evaluation, java_regex
 from accelerator_engine.expressions import EvaluationFailed, Expression, InvalidExpression, parse
 from accelerator_engine.java_types import Helper
 
@@ -167,7 +167,7 @@ def test_odd_values_cause_no_traceback(source: str) -> None:
 def test_time_and_memory_are_limited(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An expression that needs too much time or memory stops."""
     monkeypatch.setattr(java_regex, "SECONDS", 0.2)
-    monkeypatch.setattr(expressions, "_SECONDS", 0.3)
+    monkeypatch.setattr(expression_evaluation, "_SECONDS", 0.3)
     started = time.perf_counter()
     with pytest.raises((EvaluationFailed, InvalidExpression)):
         parse(source).value(VARIABLES)
