@@ -173,7 +173,7 @@ def derive_command(folder: Path, check: bool) -> None:
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(files[path], encoding="utf-8")
-            click.echo(f"{path} {'is not what accelerator.yaml says: run make derive' if check else 'written'}")
+            click.echo(f"{path} {'is out of date; run make derive' if check else 'written'}")
     sys.exit(1 if check and differing else 0)
 
 

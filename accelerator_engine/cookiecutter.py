@@ -119,5 +119,5 @@ class AnswersExtension(Extension):
             if answers[name] != self._settings.get(name):
                 raise FailedHookException(
                     f"{name} is a setting of this template, not a question, and cannot be given; "
-                    f"leave it out (a replay file of another version has to be made anew)."
+                    f"leave it out (a replay file works only with the version that wrote it)."
                 )

@@ -26,7 +26,7 @@ from accelerator_engine.java_types import (
 Variables = Mapping[str, Any]
 Tree = lark.Tree[lark.Token]
 
-_SHOWN = 80
+_EXCERPT = 80
 _SECONDS = 5.0
 # The most characters that all steps of an expression may make; each value counts as 50.
 _MOST_CHARACTERS = 50_000_000
@@ -130,7 +130,7 @@ class _Evaluator(Interpreter[lark.Token, Any]):
         key, value = _subtrees(tree)
         name = str(key.children[0]) if key.data == "own_property" else self._of(key)
         if isinstance(name, list | Mapping):
-            raise NotAllowed(f"{text_of(name)[:_SHOWN]!r} cannot be a key")
+            raise NotAllowed(f"{text_of(name)[:_EXCERPT]!r} cannot be a key")
         return name, self._of(value)
 
     # Names

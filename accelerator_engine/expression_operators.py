@@ -21,7 +21,7 @@ from accelerator_engine.java_types import (
 # Spring's own limits for the results of `+` and `*` with texts.
 _LONGEST_SUM = 100_000
 _LONGEST_PRODUCT = 256
-_SHOWN = 80
+_EXCERPT = 80
 
 
 def _is_text(value: object) -> TypeGuard[str]:
@@ -54,7 +54,7 @@ def _matches(left: object, right: object) -> bool:
         raise NotAllowed("EL1037E: First operand to matches operator must be a string. 'null' is not")
     if not isinstance(right, str):
         raise NotAllowed(
-            f"EL1038E: Second operand to matches operator must be a string. {text_of(right)[:_SHOWN]!r} is not"
+            f"EL1038E: Second operand to matches operator must be a string. {text_of(right)[:_EXCERPT]!r} is not"
         )
     try:
         return java_regex.full_match(right, as_text(left)) is not None

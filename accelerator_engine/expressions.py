@@ -18,7 +18,7 @@ from accelerator_engine.java_types import NotAllowed, as_boolean, as_text
 
 _T = TypeVar("_T")
 
-_SHOWN = 80
+_EXCERPT = 80
 # Spring's own limit.
 _LONGEST_EXPRESSION = 10_000
 _DEEPEST = 100
@@ -78,7 +78,7 @@ class Expression:
 
 def _short(source: str) -> str:
     source = " ".join(source.split())
-    return f"'{source if len(source) <= _SHOWN else source[:_SHOWN] + '…'}'"
+    return f"'{source if len(source) <= _EXCERPT else source[:_EXCERPT] + '…'}'"
 
 
 @functools.cache

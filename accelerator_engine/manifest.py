@@ -124,11 +124,11 @@ class _Reader:
         line = node.start_mark.line + 1
         self._values += 1
         if self._values > _MOST_VALUES:
-            raise InvalidManifest(f"more than {_MOST_VALUES} values, aliases counted", line)
+            raise InvalidManifest(f"the manifest has more than {_MOST_VALUES} values, aliases included", line)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, line)
         if id(node) in self._open:
-            raise InvalidManifest("an alias that refers to what it stands in", line)
+            raise InvalidManifest("an alias refers to its own parent", line)
         self._open.add(id(node))
         data = self._map(node) if isinstance(node, yaml.MappingNode) else self._items(node)
         self._open.remove(id(node))
@@ -139,11 +139,11 @@ class _Reader:
         try:
             value = self._loader.construct_object(node)
         except (ValueError, LookupError, AttributeError) as error:
-            raise InvalidManifest(f"{node.value[:60]!r} is no {kind}", line) from error
+            raise InvalidManifest(f"{node.value[:60]!r} is not a valid {kind}", line) from error
         if not isinstance(value, str | bool | int | float | None):
-            raise InvalidManifest(f"{node.value[:60]!r} has the type {kind}, which no value of a manifest has", line)
+            raise InvalidManifest(f"{node.value[:60]!r} has the type {kind}, which a manifest cannot contain", line)
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
-            raise InvalidManifest(f"a number of more than {MOST_BITS} bits", line)
+            raise InvalidManifest(f"a number has more than {MOST_BITS} bits", line)
         return value
 
     def _items(self, node: yaml.Node) -> Items:
@@ -164,7 +164,7 @@ class _Reader:
                 inherited += self._inherited(value_node, line)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise InvalidManifest("a key that is a list or a mapping", line)
+                raise InvalidManifest("a key is a list or a mapping, and has to be text", line)
             # A key is always text, also `on:` and `1:`.
             name = key_node.value
             if name in data:

@@ -14,7 +14,7 @@ from typing import Any
 from accelerator_engine.manifest import InvalidManifest, Map, line_of, one_line, read
 
 # Messages cut longer answers, so that the option and the allowed values stay readable.
-_SHOWN = 60
+_EXCERPT = 60
 
 INPUT_TYPES = ("text", "textarea", "checkbox", "select", "radio")
 _SCALARS: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "number": (int, float)}
@@ -123,7 +123,7 @@ def section(content: object, key: str) -> Map:
     if value is None:
         return _empty(content.lines.get(key, 1))
     if not isinstance(value, Map):
-        raise InvalidManifest(f"{key} has to be a mapping, and is {_shown(value)}", content.lines[key])
+        raise InvalidManifest(f"{key} has to be a mapping, and is {_excerpt(value)}", content.lines[key])
     return value
 
 
@@ -231,7 +231,7 @@ def optional_text(fields: Map, key: str, where: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        reason = f"{key} of {where} has to be text, and is {_shown(value)} (quotes make it text)"
+        reason = f"{key} of {where} has to be text, and is {_excerpt(value)} (quotes make it text)"
         raise InvalidManifest(reason, fields.lines[key])
     return value
 
@@ -294,7 +294,7 @@ def check_answer(option: Option, answer: object, search: Search = re.search) -> 
     """Check one answer; raises as `check` does."""
     if option.is_list:
         if not isinstance(answer, list):
-            raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} (not a list); {_allowed(option)}.")
+            raise InvalidAnswer(f"{option.name} cannot be {_excerpt(answer)} (not a list); {_allowed(option)}.")
         for item in answer:
             _check_value(option, item, search)
     else:
@@ -304,7 +304,7 @@ def check_answer(option: Option, answer: object, search: Search = re.search) -> 
 def _check_value(option: Option, answer: object, search: Search) -> None:
     if option.data_type not in _SCALARS:
         if not isinstance(answer, Mapping):
-            raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} (not a mapping); {_allowed(option)}.")
+            raise InvalidAnswer(f"{option.name} cannot be {_excerpt(answer)} (not a mapping); {_allowed(option)}.")
         for part in option.fields:
             if part.name in answer:
                 check_answer(replace(part, name=f"{option.name}.{part.name}"), answer[part.name], search)
@@ -315,9 +315,9 @@ def _check_value(option: Option, answer: object, search: Search) -> None:
         difference = f"{_kind(answer)}, not {_WORDS[option.data_type]}"
         if option.data_type == "string" and isinstance(answer, bool | int | float):
             difference += f': write "{_text(answer)}"'
-        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} ({difference}); {_allowed(option)}.")
+        raise InvalidAnswer(f"{option.name} cannot be {_excerpt(answer)} ({difference}); {_allowed(option)}.")
     if not _fits(option, _text(answer), search):
-        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)}; {_allowed(option)}.")
+        raise InvalidAnswer(f"{option.name} cannot be {_excerpt(answer)}; {_allowed(option)}.")
 
 
 def _fits(option: Option, answer: str, search: Search) -> bool:
@@ -344,12 +344,12 @@ def _kind(value: object) -> str:
     return next((name for kind, name in kinds if isinstance(value, kind)), "nothing" if value is None else "no JSON")
 
 
-def _shown(answer: object) -> str:
+def _excerpt(answer: object) -> str:
     """Return text as a Python literal, which escapes unprintable characters, and other values as JSON."""
     if isinstance(answer, str):
-        return repr(answer) if len(answer) <= _SHOWN else f"{answer[:_SHOWN]!r}… ({len(answer)} characters)"
+        return repr(answer) if len(answer) <= _EXCERPT else f"{answer[:_EXCERPT]!r}… ({len(answer)} characters)"
     literal = json.dumps(answer, default=repr)
-    return literal if len(literal) <= _SHOWN else f"{literal[:_SHOWN]}…"
+    return literal if len(literal) <= _EXCERPT else f"{literal[:_EXCERPT]}…"
 
 
 def _allowed(option: Option) -> str:

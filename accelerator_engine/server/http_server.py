@@ -89,6 +89,11 @@ def serve(
 ) -> None:
     """Serve until interrupted; call `started` with the address once the server listens. Raises OSError."""
     server = make_server(library, port, host)
-    name = "localhost" if host in (*LOOPBACK[:2], *ANY_HOST) else f"[{host.strip('[]')}]" if ":" in host else host
-    started(f"http://{name}:{server.effective_port}")
+    started(f"http://{_name_in_url(host)}:{server.effective_port}")
     server.run()
+
+
+def _name_in_url(host: str) -> str:
+    if host in (*LOOPBACK[:2], *ANY_HOST):
+        return "localhost"
+    return f"[{host.strip('[]')}]" if ":" in host else host
