@@ -165,7 +165,7 @@ def lint_command(folder: Path, fragments: tuple[tuple[str, Path], ...]) -> None:
 @click.argument("folder", type=_Folder, default=".")
 @click.option("--check", is_flag=True, help="Write nothing; fail if a derived file is out of date.")
 def derive_command(folder: Path, check: bool) -> None:
-    """Write cookiecutter.json, template.yaml and docs/options.md from FOLDER/accelerator.yaml."""
+    """Write the files that are derived from FOLDER/accelerator.yaml."""
     with _user_errors():
         files = derived(folder)
         differing = list(stale(files))
