@@ -1,1 +1,1 @@
-"""The YAML engine of Application Accelerator: options and their validation."""
+"""An engine for the accelerator.yaml of Application Accelerator."""

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -23,13 +22,13 @@ from accelerator_engine.tree import InvalidTree
 _Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-class _Fragments(click.ParamType[tuple[str, Path]]):
-    """`name=folder`."""
+class _FragmentPath(click.ParamType[tuple[str, Path]]):
+    """An argument of the form `name=folder`."""
 
     name = "name=folder"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        """Return name and folder."""
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Return the name and the folder. Raises click.BadParameter."""
         if isinstance(value, tuple):
             return value
         name, _, folder = str(value).partition("=")
@@ -39,13 +38,17 @@ class _Fragments(click.ParamType[tuple[str, Path]]):
 
 
 _fragment_paths = click.option(
-    "--fragment-path", "fragments", type=_Fragments(), multiple=True, help="Where an imported fragment is; repeatable."
+    "--fragment-path",
+    "fragments",
+    type=_FragmentPath(),
+    multiple=True,
+    help="The folder of an imported fragment; repeatable.",
 )
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
-    """Say in one sentence what the person who called did wrong, and exit with 1."""
+def _user_errors() -> Iterator[None]:
+    """Print a user's mistake as one sentence without a traceback, and exit with 1."""
     try:
         yield
     except (InvalidManifest, InvalidAnswer, InvalidTree, GenerationFailed) as error:
@@ -79,7 +82,7 @@ def main() -> None:
     type=click.Path(path_type=Path),
     default=".",
     show_default=True,
-    help="Where the project goes.",
+    help="The folder of the new project's folder.",
 )
 @click.option("-f", "--force", is_flag=True, help="Write into the project's folder even if it is not empty.")
 def generate_command(
@@ -91,7 +94,7 @@ def generate_command(
     force: bool,
 ) -> None:
     """Generate a project into OUTPUT/<projectName>/."""
-    with _sentences():
+    with _user_errors():
         answers = _answers(inline, options_file)
         accelerator = load_folder(folder, fragments=dict(fragments))
         _warn(accelerator, answers)
@@ -101,15 +104,15 @@ def generate_command(
     click.echo(f"generated project {target}")
 
 
-def _answers(inline: str | None, options_file: Path | None) -> Mapping[str, Any]:
+def _answers(inline: str | None, options_file: Path | None) -> Mapping[str, object]:
     if inline is not None and options_file is not None:
-        raise click.UsageError("give --options or --options-file, not both.")
+        raise click.UsageError("use --options or --options-file, not both.")
     place = "--options" if options_file is None else str(options_file)
     text = inline or "{}" if options_file is None else options_file.read_bytes()
     try:
         answers = json.loads(text)
     except UnicodeDecodeError as error:
-        raise click.ClickException(f"{place} is not JSON: it is no UTF-8 text.") from error
+        raise click.ClickException(f"{place} is not JSON: it is not UTF-8 text.") from error
     except ValueError as error:
         raise click.ClickException(f"{place} is not JSON: {error}.") from error
     if not isinstance(answers, dict):
@@ -117,20 +120,20 @@ def _answers(inline: str | None, options_file: Path | None) -> Mapping[str, Any]
     return answers
 
 
-def _warn(accelerator: Accelerator, answers: Mapping[str, Any]) -> None:
-    """Say what the engine takes without a word and hardly anybody means."""
+def _warn(accelerator: Accelerator, answers: Mapping[str, object]) -> None:
+    """Warn of probable mistakes that the engine accepts silently."""
     known = [option.name for option in accelerator.options]
     for name in answers.keys() - {*known, *IMPLICIT}:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        click.echo(f"Warning: {name} is no option of this accelerator{hint}.", err=True)
+        click.echo(f"Warning: {name} is not an option of this accelerator{hint}.", err=True)
     if accelerator.content is None or accelerator.engine is None:
         missing = "accelerator.yaml" if accelerator.content is None else "engine in accelerator.yaml"
-        click.echo(f"Warning: there is no {missing}, so that every file is copied as it is.", err=True)
+        click.echo(f"Warning: there is no {missing}, so every file is copied unchanged.", err=True)
 
 
 def _write(project: Project, target: Path, *, force: bool) -> None:
-    """Write all of it or nothing: into a folder beside the target first, where there is none yet."""
+    """Write the whole project or nothing: a new project is complete before it gets its name."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise click.ClickException(f"{target} is not a folder.")
     if target.is_dir() and any(target.iterdir()):
@@ -140,37 +143,37 @@ def _write(project: Project, target: Path, *, force: bool) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{project.name}-") as place:
-        whole = Path(place) / project.name
-        whole.mkdir()
-        project.write(whole)
-        whole.rename(target)
+        complete = Path(place) / project.name
+        complete.mkdir()
+        project.write(complete)
+        complete.rename(target)
 
 
 @main.command("lint")
 @click.argument("folder", type=_Folder, default=".")
 @_fragment_paths
 def lint_command(folder: Path, fragments: tuple[tuple[str, Path], ...]) -> None:
-    """Say what is wrong or suspicious in FOLDER/accelerator.yaml."""
-    with _sentences():
-        found = findings(folder, dict(fragments))
-    for finding in found:
+    """List errors and suspicious places in FOLDER/accelerator.yaml."""
+    with _user_errors():
+        results = findings(folder, dict(fragments))
+    for finding in results:
         click.echo(str(finding))
-    sys.exit(1 if found else 0)
+    sys.exit(1 if results else 0)
 
 
 @main.command("derive")
 @click.argument("folder", type=_Folder, default=".")
-@click.option("--check", is_flag=True, help="Write nothing; fail when a file is not what accelerator.yaml says.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if a derived file is out of date.")
 def derive_command(folder: Path, check: bool) -> None:
-    """Write cookiecutter.json, template.yaml and docs/options.md from FOLDER/accelerator.yaml."""
-    with _sentences():
+    """Write the files that are derived from FOLDER/accelerator.yaml."""
+    with _user_errors():
         files = derived(folder)
         differing = list(stale(files))
         for path in differing:
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(files[path], encoding="utf-8")
-            click.echo(f"{path} {'is not what accelerator.yaml says: run make derive' if check else 'written'}")
+            click.echo(f"{path} {'is out of date; run make derive' if check else 'written'}")
     sys.exit(1 if check and differing else 0)
 
 
@@ -188,10 +191,10 @@ def serve_command(
     accelerators: tuple[str, ...], fragments: tuple[str, ...], local_files: Path | None, host: str, port: int
 ) -> None:
     """Serve accelerators as TAP's engine does, for `tanzu accelerator … --server-url`."""
-    # The web server is loaded by whoever serves, and by nobody else.
+    # Only this command loads the web server.
     from accelerator_engine.server import InvalidLibrary, Library, named_folders, serve
 
-    with _sentences():
+    with _user_errors():
         try:
             library = Library(named_folders(accelerators), named_folders(fragments), local_files)
         except InvalidLibrary as error:
@@ -200,7 +203,7 @@ def serve_command(
             serve(library, port, host, started=lambda url: click.echo(f"serving {url}"))
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise click.ClickException(f"port {port} of {host} cannot be listened on: {reason}") from error
+            raise click.ClickException(f"cannot listen on port {port} of {host}: {reason}") from error
 
 
 if __name__ == "__main__":

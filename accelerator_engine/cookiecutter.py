@@ -1,17 +1,17 @@
-"""Refuse invalid answers in a cookiecutter run before it writes anything.
+"""The check of answers in a cookiecutter run, before it writes a file.
 
-cookiecutter makes the project's folder before it runs hooks, so a hook comes too late: with the
-name `../evil` the folder would be there already. What comes first is rendering: each question's
-default, and the folder's name. This extension therefore
+cookiecutter creates the project's folder before it runs hooks, so a hook is too late: with the name
+`../evil` the folder already exists. Before that it renders the default of each question and the name
+of the folder. This extension therefore
 
-* looks at the answers whenever cookiecutter is about to render something, and
-* takes the text of an answer as it is. cookiecutter would render it as a template: `{{ 7*7 }}`
-  would become the valid number 49, and Jinja may drop a line break at the end.
+* checks the answers whenever cookiecutter renders something, and
+* keeps the text of an answer unchanged. cookiecutter renders answers as templates: `{{ 7*7 }}`
+  becomes the valid number 49, and Jinja may drop a line break at the end.
 
-cookiecutter prints the text of a FailedHookException alone, without a traceback, and exits with 1.
+For a FailedHookException cookiecutter prints the text without a traceback, and exits with 1.
 
-Files are read anew for each environment, because `cruft update` checks out two versions of the
-template, one after the other, within one process.
+Each environment reads the files again, because `cruft update` checks out two versions of the
+template within one process.
 """
 
 import json
@@ -29,15 +29,15 @@ from accelerator_engine.options import InvalidAnswer, check, completed, read_opt
 _TEMPLATE = Path(__file__).resolve().parents[1]
 _FOLDER = "{{cookiecutter.projectName}}"
 
-# cookiecutter and cruft add this one after the last question and before the first file.
+# cookiecutter and cruft add this key after the last question and before the first file.
 _COMPLETE = "_template"
 
-# What cookiecutter itself obeys, whether or not this template sets it.
+# Settings of cookiecutter itself, whether or not this template sets them.
 _OBEYED = ("_extensions", "_copy_without_render", "_jinja2_env_vars", "_new_lines")
 
 
 def _literal(text: str) -> str:
-    """Return the source of a template that renders as this text, whatever it holds."""
+    """Return the source of a template that renders as exactly this text."""
     escaped = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
     return f'{{{{ "{escaped}" }}}}'
 
@@ -47,7 +47,7 @@ def _as_text(value: object) -> object:
 
 
 class CheckedContext(Context):
-    """The variables of one rendering, checked when they are put together."""
+    """The variables of a rendering; creating them checks the answers."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class CheckedContext(Context):
         blocks: dict[str, Any],
         globals: MutableMapping[str, Any] | None = None,  # noqa: A002, Jinja passes it by this name
     ) -> None:
-        """Raise FailedHookException when an answer given so far is not allowed."""
+        """Check the answers so far. Raises FailedHookException."""
         extension = environment.extensions[AnswersExtension.identifier]
         answers = parent.get("cookiecutter")
         if isinstance(extension, AnswersExtension) and isinstance(answers, Mapping):
@@ -69,22 +69,22 @@ class AnswersExtension(Extension):
     """Check every answer against accelerator.yaml, and every setting against cookiecutter.json."""
 
     def __init__(self, environment: Environment) -> None:
-        """Hook into the environment, which cookiecutter makes anew for questions, files and hooks."""
+        """Attach to an environment; cookiecutter creates one each for questions, files and hooks."""
         super().__init__(environment)
         self._options = read_options(_TEMPLATE / "accelerator.yaml")
         self._settings = json.loads((_TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
         hooks = (_TEMPLATE / "hooks").glob("*.py")
         self._placeholders = {_FOLDER, *(path.read_text(encoding="utf-8") for path in hooks)}
         environment.context_class = CheckedContext
-        # A toggle reads true or false in every front door, where Python would write True.
+        # Every front door writes a boolean as true or false; Python writes True.
         environment.finalize = _as_text
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        """Return the source to compile: files and hooks as they are, answers as literal text.
+        """Return the source to compile: files and hooks unchanged, answers as literal text.
 
-        Only a file's content comes with a name. The rest is the project's folder, hooks, file names
-        (this template has no placeholder in them) and answers. An answer can hold the very text of
-        the folder's name or a hook, but answers are rendered before they are complete.
+        Only the content of a file has a name. Sources without a name are the project's folder, hooks,
+        file names (without placeholders in this template) and answers. An answer may equal the folder's
+        name or a hook, but cookiecutter renders answers before they are complete.
         """
         if name is not None:
             return source
@@ -94,9 +94,9 @@ class AnswersExtension(Extension):
         return literal
 
     def check(self, answers: Mapping[str, object]) -> None:
-        """Check what has been answered so far; once generation begins, that has to be everything.
+        """Check the answers so far; once generation starts, all answers must be present.
 
-        Raises FailedHookException, cookiecutter's own, with one sentence.
+        Raises FailedHookException with one sentence.
         """
         unasked = [option.name for option in self._options if option.name not in self._settings]
         if unasked:
@@ -109,15 +109,15 @@ class AnswersExtension(Extension):
             raise FailedHookException(str(error)) from None
         self._check_settings(answers)
         if _COMPLETE in answers and isinstance(answers, MutableMapping):
-            # cookiecutter asks every question; one whose condition is not met has its default.
+            # cookiecutter asks every question; one that does not apply keeps its default.
             answers.update(completed(self._options, answers))
 
     def _check_settings(self, answers: Mapping[str, object]) -> None:
-        """Refuse a private value that is not the template's: some of them name files to remove."""
+        """Refuse changed private values: some of them name files to remove."""
         private = {name for name in self._settings if name.startswith("_")}
         for name in sorted(private.union(_OBEYED) & answers.keys()):
             if answers[name] != self._settings.get(name):
                 raise FailedHookException(
                     f"{name} is a setting of this template, not a question, and cannot be given; "
-                    f"leave it out (a replay file of another version has to be made anew)."
+                    f"leave it out (a replay file works only with the version that wrote it)."
                 )

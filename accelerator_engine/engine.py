@@ -1,7 +1,6 @@
-"""An accelerator and answers in, a project out: the engine of Application Accelerator.
+"""The engine of Application Accelerator: it turns an accelerator and answers into a project.
 
-`load` reads a tree with an accelerator.yaml (an accelerator or a fragment: the format is the same),
-`generate` runs it.
+`load` reads a tree with an accelerator.yaml, of an accelerator or of a fragment; `generate` runs it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,17 +42,17 @@ from accelerator_engine.tree import InvalidTree, Resource, normal_path, placed, 
 
 AXL = "accelerator.axl"
 _MANIFESTS = (FILE_NAME, AXL)
-# What the front doors and the engine add to the answers.
+# Answers that the front doors and the engine add.
 IMPLICIT = frozenset({"projectName", "artifactId", "artifactVersion", "bsGitRepository", "bsGitBranch"})
 _DEEPEST_ANSWER = 50
 
-# Finds a fragment's files by its name; raises KeyError when there is none.
+# Returns the files of the fragment with this name; raises KeyError for an unknown one.
 Fragments = Callable[[str], list[Resource]]
 
 
 @dataclass(frozen=True)
 class Import:
-    """A fragment that an accelerator may invoke, and the options of it that it asks."""
+    """A fragment that an accelerator may invoke, and the fragment's options that it exposes."""
 
     fragment: "Accelerator"
     options: tuple[Option, ...]
@@ -63,43 +62,43 @@ class Import:
 
 @dataclass(frozen=True)
 class Accelerator:
-    """An accelerator or fragment that has been read."""
+    """An accelerator or fragment after reading."""
 
     name: str
     file: str
     files: tuple[Resource, ...]
     content: Map | None
     own_options: tuple[Option, ...] = ()
-    # Its own types and those that its imports expose.
+    # Its own types and those of its imports.
     types: Mapping[str, tuple[Option, ...]] = field(default_factory=dict)
     imports: tuple[Import, ...] = ()
     engine: Transform | None = None
-    # As a fragment: its own options' names, and the names under which the importer asks them.
+    # The names of a fragment's options, and their names in the importer.
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fragments(self) -> "dict[str, Accelerator]":
-        """The fragments that it may invoke, by name."""
+        """The fragments that this accelerator may invoke, by name."""
         return {item.fragment.name: item.fragment for item in self.imports}
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """Its own options, then those that its imports expose, in order."""
+        """The accelerator's own options, then those of its imports, in order."""
         return (*self.own_options, *(option for item in self.imports for option in item.options))
 
     def own_files(self) -> list[Resource]:
-        """Return its files without the manifest in its root."""
+        """Return the files without the manifests in the root."""
         if self.content is None:
             return sorted(self.files, key=_by_depth)
         return sorted((resource for resource in self.files if resource.path not in _MANIFESTS), key=_by_depth)
 
-    def variables(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a caller's variables completed with the defaults, and checked. Raises InvalidAnswer."""
-        return _checked(self.options, {**defaults(self.options), **given})
+    def checked_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a caller's variables with the defaults of the options. Raises InvalidAnswer."""
+        return _checked(self.options, {**defaults(self.options), **variables})
 
-    def renamed_variables(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options that were asked under other names, under their own."""
-        return {name: given[shown] for name, shown in self.renamed.items() if name != shown and shown in given}
+    def renamed_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of options that the importer renames, under their own names."""
+        return {name: variables[alias] for name, alias in self.renamed.items() if name != alias and alias in variables}
 
 
 # Reading
@@ -108,7 +107,7 @@ class Accelerator:
 def load(files: Iterable[Resource], name: str = "", fragments: Fragments | None = None) -> Accelerator:
     """Read an accelerator and all fragments that it imports.
 
-    Raises InvalidManifest; a fragment that `fragments` does not find is one reason.
+    Raises InvalidManifest, also for a fragment that `fragments` does not know.
     """
     return _Library(fragments or _no_fragments).load(list(files), name, FILE_NAME, ())
 
@@ -116,7 +115,7 @@ def load(files: Iterable[Resource], name: str = "", fragments: Fragments | None 
 def load_folder(folder: Path, name: str = "", fragments: Mapping[str, Path] | None = None) -> Accelerator:
     """Read an accelerator from a folder, and its fragments from folders by name.
 
-    Raises InvalidManifest, and OSError.
+    Raises InvalidManifest and OSError.
     """
     folders = fragments or {}
     return load(read_folder(folder), name or folder.resolve().name, lambda fragment: read_folder(folders[fragment]))
@@ -127,7 +126,7 @@ def _no_fragments(name: str) -> list[Resource]:
 
 
 class _Library:
-    """Fragments that were read already, by name."""
+    """Reads accelerators, and each fragment once."""
 
     def __init__(self, find: Fragments) -> None:
         self._find = find
@@ -159,7 +158,7 @@ class _Library:
         if engine is not None and not isinstance(engine, Map):
             raise InvalidManifest("engine has to be a transform, which is a mapping", content.lines["engine"])
         if engine is None and any(resource.path == AXL for resource in files):
-            raise InvalidManifest(f"the engine is written in {AXL}, a language that this program does not know")
+            raise InvalidManifest(f"the engine is written in {AXL}, a language that this program does not support")
         return Accelerator(
             name, file, tuple(files), content,
             own_options=_usable(parse_options(content, imported)),
@@ -177,7 +176,7 @@ class _Library:
                 files = self._find(name)
             except KeyError:
                 raise InvalidManifest(
-                    f"the fragment {name!r} is imported, and nobody said where it is (--fragment-path NAME=DIR)",
+                    f"the fragment {name!r} is imported, but its folder is unknown; use --fragment-path {name}=DIR",
                     item.line,
                 ) from None
             self._known[name] = self.load(files, name, f"{name}/{FILE_NAME}", (*importing, name))
@@ -185,7 +184,7 @@ class _Library:
 
 
 def _usable(options: tuple[Option, ...]) -> tuple[Option, ...]:
-    """Return the options. Raises InvalidManifest for a validationRegex that is none."""
+    """Return the options. Raises InvalidManifest for an invalid validationRegex."""
     parts = (part for option in options for part in option.fields)
     for option in (*options, *parts):
         try:
@@ -197,31 +196,31 @@ def _usable(options: tuple[Option, ...]) -> tuple[Option, ...]:
 
 
 def _import(item: Map, fragment: Accelerator) -> Import:
-    """Return an import with the options and types that it exposes, under the names that it gives them."""
+    """Return an import with the options and types that it exposes, under their new names."""
     types = _exposed(item, "exposeTypes", "type", fragment.name, fragment.types)
-    shown_types = {name: _shown_name(name, entry) for name, entry in types.items()}
-    chosen = _exposed(item, "expose", "option", fragment.name, [option.name for option in fragment.options])
-    renamed = {name: _shown_name(name, entry) for name, entry in chosen.items() if entry is not None}
+    new_type_names = {name: _new_name(name, entry) for name, entry in types.items()}
+    entries = _exposed(item, "expose", "option", fragment.name, [option.name for option in fragment.options])
+    renamed = {name: _new_name(name, entry) for name, entry in entries.items() if entry is not None}
     exposed = tuple(
         replace(
             option,
             name=renamed.get(option.name, option.name),
-            data_type=shown_types.get(option.data_type, option.data_type),
-            condition=_exposed_condition(chosen[option.name]) or option.condition,
+            data_type=new_type_names.get(option.data_type, option.data_type),
+            condition=_exposed_condition(entries[option.name]) or option.condition,
         )
         for option in fragment.options
-        if option.name in chosen
+        if option.name in entries
     )
     return Import(
         replace(fragment, renamed=renamed),
         exposed,
         item.line,
-        {shown_types[name]: fragment.types[name] for name in types},
+        {new_type_names[name]: fragment.types[name] for name in types},
     )
 
 
 def _exposed(item: Map, key: str, kind: str, fragment: str, known: Iterable[str]) -> dict[str, Map | None]:
-    """Return the names that an import exposes, with the entry that names each unless it is `*`."""
+    """Return the names that an import exposes, each with its entry, or None under `*`."""
     known = list(known)
     if key not in item:
         return dict.fromkeys(known)
@@ -232,7 +231,7 @@ def _exposed(item: Map, key: str, kind: str, fragment: str, known: Iterable[str]
     return {name: named.get(name) for name in known if name in named or "*" in named}
 
 
-def _shown_name(name: str, entry: Map | None) -> str:
+def _new_name(name: str, entry: Map | None) -> str:
     return name if entry is None else optional_text(entry, "as", f"{name} in expose") or name
 
 
@@ -245,15 +244,15 @@ def _exposed_condition(entry: Map | None) -> Condition | None:
 
 @dataclass(frozen=True)
 class Project:
-    """What came out: files by path, sorted, with the trace among them."""
+    """The result of a run: files sorted by path, including the trace."""
 
     name: str
     files: tuple[Resource, ...]
-    # Whether each pattern that was tried matched anything, by file, line and pattern.
+    # Whether each evaluated pattern matched a file, by manifest, line and pattern.
     matched: Mapping[tuple[str, int | None, str], bool] = field(default_factory=dict)
 
     def zip(self) -> bytes:
-        """Return the archive that the front doors hand out."""
+        """Return the project as a zip archive. Raises InvalidTree."""
         return zipped(self.files, self.name)
 
     def write(self, folder: Path) -> None:
@@ -261,33 +260,33 @@ class Project:
         write_folder(self.files, folder)
 
 
-def answers_for(accelerator: Accelerator, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all option values of a run: given, implied, and by default, in this order.
+def completed_answers(accelerator: Accelerator, answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answers with implied and default values.
 
-    Raises InvalidAnswer for what is missing or not allowed.
+    Raises InvalidAnswer for a missing or forbidden answer.
     """
-    for option, value in given.items():
+    for option, value in answers.items():
         _check_size(option, value)
-    usual = defaults(accelerator.options)
-    answers = dict(given)
-    # Where no front door asked for it, the project is called as the manifest or the accelerator says.
-    name = answers.setdefault("projectName", usual.get("projectName", accelerator.name))
+    default_answers = defaults(accelerator.options)
+    result = dict(answers)
+    # Without an answer the project has the manifest's default name, or the name of the accelerator.
+    name = result.setdefault("projectName", default_answers.get("projectName", accelerator.name))
     if not isinstance(name, str):
         raise InvalidAnswer(f"projectName cannot be {name!r} (not text)")
-    # Before the defaults: an accelerator's own default for artifactId does not count.
-    answers.setdefault("artifactId", name.replace(" ", "_") or "app")
-    answers.setdefault("artifactVersion", "0.0.1-beta")
-    return _checked(accelerator.options, {**usual, **answers})
+    # These precede the defaults: the engine ignores an accelerator's own default for artifactId.
+    result.setdefault("artifactId", name.replace(" ", "_") or "app")
+    result.setdefault("artifactVersion", "0.0.1-beta")
+    return _checked(accelerator.options, {**default_answers, **result})
 
 
 def _check_size(option: str, value: object) -> None:
-    """Refuse a value that cannot be printed. Raises InvalidAnswer."""
+    """Raise InvalidAnswer for a value that is too deep or too large to print."""
     waiting = [(value, 0)]
     while waiting:
         item, depth = waiting.pop()
         if depth > _DEEPEST_ANSWER or (isinstance(item, int) and item.bit_length() > MOST_BITS):
-            what = "is nested too deeply" if depth > _DEEPEST_ANSWER else "holds a number of too many digits"
-            raise InvalidAnswer(f"the value of {option[:60]!r} {what}")
+            problem = "is nested too deeply" if depth > _DEEPEST_ANSWER else "holds a number of too many digits"
+            raise InvalidAnswer(f"the value of {option[:60]!r} {problem}")
         if isinstance(item, list | Mapping):
             waiting += [(part, depth + 1) for part in (item.values() if isinstance(item, Mapping) else item)]
 
@@ -304,41 +303,40 @@ def _checked(options: Iterable[Option], answers: dict[str, Any]) -> dict[str, An
     for option in options:
         if answers.get(option.name) is not None:
             check_answer(option, answers[option.name], java_regex.search)
-            answers[option.name] = _filled(option, answers[option.name])
+            answers[option.name] = _with_field_defaults(option, answers[option.name])
     return answers
 
 
-def _filled(option: Option, answer: Any) -> Any:
-    """Return an answer of a custom type with the defaults of the fields that it leaves out."""
+def _with_field_defaults(option: Option, answer: Any) -> Any:
+    """Return an answer of a custom type with the defaults of missing fields."""
     if not option.fields:
         return answer
-    usual = defaults(option.fields)
-    return [{**usual, **item} for item in answer] if option.is_list else {**usual, **answer}
+    field_defaults = defaults(option.fields)
+    return [{**field_defaults, **item} for item in answer] if option.is_list else {**field_defaults, **answer}
 
 
 def generate(
-    accelerator: Accelerator, given: Mapping[str, Any], *, source: str = "", username: str = "", run_id: str = ""
+    accelerator: Accelerator, answers: Mapping[str, Any], *, source: str = "", username: str = "", run_id: str = ""
 ) -> Project:
-    """Run an accelerator.
+    """Run an accelerator with these answers.
 
-    Raises InvalidAnswer, InvalidManifest for a validationRegex that is none, and GenerationFailed.
+    Raises InvalidAnswer, InvalidManifest for an invalid validationRegex, and GenerationFailed.
     """
-    answers = answers_for(accelerator, given)
-    name = _root_folder(answers["projectName"])
-    run = Run(answers=answers, accelerator=accelerator.name, source=source, username=username)
+    variables = completed_answers(accelerator, answers)
+    name = _root_folder(variables["projectName"])
+    run = Run(answers=variables, accelerator=accelerator.name, source=source, username=username)
     run.id = run_id or run.id
     run.imported = frozenset(_imported(accelerator))
-    own = accelerator.own_files()
-    scope = Scope(run, {**answers, **helpers(own)}, accelerator.file, accelerator.fragments)
+    scope = Scope(run, {**variables, **helpers(accelerator.own_files())}, accelerator.file, accelerator.fragments)
     try:
         files = _root(accelerator, scope)
-        log = Resource(LOG_NAME, run.log.markdown(given).encode("utf-8", errors="backslashreplace"))
-        done = placed([*(file for file in files if file.path != LOG_NAME), log])
+        log = Resource(LOG_NAME, run.log.markdown(answers).encode("utf-8", errors="backslashreplace"))
+        by_path = placed([*(file for file in files if file.path != LOG_NAME), log])
     except InvalidTree as error:
         raise GenerationFailed(f"{accelerator.file}: {error}") from error
     except RecursionError as error:
         raise GenerationFailed(f"{accelerator.file}: transforms are nested too deeply") from error
-    return Project(name, tuple(replace(done[path], path=path) for path in sorted(done)), run.matched)
+    return Project(name, tuple(replace(by_path[path], path=path) for path in sorted(by_path)), run.matched)
 
 
 def _imported(accelerator: Accelerator) -> Iterator[str]:
@@ -348,23 +346,23 @@ def _imported(accelerator: Accelerator) -> Iterator[str]:
 
 
 def _root_folder(name: str) -> str:
-    """Return the project's name as a folder. Raises InvalidAnswer when it cannot be one."""
+    """Return the project's name. Raises InvalidAnswer unless it can be the name of a folder."""
     try:
-        fits = normal_path(name) == name and "/" not in name and "\\" not in name and name.isprintable()
+        is_valid = normal_path(name) == name and "/" not in name and "\\" not in name and name.isprintable()
     except InvalidTree:
-        fits = False
-    if not fits or len(name.encode()) > 255:
+        is_valid = False
+    if not is_valid or len(name.encode()) > 255:
         raise InvalidAnswer(f"projectName cannot be {name[:60]!r}; allowed is the name of one folder")
     return name
 
 
 def _by_depth(resource: Resource) -> tuple[int, str]:
-    """Return what the engine sorts its input by, as its traces show."""
+    """Return the sort key of the engine's input; traces of TAP's engine show this order."""
     return resource.path.count("/"), resource.path
 
 
 def _root(accelerator: Accelerator, scope: Scope) -> list[Resource]:
-    """Run what stands around every engine section: manifests go, and each path is there once."""
+    """Run the engine section between the steps that drop manifests and check for unique paths."""
     files = sorted(accelerator.files, key=_by_depth)
     if accelerator.content is None:
         return files

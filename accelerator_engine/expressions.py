@@ -1,72 +1,41 @@
 """Expressions: the part of the Spring Expression Language (SpEL) that accelerators use.
 
-An expression can read variables and call what `java_types` allows, and nothing else: no class, file
-or program can be reached from it. Its time, its depth and the size of what it makes are bounded.
+An expression reads variables and calls the methods that `java_methods` and `java_classes` list. It
+reaches no other class, no file and no program. Its time, depth and results are limited.
 """
 
 import functools
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, TypeVar
 
 import lark
-from lark.visitors import Interpreter
 
 from accelerator_engine import java_regex
-from accelerator_engine.java_types import (
-    CASE_FUNCTIONS,
-    Array,
-    Character,
-    Entry,
-    JavaClass,
-    NotAllowed,
-    as_boolean,
-    as_integer,
-    as_text,
-    class_name,
-    is_instance,
-    is_number,
-    java_class,
-    lookup,
-    method_of,
-    power,
-    property_of,
-    same,
-    text_of,
-)
+from accelerator_engine.expression_evaluation import Tree, Variables, evaluate, integer_of
+from accelerator_engine.java_types import NotAllowed, as_boolean, as_text
 
-Variables = Mapping[str, Any]
-Tree = lark.Tree[lark.Token]
 _T = TypeVar("_T")
 
-_SHOWN = 80
-# Spring's own bounds: of an expression, of what `+` makes and of what `*` makes.
+_EXCERPT = 80
+# Spring's own limit.
 _LONGEST_EXPRESSION = 10_000
-_LONGEST_SUM = 100_000
-_LONGEST_PRODUCT = 256
-# Deeper nesting than this is refused rather than followed.
 _DEEPEST = 100
-# No expression runs longer than this, or makes more in all its steps; each value weighs 50 characters.
-_SECONDS = 5.0
-_HEAVIEST = 50_000_000
-_WEIGHT = 50
 _INTEGERS = {"": (2**31 - 1, "EL1035E", "int"), "L": (2**63 - 1, "EL1036E", "long")}
 
 
 class InvalidExpression(ValueError):
-    """An expression that cannot be read; the text is one sentence."""
+    """An expression has a syntax error; the text is one sentence."""
 
 
 class EvaluationFailed(ValueError):
-    """An expression that cannot be evaluated with these variables; the text is one sentence."""
+    """An expression fails with these variables; the text is one sentence."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression that has been read."""
+    """A parsed expression."""
 
     source: str
     tree: Tree
@@ -80,26 +49,26 @@ class Expression:
         return self._guarded(variables, self._not_null)
 
     def text(self, variables: Variables) -> str:
-        """Return the value as text, that of a list with commas. Raises as `required` does, and for a map."""
+        """Return the value as text, a list with commas. Raises EvaluationFailed, also for null and a map."""
         return self._guarded(variables, lambda value: as_text(self._not_null(value)))
 
     def condition(self, variables: Variables) -> bool:
-        """Return the value as true or false. Raises as `required` does."""
+        """Return the value as true or false. Raises EvaluationFailed, also for null."""
         return self._guarded(variables, lambda value: as_boolean(self._not_null(value)))
 
     @property
     def names(self) -> frozenset[str]:
-        """The variables that it refers to."""
-        found = self.tree.find_pred(lambda tree: tree.data == "variable")
-        return frozenset(str(tree.children[0]) for tree in found) - {"this", "root"}
+        """The names of the variables in the expression."""
+        variables = self.tree.find_data("variable")
+        return frozenset(str(tree.children[0]) for tree in variables) - {"this", "root"}
 
     def _guarded(self, variables: Variables, conversion: Callable[[Any], _T]) -> _T:
         try:
-            return conversion(_Evaluation(variables).result(self.tree))
+            return conversion(evaluate(self.tree, variables))
         except (NotAllowed, java_regex.InvalidRegex) as error:
             raise EvaluationFailed(f"Expression {_short(self.source)} cannot be evaluated: {error}") from error
         except (OverflowError, RecursionError, MemoryError, TimeoutError) as error:
-            raise EvaluationFailed(f"Expression {_short(self.source)} asks for too much") from error
+            raise EvaluationFailed(f"Expression {_short(self.source)} needs too much time or memory") from error
 
     def _not_null(self, value: object) -> Any:
         if value is None:
@@ -109,7 +78,7 @@ class Expression:
 
 def _short(source: str) -> str:
     source = " ".join(source.split())
-    return f"'{source if len(source) <= _SHOWN else source[:_SHOWN] + '…'}'"
+    return f"'{source if len(source) <= _EXCERPT else source[:_EXCERPT] + '…'}'"
 
 
 @functools.cache
@@ -120,7 +89,7 @@ def _parser() -> lark.Lark:
 
 @functools.lru_cache(maxsize=256)
 def parse(source: str) -> Expression:
-    """Read an expression. Raises InvalidExpression."""
+    """Parse an expression. Raises InvalidExpression."""
     if len(source) > _LONGEST_EXPRESSION:
         raise InvalidExpression(f"SpEL expression {_short(source)} is longer than {_LONGEST_EXPRESSION} characters")
     try:
@@ -132,12 +101,12 @@ def parse(source: str) -> Expression:
     if _depth(tree) > _DEEPEST:
         raise InvalidExpression(f"SpEL expression {_short(source)} is nested more than {_DEEPEST} deep")
     for literal in tree.find_data("integer"):
-        _integer(str(literal.children[0]))
+        _check_integer(str(literal.children[0]))
     return Expression(source, tree)
 
 
 def _depth(tree: Tree) -> int:
-    """Return how deep the tree is, without recursion."""
+    """Return the depth of a tree, without recursion."""
     deepest, waiting = 0, [(tree, 1)]
     while waiting:
         node, depth = waiting.pop()
@@ -146,406 +115,9 @@ def _depth(tree: Tree) -> int:
     return deepest
 
 
-def _integer(literal: str) -> int:
+def _check_integer(literal: str) -> None:
     digits = literal.rstrip("lL")
     largest, code, kind = _INTEGERS["L" if digits != literal else ""]
-    # Python refuses to read numbers of thousands of digits.
-    number = int(digits, 16 if digits[:2] in ("0x", "0X") else 10) if len(digits.lstrip("0")) < 20 else math.inf
-    if number > largest:
+    # Python refuses to parse numbers of thousands of digits.
+    if len(digits.lstrip("0")) >= 20 or integer_of(literal) > largest:
         raise InvalidExpression(f"{code}: The value {_short(literal)} cannot be parsed as an {kind}")
-    return int(number)
-
-
-# Operators
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not isinstance(value, Character)
-
-
-def _unsupported(operator: str, left: object, right: object) -> NotAllowed:
-    kinds = f"'{class_name(left)}' and '{class_name(right)}'"
-    return NotAllowed(f"EL1030E: The operator '{operator}' is not supported between objects of type {kinds}")
-
-
-def _equal(left: object, right: object) -> bool:
-    return left == right if is_number(left) and is_number(right) else same(left, right)
-
-
-def _compare(left: Any, right: Any) -> int:
-    """Return a negative number, 0 or a positive one; null comes before everything."""
-    if left is None or right is None:
-        return (left is not None) - (right is not None)
-    alike = class_name(left) == class_name(right) and isinstance(left, str | bool)
-    if not alike and not (is_number(left) and is_number(right)):
-        kinds = f"class {class_name(left)} and class {class_name(right)}"
-        raise NotAllowed(f"EL1013E: Cannot compare instances of {kinds}")
-    return int(left > right) - int(left < right)
-
-
-def _matches(left: object, right: object) -> bool:
-    if left is None:
-        raise NotAllowed("EL1037E: First operand to matches operator must be a string. 'null' is not")
-    if not isinstance(right, str):
-        raise NotAllowed(
-            f"EL1038E: Second operand to matches operator must be a string. {text_of(right)[:_SHOWN]!r} is not"
-        )
-    try:
-        return java_regex.full_match(right, as_text(left)) is not None
-    except java_regex.InvalidRegex as error:
-        raise NotAllowed(f"EL1018E: {error}") from error
-
-
-def _between(value: object, bounds: object) -> bool:
-    if not isinstance(bounds, list) or len(bounds) != 2:
-        raise NotAllowed("EL1017E: Right operand for the between operator has to be a two-element list")
-    return _compare(value, bounds[0]) >= 0 and _compare(value, bounds[1]) <= 0
-
-
-def _instance_of(value: object, right: object) -> bool:
-    if not isinstance(right, JavaClass):
-        raise NotAllowed(
-            f"EL1028E: The operator instanceof needs the right operand to be a class, not a '{class_name(right)}'"
-        )
-    return is_instance(value, right)
-
-
-_RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": _equal,
-    "!=": lambda left, right: not _equal(left, right),
-    "<": lambda left, right: _compare(left, right) < 0,
-    "<=": lambda left, right: _compare(left, right) <= 0,
-    ">": lambda left, right: _compare(left, right) > 0,
-    ">=": lambda left, right: _compare(left, right) >= 0,
-    "matches": _matches,
-    "between": _between,
-    "instanceof": _instance_of,
-}
-_WORDS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "div": "/", "mod": "%"}
-
-
-def _whole(left: object, right: object) -> bool:
-    return isinstance(left, int) and isinstance(right, int)
-
-
-def _divide(left: Any, right: Any) -> Any:
-    if _whole(left, right):
-        if right == 0:
-            raise NotAllowed("/ by zero")
-        quotient = abs(left) // abs(right)
-        return quotient if (left < 0) == (right < 0) else -quotient
-    if right == 0:
-        sign = math.copysign(1, left) * math.copysign(1, right)
-        return math.nan if left == 0 or math.isnan(left) else sign * math.inf
-    return left / right
-
-
-def _modulo(left: Any, right: Any) -> Any:
-    if _whole(left, right):
-        return left - _divide(left, right) * right
-    return math.fmod(left, right) if right and math.isfinite(left) else math.nan
-
-
-def _power(left: Any, right: Any) -> Any:
-    result = power(left, right)
-    if not _whole(left, right):
-        return result
-    if not math.isfinite(result):
-        raise OverflowError
-    return int(result) if right < 0 else int(left**right)
-
-
-_ARITHMETIC: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
-    "+": ("ADD", lambda left, right: left + right),
-    "-": ("SUBTRACT", lambda left, right: left - right),
-    "*": ("MULTIPLY", lambda left, right: left * right),
-    "/": ("DIVIDE", _divide),
-    "%": ("MODULUS", _modulo),
-    "^": ("POWER", _power),
-}
-
-
-def _operate(operator: str, left: Any, right: Any) -> Any:
-    name, function = _ARITHMETIC[operator]
-    if is_number(left) and is_number(right):
-        result = function(left, right)
-        if isinstance(result, int) and result.bit_length() > 63:
-            raise OverflowError
-        return result
-    if operator == "+" and (_is_text(left) or _is_text(right)):
-        return _joined(left, right)
-    if operator == "*" and _is_text(left) and _whole(right, 0) and not isinstance(right, bool):
-        return _repeated(left, right)
-    raise _unsupported(name, left, right)
-
-
-def _joined(left: object, right: object) -> str:
-    # A map cannot be converted to a text, and is written as its toString() does.
-    texts = (text_of(value) if isinstance(value, Mapping) else as_text(value) for value in (left, right))
-    result = "".join(texts)
-    if len(result) > _LONGEST_SUM:
-        raise NotAllowed(
-            f"EL1078E: Concatenated string is too long, exceeding the threshold of {_LONGEST_SUM} characters"
-        )
-    return result
-
-
-def _repeated(text: str, times: int) -> str:
-    if times < 0:
-        raise NotAllowed(f"EL1081E: Repeat count {times} must not be negative")
-    if len(text) * times > _LONGEST_PRODUCT:
-        raise NotAllowed(
-            f"EL1076E: Repeated text is too long, exceeding the threshold of {_LONGEST_PRODUCT} characters"
-        )
-    return text * times
-
-
-def _parts(value: object) -> Iterator[object]:
-    """Return a value and all that it holds, without recursion."""
-    waiting = [value]
-    while waiting:
-        part = waiting.pop()
-        yield part
-        if isinstance(part, list | Mapping):
-            waiting += part.values() if isinstance(part, Mapping) else part
-
-
-class _Evaluation(Interpreter[lark.Token, Any]):
-    """Walks through an expression; what lies on a branch not taken is not evaluated."""
-
-    def __init__(self, variables: Variables) -> None:
-        super().__init__()
-        self._variables = variables
-        # The element in hand within a selection or projection.
-        self._this: list[Any] = [None]
-        self._deadline = time.monotonic() + _SECONDS
-        self._weight = 0
-
-    def result(self, tree: Tree) -> Any:
-        """Return the value of the whole expression. Raises NotAllowed."""
-        value = self._of(tree)
-        for part in _parts(value):
-            if isinstance(part, JavaClass | Entry):
-                raise NotAllowed(f"its value would hold a {class_name(part)}, which is no value")
-        return value
-
-    def _of(self, tree: Any) -> Any:
-        if time.monotonic() > self._deadline:
-            raise TimeoutError
-        return self.visit(tree)
-
-    def _made(self, value: Any) -> Any:
-        """Return a new value, unless the values made so far weigh too much."""
-        for part in _parts(value):
-            self._weight += _WEIGHT + (len(part) if isinstance(part, str) else 0)
-            if self._weight > _HEAVIEST:
-                raise MemoryError
-        return value
-
-    # Literals
-
-    def string(self, tree: Tree) -> str:
-        token = str(tree.children[0])
-        return token[1:-1].replace(token[0] * 2, token[0])
-
-    def integer(self, tree: Tree) -> int:
-        return _integer(str(tree.children[0]))
-
-    def real(self, tree: Tree) -> float:
-        return float(str(tree.children[0]).rstrip("fFdD"))
-
-    def true(self, _: Tree) -> bool:
-        return True
-
-    def false(self, _: Tree) -> bool:
-        return False
-
-    def null(self, _: Tree) -> None:
-        return None
-
-    def items(self, tree: Tree) -> list[Any]:
-        return self._made([self._of(child) for child in tree.children])  # type: ignore[no-any-return]
-
-    def entries(self, tree: Tree) -> dict[Any, Any]:
-        return self._made(dict(map(self._entry, tree.children)))  # type: ignore[no-any-return]
-
-    def _entry(self, tree: Any) -> tuple[Any, Any]:
-        key, value = tree.children
-        name = str(key.children[0]) if key.data == "own_property" else self._of(key)
-        if isinstance(name, list | Mapping):
-            raise NotAllowed(f"{text_of(name)[:_SHOWN]!r} cannot be a key")
-        return name, self._of(value)
-
-    # Names
-
-    def variable(self, tree: Tree) -> Any:
-        name = str(tree.children[0])
-        if name in ("this", "root"):
-            return self._this[-1 if name == "this" else 0]
-        return self._variables.get(name)
-
-    def function(self, tree: Tree) -> Any:
-        name = str(tree.children[0])
-        if self._variables.get(name) is not None:
-            raise NotAllowed(f"EL1022E: '{name}' is a value, not a function")
-        if name not in CASE_FUNCTIONS:
-            raise NotAllowed(f"EL1006E: Function '{name}' could not be found; there are {', '.join(CASE_FUNCTIONS)}")
-        return self._made(CASE_FUNCTIONS[name](*self._arguments(tree.children[1])))
-
-    def java_class(self, tree: Tree) -> JavaClass:
-        return java_class("".join(map(str, tree.children[1:])))
-
-    # What is refused
-
-    def constructor(self, _: Tree) -> None:
-        raise NotAllowed("new makes objects, which is not allowed")
-
-    def bean(self, tree: Tree) -> None:
-        raise NotAllowed(f"there is no bean {tree.children[0]}")
-
-    def assignment(self, _: Tree) -> None:
-        raise NotAllowed("= assigns, which is not allowed (== compares)")
-
-    def step(self, _: Tree) -> None:
-        raise NotAllowed("++ and -- assign, which is not allowed")
-
-    # Properties, methods, elements
-
-    def own_property(self, tree: Tree) -> Any:
-        return self._property(self._this[-1], str(tree.children[0]))
-
-    def own_method(self, tree: Tree) -> Any:
-        return self._method(self._this[-1], str(tree.children[0]), tree.children[1])
-
-    def own_index(self, tree: Tree) -> Any:
-        return self._element(self._this[-1], tree.children[0])
-
-    def chain(self, tree: Tree) -> Any:
-        value = self._of(tree.children[0])
-        for link in tree.children[1:]:
-            value = self._linked(value, link)
-        return value
-
-    def _linked(self, value: Any, link: Any) -> Any:
-        if link.data == "index":
-            return self._element(value, link.children[0])
-        dot, name, *rest = link.children
-        if value is None and dot == "?.":
-            return None
-        links: dict[str, Callable[..., Any]] = {
-            "property": self._property,
-            "method": self._method,
-            "selection": self._selection,
-            "projection": self._projection,
-        }
-        return links[link.data](value, str(name), *rest)
-
-    def _property(self, target: Any, name: str) -> Any:
-        return self._made(property_of(target, name))
-
-    def _method(self, target: Any, name: str, arguments: Any) -> Any:
-        taken = self._arguments(arguments)
-        if target is None:
-            kinds = ",".join(map(class_name, taken))
-            raise NotAllowed(f"EL1011E: Method call: Attempted to call method {name}({kinds}) on null")
-        return self._made(method_of(target, name)(*taken))
-
-    def _arguments(self, tree: Any) -> list[Any]:
-        return [self._of(child) for child in tree.children]
-
-    def _element(self, target: Any, tree: Any) -> Any:
-        if target is None:
-            raise NotAllowed("EL1012E: Cannot index into a null value")
-        # A bare word is a key of a map: #map[key].
-        named = isinstance(target, Mapping) and tree.data == "own_property"
-        key = str(tree.children[0]) if named else self._of(tree)
-        if key is None:
-            raise NotAllowed("there is no index")
-        if isinstance(target, Mapping):
-            return lookup(target, key)
-        if not isinstance(target, list | str):
-            raise NotAllowed(f"EL1027E: Indexing into type '{class_name(target)}' is not supported")
-        at = as_integer(key)
-        if not 0 <= at < len(target):
-            code = "EL1026E" if isinstance(target, str) else "EL1025E"
-            raise NotAllowed(f"{code}: there is no index {at} where there are {len(target)} elements")
-        return target[at]
-
-    # Collections
-
-    def _selection(self, target: Any, operator: str, criterion: Any) -> Any:
-        if not isinstance(target, list | Mapping):
-            raise NotAllowed(f"EL1015E: Cannot perform selection on input data of type '{class_name(target)}'")
-        chosen = [item for item in self._items(target) if self._selected(item, criterion)]
-        if operator != "?[":
-            chosen = chosen[:1] if operator == "^[" else chosen[-1:]
-            if not chosen or not isinstance(target, Mapping):
-                return chosen[0] if chosen else None
-        if isinstance(target, Mapping):
-            return self._made({entry.key: entry.value for entry in chosen})
-        return self._like(target, chosen)
-
-    def _selected(self, item: Any, criterion: Any) -> bool:
-        chosen = self._with_this(item, criterion)
-        if not isinstance(chosen, bool):
-            raise NotAllowed("EL1016E: Result of selection criteria is not boolean")
-        return chosen
-
-    def _projection(self, target: Any, _: str, expression: Any) -> Any:
-        if not isinstance(target, list | Mapping):
-            raise NotAllowed(f"EL1019E: Projection is not supported on the type '{class_name(target)}'")
-        return self._like(target, [self._with_this(item, expression) for item in self._items(target)])
-
-    def _like(self, target: Any, items: list[Any]) -> Any:
-        return self._made(Array(items) if isinstance(target, Array) else items)
-
-    def _items(self, target: Any) -> list[Any]:
-        return [Entry(*entry) for entry in target.items()] if isinstance(target, Mapping) else target
-
-    def _with_this(self, item: Any, tree: Any) -> Any:
-        self._this.append(item)
-        try:
-            return self._of(tree)
-        finally:
-            self._this.pop()
-
-    # Operators
-
-    def unary(self, tree: Tree) -> Any:
-        operator, operand = str(tree.children[0]), self._of(tree.children[1])
-        if operator not in ("+", "-"):
-            return not as_boolean(operand)
-        if not is_number(operand):
-            raise _unsupported("ADD" if operator == "+" else "SUBTRACT", operand, None)
-        # As Java has it: the negative of 0.0 is 0.0.
-        return 0 - operand if operator == "-" else operand
-
-    def _arithmetic(self, tree: Tree) -> Any:
-        """Combine from left to right: the children are values with operators between them."""
-        left = self._of(tree.children[0])
-        for operator, right in zip(tree.children[1::2], tree.children[2::2], strict=True):
-            symbol = str(operator).lower()
-            left = self._made(_operate(_WORDS.get(symbol, symbol), left, self._of(right)))
-        return left
-
-    sum = product = power = _arithmetic
-
-    def relation(self, tree: Tree) -> bool:
-        left, operator, right = tree.children
-        symbol = str(operator).lower()
-        return _RELATIONS[_WORDS.get(symbol, symbol)](self._of(left), self._of(right))
-
-    def conjunction(self, tree: Tree) -> bool:
-        return all(as_boolean(self._of(child)) for child in tree.children[::2])
-
-    def disjunction(self, tree: Tree) -> bool:
-        return any(as_boolean(self._of(child)) for child in tree.children[::2])
-
-    def ternary(self, tree: Tree) -> Any:
-        question, yes, no = tree.children
-        return self._of(yes if as_boolean(self._of(question)) else no)
-
-    def elvis(self, tree: Tree) -> Any:
-        value, otherwise = tree.children
-        found = self._of(value)
-        return self._of(otherwise) if found is None or found == "" else found

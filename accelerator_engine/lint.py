@@ -1,14 +1,13 @@
-"""What is wrong or suspicious in a manifest although the engine would run it.
+"""The search for mistakes in a manifest that the engine accepts.
 
-Keys are compared with those that the engine reads, expressions with the options that are declared.
-What patterns match is seen by running the accelerator: once with the defaults, and once for each
-value of each question that has a list of them.
+It compares keys with those that the engine reads, and names in expressions with the declared options.
+To check patterns it runs the accelerator once with the defaults, and once per listed value of each
+question.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lark
 
@@ -38,36 +37,36 @@ _OPTION = {
 }  # fmt: skip
 _SECTION = {"displayName", "description", "iconUrl", "tags", "options", "types", "imports"}
 _EVERY_TRANSFORM = {"type", "condition", "name"}
-# The engine's own helper stands among the variables.
+_SYMBOL = {"name", "expression", "value"}
+# The engine's own helper is a variable too.
 _IMPLICIT = IMPLICIT | {"files"}
 _CATCH_ALL = ("**", "**/*")
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One sentence about one place."""
+    """A sentence about a line of a file."""
 
     file: str
     line: int
     text: str
 
     def __str__(self) -> str:
-        """Return it as compilers do."""
+        """Return the finding in the format of compilers."""
         return f"{self.file}:{self.line}: {self.text}"
 
 
 def findings(folder: Path, fragments: Mapping[str, Path] | None = None) -> list[Finding]:
-    """Return what is to be said about the accelerator in a folder, in the order of its lines.
+    """Return the findings about the accelerator in a folder, in the order of its lines.
 
-    Raises InvalidManifest for what the engine would not run either, and OSError.
+    Raises OSError, and InvalidManifest for a manifest that the engine cannot run.
     """
     accelerator = load_folder(folder, fragments=fragments)
     if accelerator.content is None:
-        return [Finding(accelerator.file, 1, "there is no accelerator.yaml, so that every file is copied as it is")]
+        return [Finding(accelerator.file, 1, "there is no accelerator.yaml, so every file is copied unchanged")]
     names = set(_names(accelerator))
-    found = {*_keys(accelerator), *_options(accelerator), *names}
-    # With a name that nobody declares it may not run, and that has been said.
-    return sorted(found.union(_runs(accelerator, says_why_not=not names)))
+    # An undeclared name can make all runs fail, and is a finding already.
+    return sorted({*_keys(accelerator), *_options(accelerator), *names, *_runs(accelerator, explain=not names)})
 
 
 # Keys
@@ -75,7 +74,7 @@ def findings(folder: Path, fragments: Mapping[str, Path] | None = None) -> list[
 
 def _keys(accelerator: Accelerator) -> Iterator[Finding]:
     content = accelerator.content
-    assert content is not None  # noqa: S101, findings asked
+    assert content is not None  # noqa: S101, the caller checks it
     for line, text in [*_unknown(content, {"accelerator", "engine"}, "the manifest"), *_section_keys(content)]:
         yield Finding(accelerator.file, line, text)
     if isinstance(content.get("engine"), Map):
@@ -88,7 +87,7 @@ def _unknown(fields: Map, known: Iterable[str], where: str) -> Iterator[tuple[in
         if key not in known and not key.startswith("x-"):
             yield line, f"{where} has no key {key!r}, which is ignored"
     for key, line in fields.repeated.items():
-        yield line, f"{key!r} stands here a second time, and the first is ignored"
+        yield line, f"{key!r} occurs a second time; the first one is ignored"
 
 
 def _section_keys(content: Map) -> Iterator[tuple[int, str]]:
@@ -97,7 +96,7 @@ def _section_keys(content: Map) -> Iterator[tuple[int, str]]:
         return
     if "engine" in section:
         line = section.lines["engine"]
-        yield line, "engine stands below accelerator and is ignored: it has to begin in the first column"
+        yield line, "engine below accelerator is ignored; move it to the first column"
     yield from _unknown(section, {*_SECTION, "engine"}, "accelerator")
     for option in _maps(section.get("options")):
         yield from _unknown(option, _OPTION, f"option {option.get('name')}")
@@ -138,17 +137,14 @@ def _transform_keys(fields: Map) -> Iterator[tuple[int, str]]:
             yield from _transform_keys(child)
 
 
-_SYMBOL = {"name", "expression", "value"}
-
-
 # Options
 
 
 def _options(accelerator: Accelerator) -> Iterator[Finding]:
     asked = [(option.name, option.condition) for option in accelerator.own_options]
     for number, option in enumerate(accelerator.own_options):
-        again = ["is asked twice"] if asked[number] in asked[:number] else []
-        for text in [*_about(option), *again]:
+        repeated = ["is asked twice"] if asked[number] in asked[:number] else []
+        for text in [*_about(option), *repeated]:
             yield Finding(accelerator.file, option.line or 1, f"option {option.name} {text}")
 
 
@@ -157,16 +153,16 @@ def _about(option: Option) -> Iterator[str]:
         try:
             check_answer(option, option.default, java_regex.search)
         except InvalidAnswer as error:
-            yield f"refuses its own defaultValue: {error}"
+            yield f"forbids its own defaultValue: {error}"
         if option.choices and not option.is_list and option.default not in option.values:
-            yield f"has the defaultValue {option.default!r}, which is none of its choices"
+            yield f"has the defaultValue {option.default!r}, which is not one of its choices"
     if option.input_type in ("select", "radio") and not option.choices:
         yield f"is a {option.input_type} without choices"
     for choice in option.choices:
         try:
             check_answer(option, [choice.value] if option.is_list else choice.value, java_regex.search)
         except InvalidAnswer:
-            yield f"refuses its own choice {choice.value!r}"
+            yield f"forbids its own choice {choice.value!r}"
 
 
 # Names in expressions
@@ -179,18 +175,18 @@ def _names(accelerator: Accelerator) -> Iterator[Finding]:
         if option.condition is not None:
             used.add(option.condition.name)
             if option.condition.name not in known:
-                text = f"dependsOn names {option.condition.name}, which is no option"
+                text = f"dependsOn names {option.condition.name}, which is not an option"
                 yield Finding(accelerator.file, option.line or 1, text)
     for transform, unknown in _undeclared(accelerator.engine, known):
         for name in unknown:
-            text = f"#{name} is no option and no symbol, so it is null"
+            text = f"#{name} is neither an option nor a symbol, so it is null"
             yield Finding(accelerator.file, transform.line or 1, text)
     yield from _dead_comparisons(accelerator)
     yield from _unused(accelerator, used)
 
 
 def _unused(accelerator: Accelerator, used: set[str]) -> Iterator[Finding]:
-    """Find questions that nothing reads; fragments see their caller's variables, and ytt sees all of them."""
+    """Find questions that nothing reads. Fragments read the caller's variables; ytt reads all variables."""
     running = [accelerator, *_all_fragments(accelerator)]
     transforms = [transform for item in running for transform in _all(item.engine)]
     if any(isinstance(transform, YTT) for transform in transforms):
@@ -198,7 +194,7 @@ def _unused(accelerator: Accelerator, used: set[str]) -> Iterator[Finding]:
     read = used.union(*(expression.names for transform in transforms for expression in transform.expressions()))
     for option in accelerator.own_options:
         if option.name not in read:
-            yield Finding(accelerator.file, option.line or 1, f"option {option.name} is asked, and nothing reads it")
+            yield Finding(accelerator.file, option.line or 1, f"option {option.name} is asked, but nothing reads it")
 
 
 def _all_fragments(accelerator: Accelerator) -> Iterator[Accelerator]:
@@ -208,7 +204,7 @@ def _all_fragments(accelerator: Accelerator) -> Iterator[Accelerator]:
 
 
 def _undeclared(transform: Transform | None, known: set[str]) -> Iterator[tuple[Transform, set[str]]]:
-    """Return each transform with the names that it uses and nobody declares."""
+    """Return each transform with the undeclared names in its expressions."""
     if transform is None:
         return
     names = {name for expression in transform.expressions() for name in expression.names}
@@ -233,14 +229,14 @@ def _own_names(transform: Transform) -> set[str]:
 
 
 def _dead_comparisons(accelerator: Accelerator) -> Iterator[Finding]:
-    """Find comparisons of a question with a text that it never is."""
+    """Find comparisons of a question with a value that it never has."""
     choices = {option.name: option.values for option in accelerator.options if option.choices and not option.is_list}
     choices |= {option.name: (True, False) for option in accelerator.options if option.data_type == "boolean"}
     for transform in _all(accelerator.engine):
         for expression in transform.expressions():
             for name, value in _comparisons(expression):
                 if name in choices and value not in choices[name]:
-                    text = f"#{name} is compared with {value!r}, which is none of its choices"
+                    text = f"#{name} is compared with {value!r}, which is not one of its choices"
                     yield Finding(accelerator.file, transform.line or 1, text)
 
 
@@ -252,34 +248,34 @@ def _all(transform: Transform | None) -> Iterator[Transform]:
 
 
 def _comparisons(expression: Expression) -> Iterator[tuple[str, str]]:
-    """Return each variable and the literal text that it is compared with."""
+    """Return each variable and the literal text of its comparison."""
     for node in expression.tree.find_data("relation"):
         left, operator, right = node.children
         if str(operator).lower() not in ("==", "!=", "eq", "ne"):
             continue
-        for one, other in ((left, right), (right, left)):
+        for variable, literal in ((left, right), (right, left)):
             if (
-                isinstance(one, lark.Tree)
-                and isinstance(other, lark.Tree)
-                and (one.data, other.data) == ("variable", "string")
+                isinstance(variable, lark.Tree)
+                and isinstance(literal, lark.Tree)
+                and (variable.data, literal.data) == ("variable", "string")
             ):
-                yield str(one.children[0]), str(other.children[0])[1:-1]
+                yield str(variable.children[0]), str(literal.children[0])[1:-1]
 
 
-# What happens when it runs
+# Runs
 
 
-def _runs(accelerator: Accelerator, *, says_why_not: bool) -> Iterator[Finding]:
+def _runs(accelerator: Accelerator, *, explain: bool) -> Iterator[Finding]:
     projects: list[Project] = []
     reasons: list[str] = []
-    for answers in _tries(accelerator.options):
+    for answers in _answers_to_try(accelerator.options):
         try:
             projects.append(generate(accelerator, answers))
         except (InvalidAnswer, GenerationFailed) as error:
             reasons.append(str(error))
     if not projects:
-        if says_why_not:
-            text = f"patterns were not checked, because it does not run: {reasons[0]}"
+        if explain:
+            text = f"patterns were not checked, because no run succeeds: {reasons[0]}"
             yield Finding(accelerator.file, 1, text)
         return
     yield from _unmatched(accelerator, projects)
@@ -287,31 +283,32 @@ def _runs(accelerator: Accelerator, *, says_why_not: bool) -> Iterator[Finding]:
 
 
 def _unmatched(accelerator: Accelerator, projects: Iterable[Project]) -> Iterator[Finding]:
-    """Find the accelerator's patterns that matched no file in any run."""
+    """Find the accelerator's patterns that match no file in any run."""
     matched: dict[tuple[str, int | None, str], bool] = {}
     for project in projects:
-        for key, hit in project.matched.items():
-            matched[key] = matched.get(key, False) or hit
-    for (file, line, pattern), hit in matched.items():
-        # Without a line it is the engine's own; a fragment's patterns are meant for other callers too.
-        if not hit and line is not None and file == accelerator.file:
+        for key, has_match in project.matched.items():
+            matched[key] = matched.get(key, False) or has_match
+    for (file, line, pattern), has_match in matched.items():
+        # A pattern without a line is the engine's own; a fragment's patterns may serve other callers.
+        if not has_match and line is not None and file == accelerator.file:
             yield Finding(file, line, f"the pattern {pattern!r} matches no file")
 
 
-def _tries(options: Sequence[Option]) -> Iterator[dict[str, Any]]:
-    """Return answers: defaults (or something else that will do), and each listed value once."""
-    usual: dict[str, Any] = {"projectName": "example"}
+def _answers_to_try(options: Sequence[Option]) -> Iterator[dict[str, object]]:
+    """Return the default answers, then answers with each listed value of an option."""
+    usual: dict[str, object] = {"projectName": "example"}
     for option in options:
         if option.default is None and option.required:
-            usual[option.name] = _some_answer(option)
+            usual[option.name] = _example_answer(option)
     yield usual
     for option in options:
-        values: Sequence[Any] = (True, False) if option.data_type == "boolean" and not option.is_list else option.values
+        is_flag = option.data_type == "boolean" and not option.is_list
+        values: Sequence[object] = (True, False) if is_flag else option.values
         for value in values:
             yield {**usual, option.name: [value] if option.is_list else value}
 
 
-def _some_answer(option: Option) -> Any:
+def _example_answer(option: Option) -> object:
     if option.is_list:
         return []
     first = {"boolean": True, "number": 1, "string": "example"}.get(option.data_type, {})
@@ -319,27 +316,25 @@ def _some_answer(option: Option) -> Any:
 
 
 def _leaks(accelerator: Accelerator, projects: Iterable[Project]) -> Iterator[Finding]:
-    """Find a fragment's own files that reach the project although nothing selects them."""
+    """Find a fragment's own files that reach the project without being selected."""
     lines = {step.reference: step.line for step in _all(accelerator.engine) if isinstance(step, InvokeFragment)}
     results = [{file.path: file.content for file in project.files} for project in projects]
     own = {file.path for file in accelerator.own_files()}
     imported = {item.fragment.name: item.line for item in accelerator.imports}
     for name, fragment in accelerator.fragments.items():
         if name not in lines:
-            yield Finding(accelerator.file, imported[name], f"the fragment {name} is imported, and never invoked")
+            yield Finding(accelerator.file, imported[name], f"the fragment {name} is imported, but never invoked")
             continue
         for file in fragment.own_files():
             arrives = any(result.get(file.path) == file.content for result in results)
             if arrives and not _selected(fragment, file.path):
                 over = " over the accelerator's own" if file.path in own else ""
-                text = (
-                    f"{file.path} of the fragment {name} leaks into the project{over}: nothing in it selects the file"
-                )
+                text = f"{file.path} of the fragment {name} leaks into the project{over}; no pattern selects it"
                 yield Finding(accelerator.file, lines[name] or 1, text)
 
 
 def _selected(fragment: Accelerator, path: str) -> bool:
-    """Whether a pattern of the fragment means the file; `**` means the caller's files as well."""
+    """Return whether a pattern of the fragment names the file; `**` names the caller's files too."""
     for transform in _all(fragment.engine):
         patterns: tuple[str, ...] = ()
         if isinstance(transform, Combo):
@@ -350,5 +345,5 @@ def _selected(fragment: Accelerator, path: str) -> bool:
             patterns = transform.apply_to or ()
         if any(pattern not in _CATCH_ALL and matches(pattern, path) for pattern in patterns):
             return True
-    # A fragment without an engine has nothing but files to give; its own page is not one of them.
+    # A fragment without an engine contributes all its files, except its own README and licence.
     return fragment.engine is None and not path.upper().startswith(("README", "LICENSE"))

@@ -1,13 +1,12 @@
-"""The trace of a run, which goes into each result as `accelerator-log.md`.
+"""The trace of a run, which every result contains as `accelerator-log.md`.
 
-The trace is a tree: one node for each transform that ran, drawn with a bracket along its lines.
+The trace is a tree with one node per transform, drawn with a bracket along its lines.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 FILE_NAME = "accelerator-log.md"
 
@@ -17,7 +16,7 @@ class _Node:
     rows: "list[str | _Node]" = field(default_factory=list)
 
     def drawn(self) -> list[str]:
-        """Return the node's lines behind its bracket; a node of a single line has none."""
+        """Return the node's lines behind a bracket; a node with a single line has no bracket."""
         lines: list[str] = []
         for row in self.rows:
             lines += row.drawn() if isinstance(row, _Node) else [row]
@@ -27,17 +26,17 @@ class _Node:
 
 
 class Log:
-    """What happened in a run so far."""
+    """The trace of a run."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start an empty trace."""
         self._open = [_Node()]
-        # How many characters were said so far.
+        # The number of characters so far.
         self.length = 0
 
     @contextmanager
     def node(self, title: str = "") -> Iterator[None]:
-        """Draw what is said within as one node; without a title it begins with its first child."""
+        """Put the lines of the block into one node; without a title its first child starts it."""
         node = _Node()
         self._open[-1].rows.append(node)
         self._open.append(node)
@@ -49,32 +48,32 @@ class Log:
             self._open.pop()
 
     def title(self, text: str) -> None:
-        """Name what follows in the same node: what a transform runs as."""
+        """Add a title within the current node: the transform that another one runs as."""
         self._open[-1].rows.append(" ".join(text.splitlines()))
         self.length += len(text)
 
     def info(self, text: str) -> None:
-        """Say what a transform is going to do."""
-        self._say(" Info", text)
+        """Log what a transform is going to do."""
+        self._add(" Info", text)
 
     def debug(self, text: str) -> None:
-        """Say what it did with one file or value."""
-        self._say("Debug", text)
+        """Log what a transform did with one file or value."""
+        self._add("Debug", text)
 
-    def _say(self, level: str, text: str) -> None:
+    def _add(self, level: str, text: str) -> None:
         self._open[-1].rows += [f"{level} {line}" for line in text.split("\n")]
         self.length += len(text)
 
-    def markdown(self, options: Mapping[str, Any]) -> str:
+    def markdown(self, options: Mapping[str, object]) -> str:
         """Return the whole page."""
-        shown = _printed(options)
+        answers = _printed(options)
         drawn = [line for row in self._open[0].rows if isinstance(row, _Node) for line in row.drawn()]
         trace = "\n".join(drawn)
-        return f"# Accelerator Log\n\n## Options\n```json\n{shown}\n```\n## Log\n```\n{trace}\n```\n"
+        return f"# Accelerator Log\n\n## Options\n```json\n{answers}\n```\n## Log\n```\n{trace}\n```\n"
 
 
 def _printed(value: object, indent: str = "") -> str:
-    """Return a value as JSON the way Jackson prints it: lists stay on their line."""
+    """Return a value as JSON in the layout of Jackson, with each list on one line."""
     if isinstance(value, Mapping):
         inner = f"{indent}  "
         items = (f"{inner}{_scalar(str(name))} : {_printed(item, inner)}" for name, item in value.items())
@@ -89,5 +88,5 @@ def _scalar(value: object) -> str:
 
 
 def shortened(text: str, longest: int = 20) -> str:
-    """Return a text for the trace, cut after so many characters."""
+    """Return a text for the trace, cut after `longest` characters."""
     return text if len(text) <= longest else f"{text[:longest]}...(truncated)"

@@ -1,6 +1,6 @@
-"""Reading accelerator.yaml: plain data that remembers the line each part stands on.
+"""The reader of accelerator.yaml, which returns plain data with line numbers.
 
-This module belongs to the ring that a plain `cookiecutter` run loads: standard library and PyYAML.
+A plain `cookiecutter` run loads this module, so it imports only the standard library and PyYAML.
 """
 
 import re
@@ -11,37 +11,37 @@ import yaml
 
 FILE_NAME = "accelerator.yaml"
 
-# Aliases let a few lines stand for billions of values; nobody writes a manifest of this size.
+# Aliases can turn a few lines into billions of values; real manifests stay far below this limit.
 _MOST_VALUES = 100_000
-# A number of more bits is no number that anybody meant, and Python refuses to print it.
+# Python refuses to print much larger numbers.
 MOST_BITS = 1024
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 def one_line(text: str, longest: int = 1000) -> str:
-    """Return a text for a message: on one line, and cut where it is longer than anybody reads."""
+    """Return a text for a message, on one line and cut after `longest` characters."""
     text = " ".join(text.split())
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 class InvalidManifest(ValueError):
-    """The manifest cannot be used; the text is one sentence that begins with file and line."""
+    """The manifest is invalid; the text is one sentence that starts with file and line."""
 
     def __init__(self, reason: str, line: int | None = None, file: str = "") -> None:
-        """Keep the reason and its place; a file that is not known yet is filled in by who knows it."""
+        """Keep the reason, the line and the file; the caller may set `file` later."""
         super().__init__(reason)
         self.reason = one_line(reason)
         self.line = line
         self.file = file
 
     def __str__(self) -> str:
-        """Return place and reason."""
+        """Return file, line and reason."""
         file = one_line(self.file) or FILE_NAME
         return f"{file}: {self.reason}" if self.line is None else f"{file}:{self.line}: {self.reason}"
 
 
 class Map(dict[str, Any]):
-    """A YAML mapping: `line` is where it begins, `lines` where each of its keys stands (from 1)."""
+    """A YAML mapping with its first line, the line per key, and the line per repeated key (from 1)."""
 
     line: int
     lines: dict[str, int]
@@ -49,19 +49,19 @@ class Map(dict[str, Any]):
 
 
 class Items(list[Any]):
-    """A YAML sequence: `line` is where it begins, `lines` where each of its items stands (from 1)."""
+    """A YAML sequence with its first line and the line of each item (from 1)."""
 
     line: int
     lines: list[int]
 
 
 def line_of(value: object) -> int | None:
-    """Return the line on which a mapping or sequence begins, None for anything else."""
+    """Return the first line of a mapping or sequence, None for any other value."""
     return value.line if isinstance(value, Map | Items) else None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as the engine of Application Accelerator reads it: `yes` and `2024-01-01` are text."""
+    """Reads YAML as Application Accelerator does: `yes` and `2024-01-01` are text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -78,9 +78,9 @@ _Loader.add_implicit_resolver(
 
 
 def load(text: str) -> Any:
-    """Return what the first YAML document holds, with Map and Items for mappings and sequences.
+    """Return the data of the first YAML document, with Map and Items for mappings and sequences.
 
-    Raises InvalidManifest when it is not YAML, refers to itself, or is larger than any manifest.
+    Raises InvalidManifest if the text is not YAML, refers to itself, or is too large.
     """
     try:
         loader = _Loader(text.removeprefix("\ufeff"))
@@ -98,12 +98,12 @@ def load(text: str) -> Any:
 
 
 def read(path: Path) -> Any:
-    """Return what a manifest holds; raises InvalidManifest, and OSError when it cannot be opened."""
+    """Return the data of a manifest. Raises InvalidManifest and OSError."""
     return load_bytes(path.read_bytes())
 
 
 def load_bytes(content: bytes) -> Any:
-    """Return what the bytes of a manifest hold. Raises InvalidManifest."""
+    """Return the data of a manifest's bytes. Raises InvalidManifest."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -112,7 +112,7 @@ def load_bytes(content: bytes) -> Any:
 
 
 class _Reader:
-    """Turns YAML's nodes into data, one value after the other, and counts them."""
+    """Converts YAML nodes to data and counts the values."""
 
     def __init__(self, loader: _Loader) -> None:
         self._loader = loader
@@ -124,11 +124,11 @@ class _Reader:
         line = node.start_mark.line + 1
         self._values += 1
         if self._values > _MOST_VALUES:
-            raise InvalidManifest(f"more than {_MOST_VALUES} values, aliases counted", line)
+            raise InvalidManifest(f"the manifest has more than {_MOST_VALUES} values, aliases included", line)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, line)
         if id(node) in self._open:
-            raise InvalidManifest("an alias that refers to what it stands in", line)
+            raise InvalidManifest("an alias refers to its own parent", line)
         self._open.add(id(node))
         data = self._map(node) if isinstance(node, yaml.MappingNode) else self._items(node)
         self._open.remove(id(node))
@@ -139,11 +139,11 @@ class _Reader:
         try:
             value = self._loader.construct_object(node)
         except (ValueError, LookupError, AttributeError) as error:
-            raise InvalidManifest(f"{node.value[:60]!r} is no {kind}", line) from error
+            raise InvalidManifest(f"{node.value[:60]!r} is not a valid {kind}", line) from error
         if not isinstance(value, str | bool | int | float | None):
-            raise InvalidManifest(f"{node.value[:60]!r} has the type {kind}, which no value of a manifest has", line)
+            raise InvalidManifest(f"{node.value[:60]!r} has the type {kind}, which a manifest cannot contain", line)
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
-            raise InvalidManifest(f"a number of more than {MOST_BITS} bits", line)
+            raise InvalidManifest(f"a number has more than {MOST_BITS} bits", line)
         return value
 
     def _items(self, node: yaml.Node) -> Items:
@@ -164,8 +164,8 @@ class _Reader:
                 inherited += self._inherited(value_node, line)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise InvalidManifest("a key that is a list or a mapping", line)
-            # By its spelling: `on:` and `1:` are text here.
+                raise InvalidManifest("a key is a list or a mapping, and has to be text", line)
+            # A key is always text, also `on:` and `1:`.
             name = key_node.value
             if name in data:
                 data.repeated[name] = line
@@ -177,9 +177,9 @@ class _Reader:
         return data
 
     def _inherited(self, node: yaml.Node, line: int) -> list[Map]:
-        """Return the mappings behind a merge key: the first that has a key gives it."""
-        values = self.value(node)
-        found = values if isinstance(values, Items) else [values]
-        if not all(isinstance(value, Map) for value in found):
+        """Return the mappings of a merge key; the first mapping with a key wins."""
+        value = self.value(node)
+        mappings = value if isinstance(value, Items) else [value]
+        if not all(isinstance(mapping, Map) for mapping in mappings):
             raise InvalidManifest("<< takes a mapping, or a list of mappings", line)
-        return found
+        return mappings

@@ -1,7 +1,6 @@
-"""The options of an accelerator: what is asked, what is allowed, and the sentence that refuses the rest.
+"""The options of an accelerator, and the check of answers against them.
 
-This module is part of the ring that a plain `cookiecutter` run loads: it imports the standard
-library and PyYAML, nothing else.
+A plain `cookiecutter` run loads this module, so it imports only the standard library and PyYAML.
 """
 
 import json
@@ -14,8 +13,8 @@ from typing import Any
 
 from accelerator_engine.manifest import InvalidManifest, Map, line_of, one_line, read
 
-# Longer answers are cut in messages: the option and what is allowed have to stay readable.
-_SHOWN = 60
+# Messages cut longer answers, so that the option and the allowed values stay readable.
+_EXCERPT = 60
 
 INPUT_TYPES = ("text", "textarea", "checkbox", "select", "radio")
 _SCALARS: dict[str, tuple[type, ...]] = {"string": (str,), "boolean": (bool,), "number": (int, float)}
@@ -25,21 +24,21 @@ Search = Callable[[str, str], object]
 
 
 class InvalidAnswer(ValueError):
-    """An answer is missing or not allowed; the text is one sentence for the person who gave it."""
+    """An answer is missing or not allowed; the text is one sentence for the user."""
 
 
 class MissingAnswers(InvalidAnswer):
-    """Options that have to be answered and have no default were left out; `names` says which."""
+    """Required options without a default have no answer; `names` lists them."""
 
     def __init__(self, names: list[str]) -> None:
-        """Say it in the words of Application Accelerator."""
+        """Use the wording of Application Accelerator."""
         self.names = names
         super().__init__(f"Invalid options provided. Expected but not present: [{', '.join(map(one_line, names))}]")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One value of a select and the text that people see for it."""
+    """A value of a select and its label."""
 
     value: Any
     text: str
@@ -47,7 +46,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Condition:
-    """An option is asked when another one has this value."""
+    """The value of another option that makes an option apply."""
 
     name: str
     value: Any
@@ -55,10 +54,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Option:
-    """One question.
+    """A question.
 
-    `data_type` is string, boolean, number or the name of a custom type, `is_list` whether the answer
-    is a list of these; `default` is None where there is none.
+    `data_type` is string, boolean, number or the name of a custom type; with `is_list` the answer is a
+    list of such values. `default` is None for an option without a default.
     """
 
     name: str
@@ -79,15 +78,14 @@ class Option:
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """The values to choose from; empty for free text."""
+        """The allowed values; empty for free text."""
         return tuple(choice.value for choice in self.choices)
 
 
 def read_options(manifest: Path) -> tuple[Option, ...]:
-    """Return the options that the manifest declares, in its order.
+    """Return the options of a manifest, in its order.
 
-    Raises InvalidManifest when it cannot be used or refuses one of its own defaults, and OSError
-    when it cannot be opened.
+    Raises OSError, and InvalidManifest, also if the manifest forbids one of its own defaults.
     """
     options = parse_options(read(manifest))
     for option in options:
@@ -101,7 +99,7 @@ def read_options(manifest: Path) -> tuple[Option, ...]:
 
 
 def parse_types(content: object) -> dict[str, tuple[Option, ...]]:
-    """Return the fields of each custom type in what `manifest.read` returned. Raises InvalidManifest."""
+    """Return the fields of each custom type in a manifest's content. Raises InvalidManifest."""
     types = maps(section(content, "accelerator"), "types", "accelerator")
     return {text(item, "name", "a type"): tuple(map(_field, options_in(item, "struct"))) for item in types}
 
@@ -109,34 +107,34 @@ def parse_types(content: object) -> dict[str, tuple[Option, ...]]:
 def parse_options(
     content: object, imported: Mapping[str, tuple[Option, ...]] = MappingProxyType({})
 ) -> tuple[Option, ...]:
-    """Return the options in what `manifest.read` returned.
+    """Return the options in a manifest's content.
 
-    They may be of the manifest's own types and of imported ones. Raises InvalidManifest.
+    Their types may be the manifest's own or imported ones. Raises InvalidManifest.
     """
     types = {**imported, **parse_types(content)}
     return tuple(_with_fields(option, types) for option in options_in(section(content, "accelerator"), "options"))
 
 
 def section(content: object, key: str) -> Map:
-    """Return one of the two top-level mappings, empty when it is not there."""
+    """Return a top-level mapping, empty if the key is missing. Raises InvalidManifest."""
     if not isinstance(content, Map):
         raise InvalidManifest("a manifest is a mapping with the keys accelerator and engine", line_of(content) or 1)
     value = content.get(key)
     if value is None:
         return _empty(content.lines.get(key, 1))
     if not isinstance(value, Map):
-        raise InvalidManifest(f"{key} has to be a mapping, and is {_shown(value)}", content.lines[key])
+        raise InvalidManifest(f"{key} has to be a mapping, and is {_excerpt(value)}", content.lines[key])
     return value
 
 
 def _empty(line: int) -> Map:
-    nothing = Map()
-    nothing.line, nothing.lines, nothing.repeated = line, {}, {}
-    return nothing
+    mapping = Map()
+    mapping.line, mapping.lines, mapping.repeated = line, {}, {}
+    return mapping
 
 
 def maps(parent: Map, key: str, where: str) -> list[Map]:
-    """Return a list of mappings, empty when the key is not there. Raises InvalidManifest."""
+    """Return a list of mappings, empty if the key is missing. Raises InvalidManifest."""
     value = parent.get(key)
     if value is None:
         return []
@@ -208,7 +206,7 @@ def _choice(fields: Map, where: str) -> Choice:
 
 
 def condition_in(fields: Map, where: str) -> Condition | None:
-    """Return what `dependsOn` says, None when it is not there. Raises InvalidManifest."""
+    """Return the condition in `dependsOn`, None if the key is missing. Raises InvalidManifest."""
     depends_on = fields.get("dependsOn")
     if depends_on is None:
         return None
@@ -218,7 +216,7 @@ def condition_in(fields: Map, where: str) -> Condition | None:
 
 
 def text(fields: Map, key: str, where: str) -> str:
-    """Return a text that has to be there and not be empty. Raises InvalidManifest."""
+    """Return a required text. Raises InvalidManifest if it is missing or empty."""
     if fields.get(key) is None:
         raise InvalidManifest(f"{where} has no {key}", fields.line)
     value = optional_text(fields, key, where)
@@ -228,34 +226,34 @@ def text(fields: Map, key: str, where: str) -> str:
 
 
 def optional_text(fields: Map, key: str, where: str) -> str:
-    """Return a text, empty when it is not there. Raises InvalidManifest for anything else."""
+    """Return a text, empty if the key is missing. Raises InvalidManifest for another type."""
     value = fields.get(key)
     if value is None:
         return ""
     if not isinstance(value, str):
-        reason = f"{key} of {where} has to be text, and is {_shown(value)} (quotes make it text)"
+        reason = f"{key} of {where} has to be text, and is {_excerpt(value)} (quotes make it text)"
         raise InvalidManifest(reason, fields.lines[key])
     return value
 
 
 def defaults(options: Iterable[Option]) -> dict[str, Any]:
-    """Return the default answer of every option that has one; the first of a name counts."""
-    found: dict[str, Any] = {}
+    """Return the default answers; of options with the same name the first one counts."""
+    answers: dict[str, Any] = {}
     for option in options:
         if option.default is not None:
-            found.setdefault(option.name, option.default)
-    return found
+            answers.setdefault(option.name, option.default)
+    return answers
 
 
 def is_asked(option: Option, answers: Mapping[str, object]) -> bool:
-    """Whether the answers so far meet the option's condition; `true` is not 1 here."""
+    """Return whether the answers meet the option's condition; `true` does not equal 1."""
     if option.condition is None:
         return True
     return _same(answers.get(option.condition.name), option.condition.value)
 
 
 def _same(left: object, right: object) -> bool:
-    """Whether two values of JSON are equal, also within lists and mappings, where `true` is not 1 either."""
+    """Return whether two values of JSON are equal; `true` does not equal 1 at any depth."""
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(_same, left, right))
     if isinstance(left, Mapping) and isinstance(right, Mapping):
@@ -264,10 +262,9 @@ def _same(left: object, right: object) -> bool:
 
 
 def completed(options: Iterable[Option], answers: Mapping[str, object]) -> dict[str, object]:
-    """Return the answers with the default for each option that is not answered, or not asked.
+    """Return the answers with the default of each option that is unanswered or does not apply.
 
-    Options come in the manifest's order, so that an option which depends on one that is not asked
-    is judged by that one's default.
+    The order of the options matters: a condition sees the defaults of the options before it.
     """
     result = dict(answers)
     for option in options:
@@ -279,12 +276,12 @@ def completed(options: Iterable[Option], answers: Mapping[str, object]) -> dict[
 def check(
     options: Iterable[Option], answers: Mapping[str, object], *, partial: bool = False, search: Search = re.search
 ) -> None:
-    """Check the answers against the options; answers to no option are nobody's business here.
+    """Check the answers against the options, and ignore answers to unknown options.
 
-    With `partial` an option may be unanswered so far. `search` looks for a pattern in a text.
+    With `partial` an option may have no answer yet. `search` searches a text for a pattern.
 
-    Raises InvalidAnswer for the first option, in the manifest's order, that is refused, and
-    InvalidManifest for a validationRegex that is none.
+    Raises InvalidAnswer for the first invalid option in the manifest's order, and InvalidManifest for
+    an invalid validationRegex.
     """
     for option in options:
         if option.name in answers:
@@ -297,7 +294,7 @@ def check_answer(option: Option, answer: object, search: Search = re.search) -> 
     """Check one answer; raises as `check` does."""
     if option.is_list:
         if not isinstance(answer, list):
-            raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} (not a list); {_allowed(option)}.")
+            raise InvalidAnswer(f"{option.name} cannot be {_excerpt(answer)} (not a list); {_allowed(option)}.")
         for item in answer:
             _check_value(option, item, search)
     else:
@@ -307,7 +304,7 @@ def check_answer(option: Option, answer: object, search: Search = re.search) -> 
 def _check_value(option: Option, answer: object, search: Search) -> None:
     if option.data_type not in _SCALARS:
         if not isinstance(answer, Mapping):
-            raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} (not a mapping); {_allowed(option)}.")
+            raise InvalidAnswer(f"{option.name} cannot be {_excerpt(answer)} (not a mapping); {_allowed(option)}.")
         for part in option.fields:
             if part.name in answer:
                 check_answer(replace(part, name=f"{option.name}.{part.name}"), answer[part.name], search)
@@ -318,14 +315,14 @@ def _check_value(option: Option, answer: object, search: Search) -> None:
         difference = f"{_kind(answer)}, not {_WORDS[option.data_type]}"
         if option.data_type == "string" and isinstance(answer, bool | int | float):
             difference += f': write "{_text(answer)}"'
-        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)} ({difference}); {_allowed(option)}.")
+        raise InvalidAnswer(f"{option.name} cannot be {_excerpt(answer)} ({difference}); {_allowed(option)}.")
     if not _fits(option, _text(answer), search):
-        raise InvalidAnswer(f"{option.name} cannot be {_shown(answer)}; {_allowed(option)}.")
+        raise InvalidAnswer(f"{option.name} cannot be {_excerpt(answer)}; {_allowed(option)}.")
 
 
 def _fits(option: Option, answer: str, search: Search) -> bool:
-    """Whether the pattern is found anywhere: a manifest says itself where it is anchored."""
-    # The engine of Application Accelerator leaves a blank answer alone when it need not be given.
+    """Return whether the pattern matches anywhere in the answer."""
+    # Application Accelerator accepts a blank answer to an optional question.
     if not option.pattern or (not answer.strip() and not option.required):
         return True
     try:
@@ -340,19 +337,19 @@ def _text(value: object) -> str:
 
 
 def _kind(value: object) -> str:
-    """Return what a value is, in the words of JSON."""
+    """Return the JSON type of a value, for messages."""
     if isinstance(value, bool):
         return "true or false"
     kinds = ((str, "text"), (int | float, "a number"), (list, "a list"), (Mapping, "a mapping"))
     return next((name for kind, name in kinds if isinstance(value, kind)), "nothing" if value is None else "no JSON")
 
 
-def _shown(answer: object) -> str:
-    """Return text as Python would write it, so that what cannot be printed is escaped, and the rest as JSON."""
+def _excerpt(answer: object) -> str:
+    """Return text as a Python literal, which escapes unprintable characters, and other values as JSON."""
     if isinstance(answer, str):
-        return repr(answer) if len(answer) <= _SHOWN else f"{answer[:_SHOWN]!r}… ({len(answer)} characters)"
-    shown = json.dumps(answer, default=repr)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+        return repr(answer) if len(answer) <= _EXCERPT else f"{answer[:_EXCERPT]!r}… ({len(answer)} characters)"
+    literal = json.dumps(answer, default=repr)
+    return literal if len(literal) <= _EXCERPT else f"{literal[:_EXCERPT]}…"
 
 
 def _allowed(option: Option) -> str:

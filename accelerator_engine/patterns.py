@@ -1,8 +1,8 @@
-"""Path patterns as Application Accelerator reads them: Ant's, the way Spring matches them.
+"""Path patterns of Application Accelerator: Ant patterns as Spring matches them.
 
-A pattern is anchored at both ends and compared part by part (parts lie between slashes). The part
-`**` stands for any number of parts; within a part `*` is any text, `?` one character, `{name}` any
-text and `{name:regex}` what the regular expression matches. Case counts.
+A pattern matches a whole path, part by part; slashes separate the parts. The part `**` matches any
+number of parts. Within a part `*` matches any text, `?` one character, `{name}` any text and
+`{name:regex}` a regular expression. Case matters.
 """
 
 import functools
@@ -18,23 +18,23 @@ _WILDCARD = regex.compile(r"\?|\*|\{((?:\{[^/]+?\}|[^/{}]|\\[{}])+?)\}")
 
 
 class InvalidPattern(ValueError):
-    """A pattern that cannot be read; the text is one sentence."""
+    """A pattern has a syntax error; the text is one sentence."""
 
 
 def matches(pattern: str, path: str) -> bool:
     """Return whether the whole path matches the pattern. Raises InvalidPattern."""
     if pattern.startswith("/") != path.startswith("/"):
         return False
-    wanted, parts = _split(pattern), _split(path)
-    if _ANY_PARTS in wanted:
-        return _match(wanted, parts)
-    if not all(map(_part_matches, wanted, parts)):
+    pattern_parts, parts = _split(pattern), _split(path)
+    if _ANY_PARTS in pattern_parts:
+        return _match(pattern_parts, parts)
+    if not all(map(_part_matches, pattern_parts, parts)):
         return False
-    if len(wanted) == len(parts):
-        # `x/` is another path than `x`, but only where the pattern says how many parts there are.
+    if len(pattern_parts) == len(parts):
+        # `x/` and `x` are different paths, but only for a pattern with a fixed number of parts.
         return pattern.endswith("/") == path.endswith("/")
-    # In `a/` a last `*` finds the empty name after the slash.
-    return len(wanted) == len(parts) + 1 and wanted[-1] == "*" and path.endswith("/")
+    # A last `*` matches the empty name after the slash of `a/`.
+    return len(pattern_parts) == len(parts) + 1 and pattern_parts[-1] == "*" and path.endswith("/")
 
 
 def matches_any(patterns: Iterable[str], path: str) -> bool:
@@ -47,41 +47,41 @@ def _split(path: str) -> tuple[str, ...]:
     return tuple(part for part in path.split("/") if part)
 
 
-def _match(wanted: Sequence[str], parts: Sequence[str]) -> bool:
-    """Match a pattern with `**`: first what lies before and after all of them, then what is between."""
-    head = wanted.index(_ANY_PARTS)
-    tail = wanted[::-1].index(_ANY_PARTS)
+def _match(pattern: Sequence[str], parts: Sequence[str]) -> bool:
+    """Match a pattern with `**`: the parts before the first and after the last, then the rest."""
+    head = pattern.index(_ANY_PARTS)
+    tail = pattern[::-1].index(_ANY_PARTS)
     if head + tail > len(parts):
         return False
-    if not all(map(_part_matches, wanted[:head], parts)):
+    if not all(map(_part_matches, pattern[:head], parts)):
         return False
-    if tail and not all(map(_part_matches, wanted[-tail:], parts[-tail:])):
+    if tail and not all(map(_part_matches, pattern[-tail:], parts[-tail:])):
         return False
-    return _match_between(wanted[head : len(wanted) - tail], parts[head : len(parts) - tail])
+    return _match_between(pattern[head : len(pattern) - tail], parts[head : len(parts) - tail])
 
 
-def _match_between(wanted: Sequence[str], parts: Sequence[str]) -> bool:
-    """Match what begins and ends with `**`: each run of parts in between takes the first place it finds."""
+def _match_between(pattern: Sequence[str], parts: Sequence[str]) -> bool:
+    """Match a pattern that starts and ends with `**`: each run in between takes the first match."""
     at = 0
-    for any_parts, group in itertools.groupby(wanted, _ANY_PARTS.__eq__):
+    for any_parts, group in itertools.groupby(pattern, _ANY_PARTS.__eq__):
         if any_parts:
             continue
         run = tuple(group)
         starts = range(at, len(parts) - len(run) + 1)
-        found = next((start for start in starts if all(map(_part_matches, run, parts[start : start + len(run)]))), None)
-        if found is None:
+        start = next((start for start in starts if all(map(_part_matches, run, parts[start : start + len(run)]))), None)
+        if start is None:
             return False
-        at = found + len(run)
+        at = start + len(run)
     return True
 
 
-def _part_matches(wanted: str, part: str) -> bool:
-    if "*" not in wanted and "?" not in wanted and "{" not in wanted:
-        return wanted == part
+def _part_matches(pattern: str, part: str) -> bool:
+    if "*" not in pattern and "?" not in pattern and "{" not in pattern:
+        return pattern == part
     try:
-        return _compiled(wanted).fullmatch(part, timeout=java_regex.SECONDS) is not None
+        return _compiled(pattern).fullmatch(part, timeout=java_regex.SECONDS) is not None
     except TimeoutError as error:
-        raise InvalidPattern(f"{wanted!r} took longer than {java_regex.SECONDS:g} seconds") from error
+        raise InvalidPattern(f"{pattern!r} took longer than {java_regex.SECONDS:g} seconds") from error
 
 
 @functools.lru_cache(maxsize=4096)
@@ -89,9 +89,9 @@ def _compiled(part: str) -> "regex.Pattern[str]":
     if "{" not in part:
         return regex.compile(_glob(part), regex.DOTALL)
     source, end = "(?s)", 0
-    for found in _WILDCARD.finditer(part):
-        source += java_regex.quote(part[end : found.start()]) + _wildcard(found)
-        end = found.end()
+    for match in _WILDCARD.finditer(part):
+        source += java_regex.quote(part[end : match.start()]) + _wildcard(match)
+        end = match.end()
     try:
         return java_regex.compile(source + java_regex.quote(part[end:]))
     except java_regex.InvalidRegex as error:
@@ -99,7 +99,7 @@ def _compiled(part: str) -> "regex.Pattern[str]":
 
 
 def _glob(part: str) -> str:
-    """Return a regular expression that need not go back into an earlier `*`: many of them stay quick."""
+    """Return a regular expression without backtracking into earlier `*`, which keeps it fast."""
     first, *rest = ("".join("." if character == "?" else regex.escape(character) for character in text)
                     for text in part.split("*"))  # fmt: skip
     if not rest:
@@ -107,8 +107,8 @@ def _glob(part: str) -> str:
     return first + "".join(f"(?>.*?{text})" for text in rest[:-1] if text) + ".*" + rest[-1]
 
 
-def _wildcard(found: "regex.Match[str]") -> str:
-    if found[0] in "?*":
-        return "." if found[0] == "?" else ".*"
-    _, colon, expression = found[1].partition(":")
+def _wildcard(match: "regex.Match[str]") -> str:
+    if match[0] in "?*":
+        return "." if match[0] == "?" else ".*"
+    _, colon, expression = match[1].partition(":")
     return f"(?:{expression})" if colon else ".*"

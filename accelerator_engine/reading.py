@@ -1,9 +1,9 @@
-"""Reads the engine section of a manifest: mappings become transforms, each key is looked at once."""
+"""Turns the engine section of a manifest into transforms."""
 
 import codecs
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 from accelerator_engine import java_regex, transforms
 from accelerator_engine.expressions import Expression, InvalidExpression, parse
@@ -34,8 +34,16 @@ from accelerator_engine.transforms import (
 )
 
 
+class _Common(TypedDict):
+    """The properties that all transforms have."""
+
+    condition: Expression | None
+    name: str
+    line: int | None
+
+
 class _Reader:
-    """The keys of one transform in the manifest."""
+    """Reads the keys of one transform in the manifest."""
 
     def __init__(self, fields: Map, kind: str) -> None:
         self.fields = fields
@@ -44,10 +52,10 @@ class _Reader:
     def line(self, key: str) -> int:
         return self.fields.lines.get(key, self.fields.line)
 
-    def wrong(self, key: str, wanted: str) -> InvalidManifest:
-        return InvalidManifest(f"{key} of {self.kind} has to be {wanted}", self.line(key))
+    def invalid(self, key: str, expected: str) -> InvalidManifest:
+        return InvalidManifest(f"{key} of {self.kind} has to be {expected}", self.line(key))
 
-    def common(self) -> dict[str, Any]:
+    def common(self) -> _Common:
         condition = self.expression("condition") if self.fields.get("condition") is not None else None
         name = self.fields.get("name")
         return {"condition": condition, "name": name if isinstance(name, str) else "", "line": self.fields.line}
@@ -55,7 +63,7 @@ class _Reader:
     def text(self, key: str, default: str | None = None) -> str:
         value = self.fields.get(key, default)
         if not isinstance(value, str) or (default is None and not value):
-            raise self.wrong(key, "text")
+            raise self.invalid(key, "text")
         return value
 
     def patterns(self, *keys: str) -> tuple[str, ...] | None:
@@ -67,7 +75,7 @@ class _Reader:
                 return (value,)
             if isinstance(value, list) and all(isinstance(item, str) for item in value):
                 return tuple(value)
-            raise self.wrong(key, "a list of patterns")
+            raise self.invalid(key, "a list of patterns")
         return None
 
     def expression(self, key: str) -> Expression:
@@ -81,7 +89,7 @@ class _Reader:
         if value is None:
             return []
         if not isinstance(value, list) or not all(isinstance(item, Map) for item in value):
-            raise self.wrong(key, "a list of mappings")
+            raise self.invalid(key, "a list of mappings")
         return value
 
     def transforms(self, *keys: str) -> tuple[Transform, ...]:
@@ -93,12 +101,12 @@ class _Reader:
     def transform(self, key: str) -> Transform:
         value = self.fields.get(key)
         if not isinstance(value, Map):
-            raise self.wrong(key, "a transform")
+            raise self.invalid(key, "a transform")
         return read_transform(value)
 
 
 def expression(value: object, where: str, line: int | None) -> Expression:
-    """Return an expression from the manifest; true, false and numbers need no quotes.
+    """Parse an expression of the manifest; true, false and numbers need no quotes.
 
     Raises InvalidManifest.
     """
@@ -124,8 +132,8 @@ def _read_combo(reader: _Reader) -> Transform:
     fields = reader.fields
     if not Combo.KEYS & fields.keys() and "condition" not in fields:
         allowed = ", ".join(sorted(Combo.KEYS))
-        given = f", and has {', '.join(fields)}" if fields else ""
-        raise InvalidManifest(f"a transform without a type needs at least one of {allowed}{given}", fields.line)
+        present = f"; it has {', '.join(fields)}" if fields else ""
+        raise InvalidManifest(f"a transform without a type needs at least one of {allowed}{present}", fields.line)
     return Combo(
         let=reader.symbols("let"),
         include=reader.patterns("include", "includes"),
@@ -143,7 +151,7 @@ def _strategy(reader: _Reader, key: str, default: str) -> str:
     if value is None:
         return default
     if value not in STRATEGIES:
-        raise reader.wrong(key, f"one of {', '.join(STRATEGIES)}, and is {str(value)[:60]!r}")
+        raise reader.invalid(key, f"one of {', '.join(STRATEGIES)}, not {str(value)[:60]!r}")
     return str(value)
 
 
@@ -151,7 +159,7 @@ def _read_selection(kind: type[Selection]) -> Callable[[_Reader], Transform]:
     def read(reader: _Reader) -> Transform:
         patterns = reader.patterns("patterns")
         if patterns is None:
-            raise reader.wrong("patterns", "a list of patterns")
+            raise reader.invalid("patterns", "a list of patterns")
         return kind(patterns=patterns, **reader.common())
 
     return read
@@ -164,8 +172,8 @@ def _read_chain(reader: _Reader) -> Transform:
 
 
 def _read_loop(reader: _Reader) -> Transform:
-    given = [key for key in ("doAsMerge", "doAsChain") if reader.fields.get(key) is not None]
-    if len(given) != 1:
+    bodies = [key for key in ("doAsMerge", "doAsChain") if reader.fields.get(key) is not None]
+    if len(bodies) != 1:
         raise InvalidManifest("Loop needs exactly one of doAsMerge and doAsChain", reader.fields.line)
     on = reader.fields.get("on")
     if isinstance(on, str) and re.fullmatch(r"[A-Za-z_]\w*", on):
@@ -174,8 +182,8 @@ def _read_loop(reader: _Reader) -> Transform:
         on=reader.expression("on"),
         var=reader.text("var", ""),
         index=reader.text("index", ""),
-        body=reader.transform(given[0]),
-        as_merge=given[0] == "doAsMerge",
+        body=reader.transform(bodies[0]),
+        as_merge=bodies[0] == "doAsMerge",
         **reader.common(),
     )
 
@@ -185,7 +193,7 @@ def _read_replace_text(reader: _Reader) -> Transform:
     pattern, replacement = None, None
     if by_regex is not None:
         if not isinstance(by_regex, Map):
-            raise reader.wrong("regex", "a mapping with the keys pattern and with")
+            raise reader.invalid("regex", "a mapping with the keys pattern and with")
         inner = _Reader(by_regex, "regex")
         pattern, replacement = _regex(inner, "pattern"), inner.expression("with")
     substitutions = tuple(_substitution(item) for item in reader.maps("substitutions"))
@@ -213,7 +221,7 @@ def _read_rewrite_path(reader: _Reader) -> Transform:
     fields = reader.fields
     match_or_fail = fields.get("matchOrFail", False)
     if not isinstance(match_or_fail, bool):
-        raise reader.wrong("matchOrFail", "true or false")
+        raise reader.invalid("matchOrFail", "true or false")
     return RewritePath(
         regex=_regex(reader, "regex") if fields.get("regex") is not None else DEFAULT_PATH_REGEX,
         rewrite_to=reader.expression("rewriteTo") if fields.get("rewriteTo") is not None else parse(default),
@@ -227,14 +235,14 @@ def _read_use_encoding(reader: _Reader) -> Transform:
     try:
         "".encode(name)
     except (LookupError, ValueError):
-        raise reader.wrong("encoding", f"the name of a charset, and {name!r} is none") from None
+        raise reader.invalid("encoding", f"the name of a charset, not {name!r}") from None
     return UseEncoding(encoding=codecs.lookup(name).name, **reader.common())
 
 
 def _read_ytt(reader: _Reader) -> Transform:
     value = reader.fields.get("extraArgs", [])
     if not isinstance(value, list):
-        raise reader.wrong("extraArgs", "a list of expressions")
+        raise reader.invalid("extraArgs", "a list of expressions")
     lines = value.lines if isinstance(value, Items) else [reader.fields.line] * len(value)
     arguments = (expression(item, "extraArgs of YTT", line) for item, line in zip(value, lines, strict=True))
     return YTT(extra_args=tuple(arguments), **reader.common())
@@ -243,7 +251,7 @@ def _read_ytt(reader: _Reader) -> Transform:
 def _read_invoke_fragment(reader: _Reader) -> Transform:
     anchor = reader.text("anchor", "").strip("/")
     if ".." in anchor.split("/"):
-        raise reader.wrong("anchor", "a folder within the project")
+        raise reader.invalid("anchor", "a folder within the project")
     return InvokeFragment(
         reference=reader.text("reference"), let=reader.symbols("let"), anchor=anchor, **reader.common()
     )
@@ -274,12 +282,12 @@ def read_transform(value: object) -> Transform:
         raise InvalidManifest("a transform has to be a mapping", line_of(value))
     kind = value.get("type", "Combo")
     if not isinstance(kind, str) or kind not in _READERS:
-        raise InvalidManifest(f"there is no transform {kind!r}; there are {', '.join(_READERS)}", value.lines["type"])
+        raise InvalidManifest(f"there is no transform {kind!r}; use one of {', '.join(_READERS)}", value.lines["type"])
     return _READERS[kind](_Reader(value, kind))
 
 
 def keys_of(kind: str) -> frozenset[str]:
     """Return the keys that a kind of transform reads, besides type, condition and name."""
-    # A kind is called as its class.
+    # The kind of a transform is the name of its class.
     keys: frozenset[str] = getattr(transforms, kind).KEYS
     return keys

@@ -1,7 +1,6 @@
-"""Trees of files: resources, and how they come from and go to folders and archives.
+"""Trees of files, read from and written to folders and archives.
 
-Whatever is read from an archive is kept in memory under a path that was checked; nothing is ever
-extracted to a path that an archive names.
+Files of an archive stay in memory under a checked path; nothing is extracted to a path in the archive.
 """
 
 import bz2
@@ -23,7 +22,7 @@ from pathspec.pattern import Pattern
 
 REGULAR = 0o644
 EXECUTABLE = 0o755
-# What one archive may hold: an accelerator is a few hundred small files.
+# The limits of one archive; an accelerator has a few hundred small files.
 MOST_FILES = 20_000
 MOST_BYTES = 200_000_000
 
@@ -32,15 +31,15 @@ _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 _LONGEST_PATH = 4096
 _DEEPEST_PATH = 100
 
-# The zip format knows no earlier time; the same answers give the same bytes.
+# The earliest time of the zip format; a constant time makes equal answers give equal bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class InvalidTree(ValueError):
-    """A tree that cannot be read or written; the text is one sentence."""
+    """A tree cannot be read or written; the text is one sentence."""
 
 
-# What the standard library raises for archives that are damaged, or none at all.
+# The errors of the standard library for damaged archives and for other files.
 _DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError,
     ArithmeticError, LookupError, RuntimeError,
@@ -51,9 +50,9 @@ _DAMAGED = (
 class Resource:
     """A file: its path within the tree (with slashes), its bytes, and its permission bits.
 
-    `charset` is set by UseEncoding alone. `origin` counts the runs of fragments: a resource belongs
-    to the fragment that is running, or to one that it invoked, if its number is not smaller.
-    `ancestor` is what the file held when it was read.
+    Only UseEncoding sets `charset`. `origin` is the number of the invocation that added the file: a
+    file belongs to an invocation, or to a nested one, if its origin is not smaller. `ancestor` is the
+    content of the file before all transforms.
     """
 
     path: str
@@ -65,9 +64,9 @@ class Resource:
 
 
 def normal_path(path: str) -> str:
-    """Return the path with single slashes. Raises InvalidTree when it leaves the tree or is empty."""
+    """Return the path with single slashes. Raises InvalidTree if it is empty or leaves the tree."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    # Half a character (a lone surrogate) can stand in JSON, and in no archive.
+    # JSON may hold a lone surrogate; an archive may not.
     too_long = len(path) > _LONGEST_PATH or len(parts) > _DEEPEST_PATH
     if not parts or path.startswith("/") or ".." in parts or too_long or _UNWRITABLE.search(path):
         raise InvalidTree(f"{path[:200]!r} is not a path within the project")
@@ -77,7 +76,7 @@ def normal_path(path: str) -> str:
 def placed(resources: Iterable[Resource]) -> dict[str, Resource]:
     """Return resources by normal path.
 
-    Raises InvalidTree when a path leaves the tree, occurs twice, or is a file and a folder at once.
+    Raises InvalidTree if a path leaves the tree, occurs twice, or is both a file and a folder.
     """
     files: dict[str, Resource] = {}
     for resource in resources:
@@ -90,7 +89,7 @@ def placed(resources: Iterable[Resource]) -> dict[str, Resource]:
         while "/" in folder:
             folder = folder.rpartition("/")[0]
             if folder in files:
-                raise InvalidTree(f"{folder!r} is a file, and a folder for {path!r}")
+                raise InvalidTree(f"{folder!r} is a file and also a folder, for {path!r}")
     return files
 
 
@@ -100,8 +99,8 @@ def placed(resources: Iterable[Resource]) -> dict[str, Resource]:
 def read_folder(folder: Path) -> list[Resource]:
     """Return the regular files below a folder, sorted by path, with their permission bits.
 
-    Links, `.git` and what the folder's own `.gitignore` files exclude are left out, as
-    `tanzu accelerator generate-from-local` leaves them out. Raises OSError.
+    Like `tanzu accelerator generate-from-local`, it leaves out links, `.git`, and files that the
+    folder's own `.gitignore` files exclude. Raises OSError.
     """
     return [
         Resource(path, (folder / path).read_bytes(), (folder / path).stat().st_mode & 0o777)
@@ -127,33 +126,33 @@ def _paths(folder: Path, prefix: str, rules: list[tuple[str, GitIgnoreSpec]]) ->
 
 
 def _ignored(path: str, rules: list[tuple[str, GitIgnoreSpec]]) -> bool:
-    """Whether a path is ignored: of the file nearest to it that says anything, the last line that does."""
+    """Return whether the last matching line of the nearest .gitignore excludes a path."""
     for prefix, spec in reversed(rules):
         for pattern in reversed(list(spec.patterns)):
-            if pattern.include is not None and _means(pattern, path[len(prefix) :]):
+            if pattern.include is not None and _matches_path(pattern, path[len(prefix) :]):
                 return pattern.include
     return False
 
 
-def _means(pattern: Pattern, path: str) -> bool:
-    """Whether a line means the path itself: it does not hold for what is below, since nobody goes there."""
-    found = pattern.match_file(path)
-    if found is None:
+def _matches_path(pattern: Pattern, path: str) -> bool:
+    """Return whether a line matches the path itself, not a folder above it."""
+    result = pattern.match_file(path)
+    if result is None:
         return False
-    # The group is the slash behind a folder that was matched.
-    return "ps_d" not in found.match.groupdict() or found.match.end("ps_d") in (-1, len(path))
+    # The group is the slash after a matched folder.
+    return "ps_d" not in result.match.groupdict() or result.match.end("ps_d") in (-1, len(path))
 
 
 def write_folder(resources: Iterable[Resource], folder: Path) -> None:
-    """Write resources below a folder, with their permission bits whatever the umask says.
+    """Write resources below a folder, with their permission bits whatever the umask is.
 
-    Raises InvalidTree before anything is written, and OSError.
+    Raises InvalidTree before it writes a file, and OSError.
     """
     files = placed(resources)
     for path, resource in files.items():
         _make_folders(folder, path.split("/")[:-1])
         target = folder / path
-        # A link that stands there is replaced, not followed.
+        # Replace an existing link instead of following it.
         target.unlink(missing_ok=True)
         target.write_bytes(resource.content)
         target.chmod(resource.mode)
@@ -185,17 +184,17 @@ def _entry(name: str, attributes: int) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, _EPOCH)
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = attributes
-    # Permission bits are Unix's.
+    # 3 is Unix, which makes the permission bits count.
     info.create_system = 3
     return info
 
 
 def read_zip(content: bytes) -> list[Resource]:
-    """Return what a zip archive holds. Raises InvalidTree, also for an unsafe path or a link."""
+    """Return the files in a zip archive. Raises InvalidTree, also for an unsafe path or a link."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            _limited(len(entries), sum(entry.file_size for entry in entries))
+            _check_limits(len(entries), sum(entry.file_size for entry in entries))
             return list(placed(_from_zip(archive, entry) for entry in entries).values())
     except _DAMAGED as error:
         raise _refusal("zip", error) from error
@@ -209,41 +208,41 @@ def _from_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Resource:
 
 
 def read_tar(content: bytes) -> list[Resource]:
-    """Return the regular files in a tar archive, packed or not, links and devices left out.
+    """Return the regular files in a tar archive, compressed or not, without links and devices.
 
     Raises InvalidTree, also for a path that leaves the tree.
     """
-    found: list[Resource] = []
+    resources: list[Resource] = []
     size = 0
     try:
         with tarfile.open(fileobj=io.BytesIO(_unpacked(content)), mode="r:") as archive:
             for count, member in enumerate(archive, start=1):
                 size += abs(member.size)
-                _limited(count, size)
-                # The folder itself is an entry as well: `./`.
+                _check_limits(count, size)
+                # The root folder `./` is an entry too.
                 if member.isfile():
                     file = archive.extractfile(member)
                     data = file.read() if file is not None else b""
-                    found.append(Resource(normal_path(member.name), data, member.mode & 0o777))
+                    resources.append(Resource(normal_path(member.name), data, member.mode & 0o777))
     except _DAMAGED as error:
         raise _refusal("tar", error) from error
-    return list(placed(found).values())
+    return list(placed(resources).values())
 
 
 def _unpacked(content: bytes) -> bytes:
-    """Return what a packed archive unpacks to; its headers may be as long as it likes, so they are limited too."""
-    packings: dict[bytes, Callable[[io.BytesIO], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    """Return an archive without its compression. The size limit leaves room for the headers."""
+    formats: dict[bytes, Callable[[io.BytesIO], gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
         b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
         b"BZh": bz2.BZ2File,
         b"\xfd7zXZ\0": lzma.LZMAFile,
     }
-    opened = next((opened for start, opened in packings.items() if content.startswith(start)), None)
-    if opened is None:
+    opener = next((opener for start, opener in formats.items() if content.startswith(start)), None)
+    if opener is None:
         return content
     most = MOST_BYTES * 5 // 4
-    with opened(io.BytesIO(content)) as file:
+    with opener(io.BytesIO(content)) as file:
         unpacked = file.read(most + 1)
-    _limited(1, MOST_BYTES + 1 if len(unpacked) > most else 0)
+    _check_limits(1, MOST_BYTES + 1 if len(unpacked) > most else 0)
     return unpacked
 
 
@@ -253,8 +252,6 @@ def _refusal(kind: str, error: Exception) -> InvalidTree:
     return InvalidTree(f"not a {kind} archive: {' '.join(str(error).split())}")
 
 
-def _limited(files: int, size: int) -> None:
+def _check_limits(files: int, size: int) -> None:
     if files > MOST_FILES or size > MOST_BYTES:
-        raise InvalidTree(
-            f"an archive may hold {MOST_FILES} files of {MOST_BYTES} bytes together, and this one holds more"
-        )
+        raise InvalidTree(f"the archive exceeds {MOST_FILES} files, or {MOST_BYTES} bytes in total")

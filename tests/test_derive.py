@@ -42,7 +42,7 @@ def test_an_edited_file_is_found_and_written_anew(sandbox: Sandbox, template: Pa
     good = (template / name).read_text(encoding="utf-8")
     (template / name).write_text(good + " ", encoding="utf-8")
     code, said = derive(sandbox, "--check", template)
-    assert (code, said) == (1, f"{template / name} is not what accelerator.yaml says: run make derive\n")
+    assert (code, said) == (1, f"{template / name} is out of date; run make derive\n")
     assert derive(sandbox, template) == (0, f"{template / name} written\n")
     assert (template / name).read_text(encoding="utf-8") == good
     assert derive(sandbox, "--check", template) == (0, "")

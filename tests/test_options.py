@@ -329,7 +329,7 @@ BROKEN = {
         "accelerator.yaml:4: the defaultValue is refused: size cannot",
     ),
     "bad input": ("{**, inputType: tag}", "accelerator.yaml:4: inputType of option size is 'tag'; allowed are text"),
-    "refers to itself": ("{**, choices: &a [*a]}", "accelerator.yaml:4: an alias that refers to what it stands in"),
+    "refers to itself": ("{**, choices: &a [*a]}", "accelerator.yaml:4: an alias refers to its own parent"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the engine need beside it."""
+"""Fixtures of the engine's tests."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from tools import ytt as pinned_ytt
 
 @pytest.fixture
 def ytt(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The real ytt, which the transform YTT calls, on PATH."""
+    """Put the pinned ytt on PATH and return its path."""
     folder = pinned_ytt.folder()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder / "ytt"

@@ -1,4 +1,4 @@
-"""The command line as a person uses it: what it writes, and the one sentence for each mistake."""
+"""The command line: files that it writes, and one sentence per mistake."""
 
 import json
 import socket
@@ -45,16 +45,16 @@ def folder(tmp_path: Path) -> Path:
 
 def run(sandbox: Sandbox, folder: Path, *arguments: str | Path) -> tuple[int, str, str]:
     fragment = f"licence={folder.parent / 'licence'}"
-    done = sandbox.engine(
+    completed = sandbox.engine(
         "generate", "--accelerator-path", folder, "--fragment-path", fragment,
         *arguments,
     )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    return completed.returncode, completed.stdout, completed.stderr
 
 
 def test_a_project_is_written_below_its_name(sandbox: Sandbox, folder: Path) -> None:
-    done = run(sandbox, folder, "--options", '{"projectName": "beetle", "colour": "blue"}', "-o", "out")
-    assert done == (0, "generated project out/beetle\n", "")
+    completed = run(sandbox, folder, "--options", '{"projectName": "beetle", "colour": "blue"}', "-o", "out")
+    assert completed == (0, "generated project out/beetle\n", "")
     project = sandbox.output / "out" / "beetle"
     assert sorted(path.name for path in project.iterdir()) == [".gitignore", "LICENCE", "accelerator-log.md", "run"]
     assert (project / "run").read_text() == "#!/bin/sh\necho blue\n"
@@ -74,23 +74,23 @@ def test_answers_come_from_a_file(sandbox: Sandbox, folder: Path) -> None:
     assert (sandbox.output / "beetle" / "LICENCE").read_text() == "green is free\n"
 
 
-def test_without_a_name_the_project_is_called_as_the_accelerator(sandbox: Sandbox, folder: Path) -> None:
+def test_the_default_name_of_a_project_is_the_accelerators(sandbox: Sandbox, folder: Path) -> None:
     assert run(sandbox, folder) == (0, "generated project car\n", "")
 
 
-def test_a_name_that_is_no_option_is_named(sandbox: Sandbox, folder: Path) -> None:
-    """TAP's engine takes it as a variable; hardly anybody who types it means that."""
-    warning = "Warning: color is no option of this accelerator (did you mean colour?).\n"
+def test_an_unknown_answer_causes_a_warning(sandbox: Sandbox, folder: Path) -> None:
+    """TAP's engine takes it as a variable, but it is probably a typing error."""
+    warning = "Warning: color is not an option of this accelerator (did you mean colour?).\n"
     assert run(sandbox, folder, "--options", '{"color": "blue"}') == (0, "generated project car\n", warning)
 
 
-def test_a_manifest_without_an_engine_is_named(sandbox: Sandbox, folder: Path) -> None:
+def test_a_manifest_without_an_engine_causes_a_warning(sandbox: Sandbox, folder: Path) -> None:
     (folder / "accelerator.yaml").write_text("accelerator: {}\nengin: {}\n")
-    warning = "Warning: there is no engine in accelerator.yaml, so that every file is copied as it is.\n"
+    warning = "Warning: there is no engine in accelerator.yaml, so every file is copied unchanged.\n"
     assert run(sandbox, folder) == (0, "generated project car\n", warning)
 
 
-def test_a_folder_that_is_not_empty_stays_as_it_is_unless_forced(sandbox: Sandbox, folder: Path) -> None:
+def test_only_force_changes_a_folder_with_files(sandbox: Sandbox, folder: Path) -> None:
     (sandbox.output / "car").mkdir()
     (sandbox.output / "car" / "mine").write_text("mine")
     (sandbox.output / "car" / "run").write_text("old")
@@ -124,7 +124,7 @@ def test_a_forced_run_does_not_follow_a_link(sandbox: Sandbox, folder: Path) -> 
         (["--options", '{"projectName": "a/b"}'], "projectName cannot be 'a/b'; allowed is the name of one folder"),
         (["--options", "{"], "--options is not JSON: "),
         (["--options", "[]"], "--options is not a JSON object of option names and values."),
-        (["--options", "{}", "--options-file", "/dev/null"], "give --options or --options-file, not both."),
+        (["--options", "{}", "--options-file", "/dev/null"], "use --options or --options-file, not both."),
         (
             ["--accelerator-path", "nowhere"],
             "Invalid value for '--accelerator-path': Directory 'nowhere' does not exist.",
@@ -135,12 +135,12 @@ def test_a_forced_run_does_not_follow_a_link(sandbox: Sandbox, folder: Path) -> 
         ),
     ],
 )
-def test_a_mistake_is_one_sentence_and_nothing_is_written(
+def test_a_mistake_prints_one_sentence_and_writes_nothing(
     sandbox: Sandbox, folder: Path, arguments: list[str], sentence: str
 ) -> None:
-    code, said, error = run(sandbox, folder, *arguments)
+    code, output, error = run(sandbox, folder, *arguments)
     assert code in (1, 2)
-    assert said == ""
+    assert output == ""
     assert error.splitlines()[-1].startswith(f"Error: {sentence}")
     assert sandbox.untouched()
 
@@ -149,41 +149,45 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     ("old", "new", "sentence"),
     [
         ("reference: licence", "reference: license", "accelerator.yaml:11: the fragment 'license' is not imported"),
-        ("name: licence", "name: other", "accelerator.yaml:7: the fragment 'other' is imported, and nobody said where"),
+        (
+            "name: licence",
+            "name: other",
+            "accelerator.yaml:7: the fragment 'other' is imported, but its folder is unknown",
+        ),
         ("'#colour'", "'#colour ='", "accelerator.yaml:15: with of a substitution: could not parse SpEL expression"),
         (
             "type: ReplaceText",
             "type: Replace",
-            "accelerator.yaml:14: there is no transform 'Replace'; there are Include",
+            "accelerator.yaml:14: there is no transform 'Replace'; use one of Include",
         ),
         ("- name: colour", "- label: colour", "accelerator.yaml:3: an option has no name"),
         ("engine:", "engine: [", "accelerator.yaml:"),
         ("'#colour'", "'#color'", "accelerator.yaml:14: Expression '#color' evaluated to null"),
     ],
 )
-def test_a_mistake_in_the_manifest_is_one_sentence_with_its_line(
+def test_a_mistake_in_the_manifest_prints_one_sentence_with_its_line(
     sandbox: Sandbox, folder: Path, old: str, new: str, sentence: str
 ) -> None:
     (folder / "accelerator.yaml").write_text(MANIFEST.replace(old, new))
-    code, said, error = run(sandbox, folder)
-    assert (code, said, error.count("\n")) == (1, "", 1)
+    code, output, error = run(sandbox, folder)
+    assert (code, output, error.count("\n")) == (1, "", 1)
     assert error.startswith(f"Error: {sentence}")
     assert sandbox.untouched()
 
 
-def test_an_output_that_cannot_be_written_is_one_sentence(sandbox: Sandbox, folder: Path) -> None:
+def test_an_unwritable_output_prints_one_sentence(sandbox: Sandbox, folder: Path) -> None:
     (sandbox.output / "file").write_text("")
     code, _, error = run(sandbox, folder, "-o", "file/below")
     assert (code, error.count("\n")) == (1, 1)
     assert error.startswith("Error: file")
 
 
-def test_our_own_template_is_generated_as_everywhere(sandbox: Sandbox) -> None:
-    done = sandbox.engine(
+def test_the_command_generates_this_template(sandbox: Sandbox) -> None:
+    completed = sandbox.engine(
         "generate", "--accelerator-path", ROOT, "-o", ".",
         "--options", json.dumps({"projectName": "abc"}),
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "generated project abc\n"), done.stderr
+    assert (completed.returncode, completed.stdout) == (0, "generated project abc\n"), completed.stderr
     assert (sandbox.output / "abc" / "dataset.py").is_file()
 
 
@@ -196,15 +200,15 @@ def test_our_own_template_is_generated_as_everywhere(sandbox: Sandbox) -> None:
         (["--port", "65536"], "Invalid value for '--port': 65536 is not in the range 0<=x<=65535."),
     ],
 )
-def test_a_server_that_cannot_be_started_is_one_sentence(sandbox: Sandbox, arguments: list[str], sentence: str) -> None:
-    done = sandbox.engine("serve", *arguments)
-    assert done.returncode in (1, 2)
-    assert done.stderr.splitlines()[-1] == f"Error: {sentence}"
+def test_a_server_that_cannot_start_prints_one_sentence(sandbox: Sandbox, arguments: list[str], sentence: str) -> None:
+    completed = sandbox.engine("serve", *arguments)
+    assert completed.returncode in (1, 2)
+    assert completed.stderr.splitlines()[-1] == f"Error: {sentence}"
 
 
-def test_a_port_that_is_taken_is_one_sentence(sandbox: Sandbox) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        done = sandbox.engine("serve", "--accelerator-path", str(ROOT), "--port", port)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"Error: port {port} of 127.0.0.1 cannot be listened on: Address already in use\n"
+def test_a_port_in_use_prints_one_sentence(sandbox: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+        completed = sandbox.engine("serve", "--accelerator-path", str(ROOT), "--port", port)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == f"Error: cannot listen on port {port} of 127.0.0.1: Address already in use\n"

@@ -1,27 +1,26 @@
-"""Expressions: what Spring was recorded to evaluate, the samples' idioms, and what must not happen."""
+"""Expressions: recorded results of Spring, idioms of published accelerators, and laws."""
 
 import itertools
 import json
 import math
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from accelerator_engine import expressions, java_regex
 from accelerator_engine.expressions import EvaluationFailed, Expression, InvalidExpression, parse
-from accelerator_engine.java_types import Character, Helper, Uri, as_integer, class_name, text_of
+from accelerator_engine.java_types import Character, Helper, as_integer, class_name, text_of
+from accelerator_engine.java_uri import Uri
 
 RECORDS = json.loads((Path(__file__).parent / "recorded" / "spel.json").read_text(encoding="utf-8"))
 
 Outcome = tuple[str, Any, str]
 
-# What is refused on purpose, though Java does it: expressions, and how many records.
+# Expressions that Java evaluates and the engine refuses on purpose: a pattern and the number of records.
 REFUSED = {
     "constructors": (r"(?i)^new ", 23),
     "assignment": (r"[^=!<>]=[^=]", 5),
@@ -37,30 +36,30 @@ REFUSED = {
         21,
     ),
     "static methods called on a value": (r"^'abc'\.(valueOf|join)\(", 3),
-    "arguments of which Java makes characters or locales": (r"(replace|indexOf)\([^)]*\b\d+\)|toLowerCase\('x'\)", 4),
-    "numbers where a character is meant": (r"replace\(1, 'x'\)|'c' - 1", 2),
+    "arguments that Java converts to characters or locales": (r"(replace|indexOf)\([^)]*\b\d+\)|toLowerCase\('x'\)", 4),
+    "numbers in place of characters": (r"replace\(1, 'x'\)|'c' - 1", 2),
     "a list as a condition or a number": (r"^(\{(true|'true'|true,false|1)\}|#bools)$", 5),
-    "an expression that a slip of Spring's parser lets through, or one that it does not": (r"^(\?:|T)$", 2),
+    "expressions that only an error in Spring's parser accepts or refuses": (r"^(\?:|T)$", 2),
 }
-# What comes out differently.
+# Expressions with another result.
 DIFFERENT = {
-    "whole numbers know no overflow below 64 bits": (r"2147483647|#maxint", 5),
-    "a Long is told from an Integer by its size only": (r"\d+L\b", 2),
+    "whole numbers do not overflow below 64 bits": (r"2147483647|#maxint", 5),
+    "only its size makes a number a Long": (r"\d+L\b", 2),
     "a Float is a Double": (r"\d+f\b", 3),
     "positions count characters, not UTF-16 units": (r"^(#emoji|'😀')", 7),
     "digits of Double.toString() before Java 19": (r"\d+e", 3),
     "helpers that are the accelerator engine's, not Spring's": (r"^#camel2Kebab", 1),
 }
-# Spring's codes that a failure repeats.
+# Spring's error codes that the engine's messages contain.
 CODES = {
     f"EL10{code:02}E" for code in (1, 4, 6, 7, 8, 11, 12, 13, 15, 16, 17, 18, 19, 22, 25, 26, 28, 30, 37, 38, 76, 78)
 }
-# Java has more kinds of numbers.
+# Java has more types of numbers.
 NUMBERS = {"java.lang.Long": "java.lang.Integer", "java.lang.Float": "java.lang.Double"}
 
 
 def plain(value: Any) -> Any:
-    """Return a value as the recorder wrote it."""
+    """Return a value in the form of the records."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, list):
@@ -77,7 +76,7 @@ CONVERSIONS: dict[str | None, Callable[[Expression, dict[str, Any]], Any]] = {
 
 
 def outcome(record: dict[str, Any]) -> Outcome:
-    """Return the class, the value and the text that the engine finds, or the phase, None and the failure."""
+    """Return the class, value and text of the engine's result, or the phase, None and the error."""
     try:
         expression = parse(record["expression"])
         value = CONVERSIONS[record.get("target")](expression, record["variables"])
@@ -89,14 +88,14 @@ def outcome(record: dict[str, Any]) -> Outcome:
     return class_name(value), plain(value), text_of(value)
 
 
-def agrees(found: Outcome, recorded: dict[str, Any], target: str | None) -> bool:
-    """Return whether the engine found what was recorded."""
-    phase, value, text = found
+def agrees(actual: Outcome, recorded: dict[str, Any], target: str | None) -> bool:
+    """Return whether the engine's outcome agrees with the record."""
+    phase, value, text = actual
     if "error" in recorded:
         code = str(recorded["error"]["message"])[:7]
         return phase == recorded["phase"] and (phase == "parse" or code not in CODES or code in text)
     if target is not None and recorded["class"] is None:
-        # Nothing to convert: where a value is needed null is a failure.
+        # Where a value is needed, null is an error.
         return phase == "evaluate"
     same = json.dumps(value) == json.dumps(recorded["result"]) and recorded.get("string", text) == text
     kind = str(recorded["class"] or "null")
@@ -104,11 +103,11 @@ def agrees(found: Outcome, recorded: dict[str, Any], target: str | None) -> bool
 
 
 def disagreements() -> list[dict[str, Any]]:
-    """Return the records that the engine does not agree with, in either version of Spring."""
+    """Return the records of both versions of Spring that the engine disagrees with."""
     return [
         record
         for record in RECORDS
-        if record.get("target") != "Iterable"  # Only Loop wants one, and it takes nothing but lists.
+        if record.get("target") != "Iterable"  # Only Loop needs one, and it accepts lists only.
         and not any(
             agrees(outcome(record), version, record.get("target"))
             for version in (record, record.get("spring6", record))
@@ -117,28 +116,28 @@ def disagreements() -> list[dict[str, Any]]:
 
 
 def reason(record: dict[str, Any]) -> str:
-    """Return the first exception that a record falls under."""
+    """Return the first listed difference that covers a record."""
     named = {**REFUSED, **DIFFERENT}
-    return next((why for why, (pattern, _) in named.items() if re.search(pattern, record["expression"])), "none")
+    return next((name for name, (pattern, _) in named.items() if re.search(pattern, record["expression"])), "none")
 
 
 def test_values_agree_with_the_records() -> None:
-    """Every record but the named exceptions, and those are as many as they were."""
+    """All records agree, except the listed differences."""
     wrong = sorted(disagreements(), key=reason)
-    counted = {why: len(list(group)) for why, group in itertools.groupby(wrong, reason)}
+    counted = {name: len(list(group)) for name, group in itertools.groupby(wrong, reason)}
     assert len(RECORDS) > 1400
     assert [record for record in wrong if reason(record) == "none"] == []
-    assert counted == {why: count for why, (_, count) in {**REFUSED, **DIFFERENT}.items()}
+    assert counted == {name: count for name, (_, count) in {**REFUSED, **DIFFERENT}.items()}
 
 
-def test_what_is_refused_fails_in_a_sentence() -> None:
-    """Whatever Java makes of it."""
+def test_refused_expressions_cause_an_error_message() -> None:
+    """The engine refuses these expressions with an error message."""
     refused = [record for record in disagreements() if reason(record) in REFUSED]
     assert {outcome(record)[0] for record in refused} == {"evaluate", "parse"}
     assert [record["expression"] for record in refused if outcome(record)[0] == "parse"] == ["?:"]
 
 
-# The samples' idioms
+# Idioms
 
 
 @pytest.mark.parametrize(
@@ -162,7 +161,7 @@ def test_what_is_refused_fails_in_a_sentence() -> None:
     ],
 )
 def test_idioms(expression: str, variables: dict[str, Any], expected: Any) -> None:
-    """What published accelerators write."""
+    """These expressions occur in published accelerators."""
     value = parse(expression).value(variables)
     assert (value, type(value)) == (expected, type(expected))
 
@@ -181,20 +180,20 @@ def test_idioms(expression: str, variables: dict[str, Any], expected: Any) -> No
         (".toUriString()", "https://github.com?owner=x&repo=y"),
     ],
 )
-def test_an_address_is_taken_apart(property_: str, expected: Any) -> None:
-    """The repository that a portal hands over."""
+def test_parts_of_an_address(property_: str, expected: Any) -> None:
+    """A portal passes the repository in this form."""
     builder = "T(org.springframework.web.util.UriComponentsBuilder)"
-    made = parse(f"{builder}.fromUriString('https://' + #repository).build(true)").value(
+    uri = parse(f"{builder}.fromUriString('https://' + #repository).build(true)").value(
         {"repository": "github.com?owner=x&repo=y"}
     )
-    assert parse(f"#url{property_}").value({"url": made}) == expected
-    assert parse("#url").text({"url": made}) == "https://github.com?owner=x&repo=y"
+    assert parse(f"#url{property_}").value({"url": uri}) == expected
+    assert parse("#url").text({"url": uri}) == "https://github.com?owner=x&repo=y"
 
 
 def test_all_parts_of_an_address() -> None:
-    """What is encoded stays so, and case counts."""
-    found = Uri("http://me@Example.org:8080/a/b?x=1&x=%20&y&z=#end")
-    read = lambda name: parse(f"#u.{name}").value({"u": found})  # noqa: E731
+    """Encoded parts stay encoded, and case stays as it is."""
+    uri = Uri("http://me@Example.org:8080/a/b?x=1&x=%20&y&z=#end")
+    read = lambda name: parse(f"#u.{name}").value({"u": uri})  # noqa: E731
     assert [read(name) for name in ("userInfo", "host", "port", "path", "fragment")] == [
         "me",
         "Example.org",
@@ -209,29 +208,29 @@ def test_all_parts_of_an_address() -> None:
             Uri(wrong)
 
 
-def test_null_is_a_failure_where_a_value_is_needed() -> None:
-    """The sentence is the real engine's."""
+def test_null_is_an_error_where_a_value_is_needed() -> None:
+    """The message is that of TAP's engine."""
     for read in (Expression.required, Expression.text, Expression.condition):
         with pytest.raises(EvaluationFailed, match=r"^Expression '#x' evaluated to null$"):
             read(parse("#x"), {})
 
 
-def test_a_parse_error_says_where() -> None:
-    """By position, and with the expression."""
+def test_a_parse_error_has_a_position() -> None:
+    """The message has the expression and the position."""
     with pytest.raises(InvalidExpression, match=r"^could not parse SpEL expression '#a ==' at position 7$"):
         parse("#a == ")
     with pytest.raises(InvalidExpression, match=r"at position 4$"):
         parse("#a ;")
 
 
-def test_the_names_that_an_expression_refers_to() -> None:
-    """All variables, wherever they stand, and neither functions nor elements."""
+def test_names_of_the_variables_of_an_expression() -> None:
+    """These are the variables at any depth, without functions and keys."""
     source = "#a + #b.c[#d] ?: #camel2Kebab(#e).?[#this == #f and #root == null] + {#g: #h}"
     assert parse(source).names == frozenset("abdefgh")
 
 
-def test_a_character_is_no_text() -> None:
-    """It joins with one, and is equal to none, as in Java."""
+def test_a_character_is_not_a_text() -> None:
+    """As in Java, it concatenates with a text but equals no text."""
     assert parse("'abc'.charAt(0) == 'a'").value({}) is False
     assert parse("'abc'.charAt(0) + 'x'").value({}) == "ax"
     assert parse("'abc'.charAt(0)").text({}) == "a"
@@ -239,7 +238,7 @@ def test_a_character_is_no_text() -> None:
 
 
 def test_a_hundred_texts_are_added() -> None:
-    """Operators side by side are no nesting."""
+    """A sequence of operators is not nested."""
     assert parse(" + ".join(["'ab'"] * 1400)).value({}) == "ab" * 1400
 
 
@@ -249,8 +248,8 @@ SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-1000, 1000), st.text(
 
 
 @given(st.booleans(), SCALARS, SCALARS)
-def test_a_question_takes_one_branch_only(question: bool, yes: object, no: object) -> None:
-    """And `?:` is a question for null and the empty text."""
+def test_a_ternary_evaluates_one_branch_only(question: bool, yes: object, no: object) -> None:
+    """The operator `?:` tests for null and the empty text."""
     variables = {"q": question, "y": yes, "n": no}
     assert parse("#q ? #y : #n").value(variables) == (yes if question else no)
     assert parse("!#q ? #n : #y").value(variables) == (yes if question else no)
@@ -260,14 +259,14 @@ def test_a_question_takes_one_branch_only(question: bool, yes: object, no: objec
 
 @given(st.text(max_size=20))
 def test_a_literal_is_the_text_with_its_quotes_doubled(text: str) -> None:
-    """In quotes of either kind, and nothing else is special."""
+    """Both kinds of quotes work, and no other character is special."""
     for mark in "'\"":
         assert parse(mark + text.replace(mark, mark * 2) + mark).value({}) == text
 
 
 @given(SCALARS, SCALARS)
 def test_equality_is_symmetric_and_the_opposite_of_inequality(left: object, right: object) -> None:
-    """And a value is equal to itself."""
+    """A value equals itself."""
     both, swapped = {"a": left, "b": right}, {"a": right, "b": left}
     equal = parse("#a == #b").value(both)
     assert equal is parse("#a == #b").value(swapped) is (not parse("#a != #b").value(both))
@@ -277,24 +276,24 @@ def test_equality_is_symmetric_and_the_opposite_of_inequality(left: object, righ
 
 @given(st.integers(-(10**6), 10**6), st.integers(-(10**6), 10**6))
 def test_arithmetic_of_whole_numbers(left: int, right: int) -> None:
-    """Division goes towards zero, and the rest has the sign of the dividend."""
+    """Division truncates, and the remainder has the sign of the dividend."""
     variables = {"a": left, "b": right}
     assert parse("#a + #b - #b * 2").value(variables) == left - right
     if right:
-        quotient, rest = parse("{#a / #b, #a % #b}").value(variables)
-        assert quotient * right + rest == left
-        assert abs(rest) < abs(right)
-        assert rest == 0 or (rest < 0) == (left < 0)
+        quotient, remainder = parse("{#a / #b, #a % #b}").value(variables)
+        assert quotient * right + remainder == left
+        assert abs(remainder) < abs(right)
+        assert remainder == 0 or (remainder < 0) == (left < 0)
 
 
 @given(st.lists(st.integers(-9, 9), max_size=6))
 def test_selections_and_projections(items: list[int]) -> None:
-    """All, the first, the last; and one new element for each."""
+    """Selections return all, the first or the last; projections map each element."""
     variables = {"l": items}
-    chosen = [item for item in items if item > 2]
-    assert parse("#l.?[#this > 2]").value(variables) == chosen
-    assert parse("#l.^[#this > 2]").value(variables) == (chosen[0] if chosen else None)
-    assert parse("#l.$[#this > 2]").value(variables) == (chosen[-1] if chosen else None)
+    selected = [item for item in items if item > 2]
+    assert parse("#l.?[#this > 2]").value(variables) == selected
+    assert parse("#l.^[#this > 2]").value(variables) == (selected[0] if selected else None)
+    assert parse("#l.$[#this > 2]").value(variables) == (selected[-1] if selected else None)
     assert parse("#l.![#this * 2]").value(variables) == [item * 2 for item in items]
 
 
@@ -309,247 +308,7 @@ SPELLINGS: dict[str, Callable[[list[str]], str]] = {
 
 @given(WORDS)
 def test_case_functions_spell_the_same_words(words: list[str]) -> None:
-    """Each spelling from each other one."""
+    """Each spelling converts to each other one."""
     for source, target in itertools.permutations(SPELLINGS, 2):
         converted = parse(f"#{source}2{target.capitalize()}(#x)").value({"x": SPELLINGS[source](words)})
         assert converted == SPELLINGS[target](words)
-
-
-# What must not happen
-
-VARIABLES: dict[str, Any] = {
-    "s": "hello",
-    "l": [0, 1, 2, 3],
-    "L": list(range(1000)),
-    "m": {"k": "v"},
-    "big": "a" * 1_000_000,
-    "huge": 10**400,
-    "inf": math.inf,
-    "nan": math.nan,
-    "files": Helper({"contentsOf": lambda path: path}),
-}
-
-FORBIDDEN = [
-    "T(java.lang.Runtime).getRuntime().exec('id')",
-    "T(java.lang.System).getenv()",
-    "T(java.nio.file.Files).readString('x')",
-    "T(os).system('id')",
-    "T(accelerator_engine.tree)",
-    "T(java.lang.Class).forName('java.lang.Runtime')",
-    "''.class.forName('java.lang.Runtime')",
-    "''.getClass().getClassLoader()",
-    "#s.__class__",
-    "#s.__class__.__mro__",
-    "#l.__len__()",
-    "#l.sort()",
-    "#l.append(1)",
-    "#m.pop('k')",
-    "#m.items()",
-    "#s.format('{0.__class__}')",
-    "#s.encode()",
-    "#s.upper()",
-    "#files.methods",
-    "#files.__init__",
-    "#files.contentsOf()",
-    "#files.contentsOf(1)",
-    "#files.contentsOf('a', 'b')",
-    "#files.nothing()",
-    "T(java.lang.String).name",
-    "T(java.lang.String).methods",
-    "new java.lang.ProcessBuilder('id').start()",
-    "new java.io.File('/etc/passwd')",
-    "@environment",
-    "#s = 'x'",
-    "#m['k'] = 1",
-    "#l[0]++",
-]
-
-ODD = [
-    *("#l[#inf]", "#l[#nan]", "'x'.substring(#inf)", "#s[#huge]", "#s[99999999999L]", "#m[#l]", "#m.get({1})"),
-    *("#inf % 2", "#nan % 2", "5.0 % #inf", "0 ^ -1", "(0 - 7.5) ^ 0.5", "2.0 ^ 5000", "2 ^ 5000", "9 ^ 9 ^ 9"),
-    *("(9 ^ 9) ^ 9", "2 ^ 63", "-9223372036854775807L - 2", "#huge + 1", "#huge * 1.5", "#huge / 2.5", "#huge ^ 2"),
-    *("#huge == 1.5", "#huge < #inf", "#huge.toString()", "#huge.doubleValue()", "#huge.intValue()", "{#m: 1}"),
-    *("{#n: 1}", "{#inf: 1}[#inf]", "{T(String)}", "#m.![#this]", "#m.![#this.toString()]", "{#files}.toString()"),
-    *("T(Math).round(#inf)", "T(Math).round(#nan)", "T(Math).floor(#inf)", "T(Math).sqrt(-1)", "T(Math).abs(#huge)"),
-    *(
-        "T(Math).abs(null)",
-        "T(Math).max('a', 1)",
-        "T(Math).pow(0, -1)",
-        "T(Math).pow(#huge, 2)",
-        "T(Integer).parseInt('९')",
-    ),
-    *("T(Double).parseDouble('1e999999999')", "T(Double).parseDouble('nan')", "'a'.compareTo(1)", "'a'.length(1)"),
-    *("'a'.split('a', 2147483647)", "'a,b'.split(',').toString()", "'\ud800' + '\udfff'", "'\x00'.matches('\x00')"),
-    *("#l.?[1/0]", "1 between {1}", "#s instanceof #s", "#l.contains(#l)", "#s.matches('(?R)')", "'abc'.charAt(0).x"),
-    *("'%s'.repeat(-1)", "#m.keySet().values()", "'x'.indexOf('', 9)", "'x'.lastIndexOf('', -9)", "#\ud800"),
-]
-
-GREEDY = [
-    "'a'.repeat(10000000).repeat(10)",
-    "'a'.repeat(10000000).replace('a', 'aa')",
-    "'a'.repeat(10000000).concat('a'.repeat(10000000)).concat('a'.repeat(10000000))",
-    "{" + ", ".join(["'a'.repeat(9999999)"] * 300) + "}",
-    "#L.!['a'.repeat(9999999)]",
-    "#L.![#L.![#L.![1]]]",
-    "#l.![" * 30 + "1" + "]" * 30,
-    "#l" + ".![{#this, #this}]" * 400,
-    "#big + #big",
-    "'a' * 2147483647",
-    "T(String).join(#big, #L.!['x'])",
-    "#big.replaceAll('a', 'aaaaaaaaaaaa')",
-    "#big.split('')",
-    "'x'.matches(#big)",
-    "#big.matches('(?:a|aa)+b')",
-    "#big.replaceAll('(a+)+b', 'x')",
-    "#big.split('(a+)+b')",
-]
-
-DEEP = [
-    "(" * 9999,
-    "(" * 4999 + "1" + ")" * 4999,
-    "{" * 4999 + "}" * 4999,
-    "!" * 9996 + "true",
-    "- " * 4999 + "1",
-    "1" + "+1" * 4999,
-    "#a" + ".b" * 4999,
-    "#l" + "[0]" * 3300,
-    "true?" * 1600 + "1" + ":2" * 1600,
-    "#a?:" * 2400 + "1",
-    "'" * 9999,
-    "\\" * 9999,
-    "?" * 9999,
-    "T(" * 4999,
-    "T(" + "a." * 4900 + "a)",
-    "#a[" * 3000,
-    "foo(" * 2000,
-    "'a" * 4999,
-    "x" * 9999,
-    "1" * 10_000,
-    "1." * 5000,
-    " " * 9999,
-    "#" * 9999,
-    "'" + "a" * 10_000 + "'",
-]
-
-
-@pytest.mark.parametrize("source", FORBIDDEN)
-def test_nothing_but_values_can_be_reached(source: str) -> None:
-    """No class, attribute, file, program or other object, and no value changes."""
-    before = json.dumps(VARIABLES, default=str)
-    with pytest.raises((EvaluationFailed, InvalidExpression)):
-        parse(source).value(VARIABLES)
-    assert json.dumps(VARIABLES, default=str) == before
-
-
-def evaluated(source: str) -> str | None:
-    """Evaluate in every way; return the failure, if any, which must be a sentence."""
-    failure = None
-    for read in (Expression.value, Expression.text, Expression.condition):
-        try:
-            expression = parse(source)
-            assert isinstance(expression.names, frozenset)
-            read(expression, VARIABLES)
-        except (InvalidExpression, EvaluationFailed) as error:
-            failure = str(error)
-            assert failure
-            assert "\n" not in failure or "\n" in source
-            assert len(failure) < 12_000
-    return failure
-
-
-@pytest.mark.parametrize("source", ODD)
-def test_odd_values_are_no_traceback(source: str) -> None:
-    """Infinity, huge numbers, halves of characters, keys that cannot be keys."""
-    evaluated(source)
-
-
-@pytest.mark.parametrize("source", GREEDY)
-def test_time_and_memory_are_bounded(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would make too much, or take too long, is stopped."""
-    monkeypatch.setattr(java_regex, "SECONDS", 0.2)
-    monkeypatch.setattr(expressions, "_SECONDS", 0.3)
-    started = time.perf_counter()
-    with pytest.raises((EvaluationFailed, InvalidExpression)):
-        parse(source).value(VARIABLES)
-    assert time.perf_counter() - started < 1.5
-
-
-@pytest.mark.parametrize("source", DEEP)
-def test_long_and_deep_expressions_are_read_or_refused_at_once(source: str) -> None:
-    """Ten thousand characters are the most, as in Spring."""
-    started = time.perf_counter()
-    evaluated(source)
-    assert time.perf_counter() - started < 2
-
-
-def test_an_expression_that_is_too_long_is_refused() -> None:
-    """Before it is read."""
-    with pytest.raises(InvalidExpression, match="longer than 10000 characters"):
-        parse("'" + "a" * 10_000 + "'")
-    assert parse("'" + "a" * 9_998 + "'").value({}) == "a" * 9_998
-
-
-@pytest.mark.parametrize("source", ["{" * 150 + "}" * 150, "!" * 150 + "true", "#l[" * 150 + "0" + "]" * 150])
-def test_deep_nesting_is_refused_when_it_is_read(source: str) -> None:
-    """Before an evaluation could follow it."""
-    with pytest.raises(InvalidExpression, match="is nested more than 100 deep"):
-        parse(source)
-
-
-@pytest.mark.parametrize("source", ["T(Integer).parseInt('2147483648')", "T(Long).parseLong('9223372036854775808')"])
-def test_numbers_that_are_too_large_are_refused(source: str) -> None:
-    """As Java refuses to read them."""
-    with pytest.raises(EvaluationFailed, match="is not a whole number"):
-        parse(source).value({})
-
-
-@given(st.text(max_size=30))
-@example("")
-def test_any_text_is_an_expression_or_refused(source: str) -> None:
-    """Nothing else happens."""
-    evaluated(source)
-
-
-PIECES = st.sampled_from(
-    [
-        *"#.?!$^[](){}:,+-*/%<>='\"& ",
-        *("#s", "#l", "#m", "#files", "#huge", "#inf", "#this", "true", "null", "0", "1.5", "2L", "'a'", "''"),
-        *("==", "and", "not", "matches", "between", "instanceof", "T(String)", "T(Math)", ".![", ".?[", "?.", "?:"),
-        *(".size()", ".length()", ".get(", ".substring(", ".join(", ".max(", ".split('')", ".key", ".empty", "new "),
-    ]
-)
-
-
-@given(st.lists(PIECES, max_size=9))
-def test_pieces_in_any_order_are_an_expression_or_refused(pieces: list[str]) -> None:
-    """These come nearer to what can be evaluated."""
-    evaluated("".join(pieces))
-
-
-@given(st.sampled_from(RECORDS), st.integers(0, 60), st.integers(0, 3), PIECES | st.text(max_size=2))
-def test_recorded_expressions_with_a_mistake_are_expressions_or_refused(
-    record: dict[str, Any], at: int, taken: int, put: str
-) -> None:
-    """Characters are taken out of expressions and others put in."""
-    source = record["expression"][:at] + put + record["expression"][at + taken :]
-    try:
-        parse(source).value(record["variables"])
-    except (InvalidExpression, EvaluationFailed) as error:
-        assert str(error)
-
-
-METHODS = st.sampled_from(
-    sorted({name for record in RECORDS for name in re.findall(r"\.(\w+)\(", record["expression"])})
-)
-ARGUMENTS = st.sampled_from(
-    ["", "1", "-1", "'a'", "''", "null", "#l", "#m", "1.5", "#inf", "#huge", "true", "'a','b'", "0,9"]
-)
-TARGETS = st.sampled_from(
-    ["'abc'", "#l", "#m", "1", "1.5", "true", "#huge", "'a,b'.split(',')", "T(String)", "T(Math)"]
-)
-
-
-@given(TARGETS, METHODS, ARGUMENTS)
-def test_any_method_with_any_arguments_is_called_or_refused(target: str, method: str, arguments: str) -> None:
-    """What a method does not take is said in a sentence."""
-    evaluated(f"{target}.{method}({arguments})")

@@ -1,4 +1,4 @@
-"""Fragments: what they are given, what they return, and what their importers ask for them."""
+"""Fragments: their files, conditions, anchors and imports."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,28 +7,21 @@ import pytest
 
 from accelerator_engine.tree import EXECUTABLE, Resource
 
-from .running import File, Fragment, loaded, paths, project, refused, run, trace
-
-
-def importing(engine: str, imports: str = "[{name: f}]", options: str = "[]") -> str:
-    return f"{{accelerator: {{imports: {imports}, options: {options}}}, engine: {engine}}}"
-
-
-INVOKE = "{type: InvokeFragment, reference: f}"
+from .running import INVOKE, File, Fragment, importing, paths, project, refused, run
 
 
 def invoked(
     fragment: str | None,
     own: Mapping[str, File] | list[str],
     files: Mapping[str, File] | list[str],
-    given: dict[str, Any] | None = None,
+    answers: dict[str, Any] | None = None,
     call: str = INVOKE,
 ) -> dict[str, str]:
-    """Return what an accelerator makes of files that only invokes a fragment."""
-    return run(importing(call), files, given, {"f": Fragment(fragment, own)})
+    """Run an accelerator that only invokes a fragment; return the texts by path."""
+    return run(importing(call), files, answers, {"f": Fragment(fragment, own)})
 
 
-# Its files
+# Files
 
 
 def test_a_fragment_sees_the_callers_files_and_then_its_own() -> None:
@@ -36,7 +29,7 @@ def test_a_fragment_sees_the_callers_files_and_then_its_own() -> None:
     assert invoked(f"engine: {engine}", {"own": "O", "a": "o"}, {"a": "A", "z": "Z"}) == {"x": "AZoO"}
 
 
-def test_a_fragments_manifest_is_left_out_and_a_nested_one_is_not() -> None:
+def test_only_the_root_manifest_of_a_fragment_is_left_out() -> None:
     own = ["own", "x/accelerator.yaml", "accelerator.axl"]
     assert sorted(invoked("engine: {exclude: [nothing]}", own, ["a"])) == ["a", "own", "x/accelerator.yaml"]
 
@@ -70,15 +63,17 @@ def test_a_fragment_wins_over_the_rest_with_use_first() -> None:
     assert invoked(fragment, {"a": "new"}, {"a": "old", "b": "b"}, call=call) == {"a": "new", "b": "b"}
 
 
-def test_what_a_fragment_drops_is_gone_in_a_chain() -> None:
+def test_files_that_a_fragment_drops_are_gone_in_a_chain() -> None:
     assert invoked("engine: {include: [own]}", ["own"], ["a"]) == {"own": "own"}
 
 
 def test_permission_bits_come_with_a_fragments_files() -> None:
     engine = "{include: [mvnw], chain: [{type: RewritePath, rewriteTo: \"'app/' + #g0\"}]}"
     own = {"mvnw": Resource("mvnw", b"#!", EXECUTABLE)}
-    done = project(importing(INVOKE), ["a"], {}, {"f": Fragment(f"engine: {engine}", own)})
-    assert [(file.path, file.mode) for file in done.files if file.path != "accelerator-log.md"] == [("app/mvnw", 0o755)]
+    generated = project(importing(INVOKE), ["a"], {}, {"f": Fragment(f"engine: {engine}", own)})
+    assert [(file.path, file.mode) for file in generated.files if file.path != "accelerator-log.md"] == [
+        ("app/mvnw", 0o755)
+    ]
 
 
 def test_a_fragment_can_be_invoked_twice() -> None:
@@ -136,7 +131,7 @@ def test_a_condition_at_the_call_does_not_see_the_calls_let() -> None:
     assert sorted(invoked("engine: {chain: []}", ["own"], ["a"], {"on": True}, call)) == ["a", "own"]
 
 
-def test_a_call_that_is_not_reached_needs_no_answers() -> None:
+def test_an_inactive_call_needs_no_answers() -> None:
     fragment = "{accelerator: {options: [{name: o, required: true}]}, engine: {chain: []}}"
     manifest = importing("{type: InvokeFragment, reference: f, condition: 'false'}", "[{name: f, expose: []}]")
     assert paths(manifest, ["a"], {}, {"f": Fragment(fragment)}) == ["a"]
@@ -193,7 +188,7 @@ def test_an_anchor_is_a_folder_of_the_project(anchor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "own", "callers", "wanted"),
+    ("strategy", "own", "callers", "expected"),
     [
         ("FavorOwn", "own", "caller's", "own"),
         ("FavorForeign", "own", "caller's", "caller's"),
@@ -203,12 +198,12 @@ def test_an_anchor_is_a_folder_of_the_project(anchor: str) -> None:
 )
 @pytest.mark.parametrize("order", [["own", "callers"], ["callers", "own"]])
 def test_a_fragment_favours_own_or_foreign_in_any_order(
-    strategy: str, own: str | None, callers: str | None, wanted: str, order: list[str]
+    strategy: str, own: str | None, callers: str | None, expected: str, order: list[str]
 ) -> None:
     moves = (f"{{include: [{path}], chain: [{{type: RewritePath, rewriteTo: \"'x'\"}}]}}" for path in order)
     fragment = f"engine: {{merge: [{', '.join(moves)}], onConflict: {strategy}}}"
     own_files = {} if own is None else {"own": own}
-    assert invoked(fragment, own_files, {} if callers is None else {"callers": callers}) == {"x": wanted}
+    assert invoked(fragment, own_files, {} if callers is None else {"callers": callers}) == {"x": expected}
 
 
 def test_a_no_op_merge_is_enough_to_favour() -> None:
@@ -242,339 +237,10 @@ def test_a_fragment_that_invokes_another_is_foreign_to_it() -> None:
     assert run(importing(INVOKE), {"y": "a"}, {}, nested("Fail", inner)) == {"x": "f", "y": "a"}
 
 
-def test_what_one_fragment_left_is_foreign_to_the_next() -> None:
+def test_files_of_a_fragment_are_foreign_to_the_next_one() -> None:
     call = "{chain: [{type: InvokeFragment, reference: f}, {type: InvokeFragment, reference: g}]}"
     fragments = {
         "f": Fragment(None, {"x": "f"}),
         "g": Fragment("engine: {merge: [{type: ReplaceText}], onConflict: FavorForeign}", {"x": "g"}),
     }
     assert run(importing(call, "[{name: f}, {name: g}]"), [], {}, fragments) == {"x": "f"}
-
-
-# Variables
-
-TELLS = "type: ReplaceText, substitutions: [{text: X, with: \"'' + #o\"}]"
-
-
-def told(manifest: str, given: dict[str, Any] | None = None, **fragments: Fragment) -> str:
-    return run(manifest, {"x": "X"}, given, fragments)["x"]
-
-
-def test_a_fragment_sees_all_variables_of_its_caller() -> None:
-    fragment = Fragment(f"engine: {{{TELLS}}}")
-    assert told(importing(INVOKE), {"o": "given"}, f=fragment) == "given"
-    call = f"{{let: [{{name: o, expression: \"'let'\"}}], chain: [{INVOKE}]}}"
-    assert told(importing(call), {"o": "given"}, f=fragment) == "let"
-
-
-def test_a_fragment_sees_the_loop_that_invokes_it() -> None:
-    call = f"{{type: Loop, on: \"{{'p', 'q'}}\", var: o, doAsMerge: {INVOKE}}}"
-    fragment = Fragment("engine: {type: RewritePath, rewriteTo: '#g0 + #o'}")
-    assert paths(importing(call), ["x"], {}, {"f": fragment}) == ["xp", "xq"]
-
-
-def test_let_at_the_call_is_seen_by_the_fragment_alone() -> None:
-    call = (
-        "{type: InvokeFragment, reference: f, let: [{name: o, expression: \"#o + '1'\"}, {name: p, expression: '#o'}]}"
-    )
-    tells = "{type: ReplaceText, substitutions: [{text: Y, with: '#o + (#p == null)'}]}"
-    fragment = Fragment("engine: {type: ReplaceText, substitutions: [{text: X, with: '#o + #p'}]}")
-    assert run(importing(f"{{chain: [{call}, {tells}]}}"), {"x": "XY"}, {"o": "g"}, {"f": fragment}) == {
-        "x": "g1g1gtrue"
-    }
-
-
-def test_a_fragments_let_is_not_seen_by_its_caller() -> None:
-    fragment = Fragment("engine: {let: [{name: o, expression: '1'}], chain: []}")
-    tells = "{type: ReplaceText, substitutions: [{text: X, with: \"'' + #o\"}]}"
-    assert told(importing(f"{{chain: [{INVOKE}, {tells}]}}"), f=fragment) == "null"
-
-
-WITH_DEFAULT = Fragment(f"{{accelerator: {{options: [{{name: o, defaultValue: d}}]}}, engine: {{{TELLS}}}}}")
-
-
-def test_a_fragments_option_has_its_default() -> None:
-    assert told(importing(INVOKE), f=WITH_DEFAULT) == "d"
-
-
-def test_a_fragments_option_can_be_given() -> None:
-    assert told(importing(INVOKE), {"o": "given"}, f=WITH_DEFAULT) == "given"
-
-
-def test_an_option_that_is_not_exposed_has_its_default_or_a_let() -> None:
-    hidden = "[{name: f, expose: []}]"
-    assert told(importing(INVOKE, hidden), f=WITH_DEFAULT) == "d"
-    call = "{type: InvokeFragment, reference: f, let: [{name: o, expression: \"'let'\"}]}"
-    assert told(importing(call, hidden), f=WITH_DEFAULT) == "let"
-
-
-def test_the_accelerators_own_default_comes_first() -> None:
-    manifest = importing(INVOKE, options="[{name: o, defaultValue: mine}]")
-    assert told(manifest, f=WITH_DEFAULT) == "mine"
-
-
-def test_a_missing_required_option_of_a_fragment_is_told() -> None:
-    fragment = Fragment("{accelerator: {options: [{name: o, required: true}]}, engine: {chain: []}}")
-    wanted = "Invalid options provided. Expected but not present: [o]"
-    assert refused(importing(INVOKE), ["x"], {}, {"f": fragment}) == wanted
-    assert wanted in refused(importing(INVOKE, "[{name: f, expose: []}]"), ["x"], {}, {"f": fragment})
-
-
-def test_a_fragment_refuses_a_let_that_is_not_of_its_type() -> None:
-    call = "{type: InvokeFragment, reference: f, let: [{name: o, expression: '5'}]}"
-    assert "o cannot be 5" in refused(importing(call), ["x"], {}, {"f": WITH_DEFAULT})
-
-
-# Imports
-
-THREE = Fragment(
-    "{accelerator: {options: [{name: a, label: A, defaultValue: a}, {name: b, dataType: number, required: true}, "
-    "{name: c, dependsOn: {name: a, value: x}}]}, engine: {type: Chain}}"
-)
-
-
-def names(expose: str, options: str = "[]") -> list[str]:
-    manifest = importing(INVOKE, f"[{{name: f{expose}}}]", options)
-    return [option.name for option in loaded(manifest, [], {"f": THREE}).options]
-
-
-@pytest.mark.parametrize(
-    ("expose", "wanted"),
-    [
-        ("", ["a", "b", "c"]),
-        (", expose: [{name: '*'}]", ["a", "b", "c"]),
-        (", expose: []", []),
-        (", expose: [{name: b}]", ["b"]),
-        (", expose: [{name: c}, {name: a}]", ["a", "c"]),
-        (", expose: [{name: b, as: B}]", ["B"]),
-        (", expose: [{name: b, as: B}, {name: '*'}]", ["a", "B", "c"]),
-        (", expose: [{name: '*'}, {name: b, as: B}]", ["a", "B", "c"]),
-    ],
-)
-def test_an_import_exposes_options(expose: str, wanted: list[str]) -> None:
-    assert sorted(names(expose)) == sorted(wanted)
-
-
-def test_a_fragments_options_come_after_the_accelerators_in_import_order() -> None:
-    fragments = {name: Fragment(f"accelerator: {{options: [{{name: {name}1}}, {{name: {name}2}}]}}") for name in "fgh"}
-    manifest = importing("{type: Chain}", "[{name: g}, {name: f}, {name: h}]", "[{name: z}, {name: y}]")
-    listed = [option.name for option in loaded(manifest, [], fragments).options]
-    assert listed == ["z", "y", "g1", "g2", "f1", "f2", "h1", "h2"]
-
-
-def test_a_renamed_option_keeps_all_else() -> None:
-    (option,) = loaded(importing(INVOKE, "[{name: f, expose: [{name: b, as: B}]}]"), [], {"f": THREE}).options
-    assert (option.name, option.data_type, option.required) == ("B", "number", True)
-
-
-def test_an_exposed_option_takes_the_condition_of_the_import() -> None:
-    imports = "[{name: f, expose: [{name: b, dependsOn: {name: kind, value: x}}, {name: '*'}]}]"
-    manifest = importing("{type: Chain}", imports)
-    by_name = {option.name: option.condition for option in loaded(manifest, [], {"f": THREE}).options}
-    assert (by_name["b"].name, by_name["b"].value) == ("kind", "x")
-    assert (by_name["c"].name, by_name["c"].value) == ("a", "x")
-    assert paths(manifest, ["x"], {"kind": "y"}, {"f": THREE}) == ["x"]
-    assert refused(manifest, ["x"], {"kind": "x"}, {"f": THREE}).endswith("[b]")
-
-
-def test_a_condition_of_an_import_means_true_where_it_names_no_value() -> None:
-    imports = "[{name: f, expose: [{name: b, dependsOn: {name: kind}}]}]"
-    (option,) = loaded(importing(INVOKE, imports), [], {"f": THREE}).options
-    assert option.condition is not None
-    assert option.condition.value is True
-
-
-def test_a_renamed_option_reaches_the_fragment_under_its_own_name() -> None:
-    imports = "[{name: f, expose: [{name: o, as: outer}]}]"
-    assert told(importing(INVOKE, imports), {"outer": "given"}, f=WITH_DEFAULT) == "given"
-    assert told(importing(INVOKE, imports), {}, f=WITH_DEFAULT) == "d"
-
-
-def test_a_renamed_option_is_not_the_callers_option_of_the_old_name() -> None:
-    imports = "[{name: f, expose: [{name: o, as: outer}]}]"
-    manifest = importing(INVOKE, imports, "[{name: o, defaultValue: other}]")
-    assert told(manifest, {"outer": "given"}, f=WITH_DEFAULT) == "given"
-    assert told(manifest, {}, f=WITH_DEFAULT) == "d"
-
-
-def test_let_at_the_call_beats_a_renamed_option() -> None:
-    imports = "[{name: f, expose: [{name: o, as: outer}]}]"
-    call = "{type: InvokeFragment, reference: f, let: [{name: o, expression: \"#outer + '!'\"}]}"
-    assert told(importing(call, imports), {"outer": "given"}, f=WITH_DEFAULT) == "given!"
-
-
-def test_an_option_can_be_renamed_twice() -> None:
-    middle = Fragment(importing("{type: InvokeFragment, reference: g}", "[{name: g, expose: [{name: o, as: p}]}]"))
-    manifest = importing(INVOKE, "[{name: f, expose: [{name: p, as: q}]}]")
-    assert told(manifest, {"q": "given"}, f=middle, g=WITH_DEFAULT) == "given"
-
-
-def test_two_fragments_may_have_an_option_of_one_name() -> None:
-    def fragment(sign: str) -> Fragment:
-        tells = f"type: ReplaceText, substitutions: [{{text: {sign}, with: '#o'}}]"
-        return Fragment(f"{{accelerator: {{options: [{{name: o, defaultValue: d{sign}}}]}}, engine: {{{tells}}}}}")
-
-    imports = "[{name: f, expose: [{name: o, as: p}]}, {name: g, expose: [{name: o, as: q}]}]"
-    call = "{chain: [{type: InvokeFragment, reference: f}, {type: InvokeFragment, reference: g}]}"
-    result = run(importing(call, imports), {"x": "FG"}, {"q": "given"}, {"f": fragment("F"), "g": fragment("G")})
-    assert result == {"x": "dFgiven"}
-
-
-@pytest.mark.parametrize(
-    "expose", ["[{name: nothing}]", "[{as: x}]", "[a]", "a", "[{name: b, as: {}}]", "[{name: b, as: 5}]"]
-)
-def test_a_wrong_exposure_is_refused(expose: str) -> None:
-    manifest = f"accelerator:\n  imports:\n    - name: f\n      expose: {expose}\n"
-    assert refused(manifest, [], {}, {"f": THREE}).startswith(("accelerator.yaml:4: ", "accelerator.yaml:3: "))
-
-
-TYPED = Fragment(
-    "{accelerator: {types: [{name: Task, struct: [{name: t}]}, {name: Other, struct: [{name: u}]}], "
-    "options: [{name: tasks, dataType: [Task]}]}, engine: {type: Chain}}"
-)
-
-
-def test_a_type_of_a_fragment_can_be_used() -> None:
-    manifest = importing("{type: Chain}", options="[{name: one, dataType: Task}]")
-    assert paths(manifest, ["x"], {"one": {"t": "x"}}, {"f": TYPED}) == ["x"]
-    assert refused(manifest, ["x"], {"one": {"t": 5}}, {"f": TYPED})
-
-
-@pytest.mark.parametrize(
-    ("expose", "known"),
-    [
-        ("[{name: '*'}]", {"Task", "Other"}),
-        ("[]", set()),
-        ("[{name: Task}]", {"Task"}),
-        ("[{name: Task, as: Job}]", {"Job"}),
-        ("[{name: Task, as: Job}, {name: '*'}]", {"Job", "Other"}),
-    ],
-)
-def test_an_import_exposes_types(expose: str, known: set[str]) -> None:
-    for name in ("Task", "Other", "Job"):
-        manifest = importing(
-            "{type: Chain}", f"[{{name: f, exposeTypes: {expose}}}]", f"[{{name: x, dataType: {name}}}]"
-        )
-        if name in known:
-            assert paths(manifest, ["x"], {}, {"f": TYPED}) == ["x"]
-        else:
-            assert name in refused(manifest, ["x"], {}, {"f": TYPED})
-
-
-def test_options_follow_a_renamed_type() -> None:
-    manifest = importing("{type: Chain}", "[{name: f, exposeTypes: [{name: Task, as: Job}]}]")
-    (option,) = loaded(manifest, [], {"f": TYPED}).options
-    assert (option.data_type, option.is_list) == ("Job", True)
-    assert refused(manifest, [], {"tasks": [{"t": 5}]}, {"f": TYPED})
-
-
-# Importing and nesting
-
-
-def test_a_fragment_has_to_be_imported() -> None:
-    sentence = refused("engine:\n  chain:\n    - type: InvokeFragment\n      reference: f\n", ["x"], {}, {"f": THREE})
-    assert sentence.startswith("accelerator.yaml:3: ")
-    assert "'f'" in sentence
-
-
-def test_an_import_that_is_nowhere_is_refused_with_its_line() -> None:
-    sentence = refused("accelerator:\n  imports:\n    - name: nowhere\n", ["x"])
-    assert sentence.startswith("accelerator.yaml:3: ")
-    assert "'nowhere'" in sentence
-
-
-def test_an_import_of_a_callers_import_is_not_enough() -> None:
-    middle = Fragment("{accelerator: {imports: [{name: g}]}, engine: {type: Chain}}")
-    call = "{type: InvokeFragment, reference: g}"
-    assert "'g'" in refused(importing(call), ["x"], {}, {"f": middle, "g": Fragment(None)})
-
-
-def test_the_callers_imports_are_not_the_fragments() -> None:
-    middle = Fragment("{engine: {type: InvokeFragment, reference: g}}")
-    sentence = refused(importing(INVOKE, "[{name: f}, {name: g}]"), ["x"], {}, {"f": middle, "g": Fragment(None)})
-    assert sentence.startswith("f/accelerator.yaml:1: ")
-
-
-def test_fragments_import_fragments() -> None:
-    fragments = {
-        "f": Fragment("{accelerator: {imports: [{name: g}]}, engine: {type: InvokeFragment, reference: g}}", ["f"]),
-        "g": Fragment("{accelerator: {imports: [{name: h}]}, engine: {type: InvokeFragment, reference: h}}", ["g"]),
-        "h": Fragment("engine: {type: RewritePath, rewriteTo: \"'h/' + #g0\"}", ["h"]),
-    }
-    assert paths(importing(INVOKE), ["x"], {}, fragments) == ["h/f", "h/g", "h/h", "h/x"]
-
-
-def test_one_fragment_may_be_imported_by_several() -> None:
-    fragments = {
-        "f": Fragment("{accelerator: {imports: [{name: h}]}, engine: {type: Chain}}"),
-        "g": Fragment("{accelerator: {imports: [{name: h}]}, engine: {type: Chain}}"),
-        "h": Fragment(None, ["h"]),
-    }
-    call = "{type: InvokeFragment, reference: h}"
-    assert paths(importing(call, "[{name: f}, {name: g}, {name: h}]"), ["x"], {}, fragments) == ["h", "x"]
-
-
-@pytest.mark.parametrize("cycle", [["f"], ["f", "g"], ["f", "g", "h"]])
-def test_fragments_that_import_one_another_are_refused(cycle: list[str]) -> None:
-    following = dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
-    fragments = {name: Fragment(f"accelerator: {{imports: [{{name: {other}}}]}}") for name, other in following.items()}
-    sentence = refused(importing("{type: Chain}"), ["x"], {}, fragments)
-    assert f"{cycle[-1]}/accelerator.yaml:1: " in sentence
-
-
-def test_a_chain_of_many_fragments_has_an_end() -> None:
-    fragments = {
-        f"f{number}": Fragment(
-            f"{{accelerator: {{imports: [{{name: f{number + 1}}}]}}, "
-            f"engine: {{type: InvokeFragment, reference: f{number + 1}}}}}"
-        )
-        for number in range(2000)
-    }
-    fragments["f2000"] = Fragment(None)
-    assert refused(importing("{type: InvokeFragment, reference: f0}", "[{name: f0}]"), ["x"], {}, fragments)
-
-
-def test_a_mistake_in_a_fragment_is_told_with_the_fragments_file() -> None:
-    fragment = Fragment("accelerator: {}\nengine:\n  type: Explode\n")
-    assert refused(importing(INVOKE), ["x"], {}, {"f": fragment}).startswith("f/accelerator.yaml:3: ")
-
-
-def test_a_failure_in_a_fragment_is_told_with_the_fragments_line() -> None:
-    fragment = Fragment(
-        "accelerator: {}\nengine:\n  type: ReplaceText\n  substitutions: [{text: a, with: '#missing'}]\n"
-    )
-    sentence = refused(importing(INVOKE), ["x"], {}, {"f": fragment})
-    assert sentence == "f/accelerator.yaml:3: Expression '#missing' evaluated to null"
-
-
-def test_a_wrong_pattern_of_a_fragments_option_is_told_with_the_fragments_file() -> None:
-    fragment = Fragment("accelerator:\n  options:\n    - name: o\n      validationRegex: '('\n")
-    assert refused(importing(INVOKE), ["x"], {"o": "x"}, {"f": fragment}).startswith("f/accelerator.yaml:3: ")
-
-
-def test_a_fragment_written_in_the_other_language_is_refused() -> None:
-    sentence = refused(importing(INVOKE), ["x"], {}, {"f": Fragment("accelerator: {}", ["accelerator.axl"])})
-    assert "accelerator.axl" in sentence
-
-
-def test_fragments_that_double_one_another_are_stopped() -> None:
-    call = "{{type: InvokeFragment, reference: f{0}}}"
-    fragments = {
-        f"f{number}": Fragment(
-            f"{{accelerator: {{imports: [{{name: f{number + 1}}}]}}, "
-            f"engine: {{chain: [{call.format(number + 1)}, {call.format(number + 1)}]}}}}"
-        )
-        for number in range(25)
-    }
-    fragments["f25"] = Fragment("engine: {type: Chain}")
-    assert refused(importing(call.format(0), "[{name: f0}]"), ["x"], {}, fragments)
-
-
-def test_the_trace_shows_a_fragments_engine_as_validated() -> None:
-    page = trace(importing(INVOKE), ["x"], {}, {"f": Fragment("engine: {type: Chain}")})
-    assert "engine.transformations[1].validated.validated (Chain)" in page
-
-
-def test_provenance_names_the_fragments() -> None:
-    page = run(importing("{type: Provenance}"), [], {}, {"f": Fragment(None)})["accelerator-info.yaml"]
-    assert "fragments:\n- name: f\n" in page

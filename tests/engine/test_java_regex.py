@@ -1,4 +1,4 @@
-"""Regular expressions: what `java.util.regex` was recorded to do, and what must not happen."""
+"""Regular expressions: recorded results of `java.util.regex`, and limits."""
 
 import json
 import re
@@ -18,7 +18,7 @@ RECORDED = Path(__file__).parent / "recorded"
 RECORDS = json.loads((RECORDED / "java_regex.json").read_text(encoding="utf-8"))
 MATCHES = json.loads((RECORDED / "full_match.json").read_text(encoding="utf-8"))
 
-# Where the engine differs from Java, and why: patterns (None: any) and how many records.
+# Differences from Java with their reason: the patterns and the number of records.
 DIFFERENT = {
     "an empty match between the two halves of a character beyond U+FFFF": (
         {"x*", "b*", "", "a?", "b*?", "(?:)", "\\x{1F600}?"},
@@ -26,12 +26,12 @@ DIFFERENT = {
     ),
     "\\G after an empty match": ({"\\G"}, 2),
     "a boundary of graphemes is refused": ({"\\b{g}"}, 1),
-    "a repetition repeated is refused, and is no repetition in Java either": ({"a{1,2}{2}"}, 1),
+    "a repeated repetition is refused; Java does not repeat it either": ({"a{1,2}{2}"}, 1),
 }
 
 
 def replaced(record: dict[str, Any]) -> str | None:
-    """Return what the engine makes of a record's text, None when it refuses."""
+    """Return the engine's result for a record, None for a refused pattern."""
     try:
         return replace_all(record["pattern"], record["replacement"], record["text"])
     except InvalidRegex as error:
@@ -40,7 +40,7 @@ def replaced(record: dict[str, Any]) -> str | None:
 
 
 def test_replacing_agrees_with_the_records() -> None:
-    """Every record but the named exceptions, and those are as many as they were."""
+    """All records agree, except the listed differences."""
     wrong = [record for record in RECORDS if replaced(record) != record.get("result")]
     counted = {why: sum(record["pattern"] in patterns for record in wrong) for why, (patterns, _) in DIFFERENT.items()}
     assert len(RECORDS) > 700
@@ -50,12 +50,12 @@ def test_replacing_agrees_with_the_records() -> None:
 
 @pytest.mark.parametrize("record", [record for record in RECORDS if "\ud83d" in record.get("result", "")][:3])
 def test_the_halves_of_a_character_stay_together(record: dict[str, Any]) -> None:
-    """What the first exception means: no half of a character is ever written."""
+    """The first difference: the engine never writes half a character."""
     assert re.search("[\ud800-\udfff]", replaced(record) or "") is None
 
 
 def groups_of(record: dict[str, Any]) -> dict[str, str | None] | str | None:
-    """Return the groups that the engine finds in a path."""
+    """Return the groups of the engine's match of a path."""
     try:
         return path_groups(record["regex"], record["path"])
     except InvalidRegex:
@@ -63,7 +63,7 @@ def groups_of(record: dict[str, Any]) -> dict[str, str | None] | str | None:
 
 
 def expected_groups(record: dict[str, Any]) -> dict[str, str | None] | str | None:
-    """Return the groups that Java found, by number and by name."""
+    """Return the recorded groups by number and by name."""
     if "error" in record:
         return "refused"
     numbered = record["groups"] and {f"g{index}": group for index, group in enumerate(record["groups"])}
@@ -71,7 +71,7 @@ def expected_groups(record: dict[str, Any]) -> dict[str, str | None] | str | Non
 
 
 def test_paths_match_as_recorded() -> None:
-    """The groups by number and by name, those of the default expression included."""
+    """The groups by number and by name agree, also for the default pattern."""
     wrong = [record for record in MATCHES if groups_of(record) != expected_groups(record)]
     assert len(MATCHES) > 370
     assert wrong == []
@@ -92,7 +92,7 @@ def test_paths_match_as_recorded() -> None:
     ],
 )
 def test_splitting(text: str, pattern: str, limit: int, parts: list[str]) -> None:
-    """Empty parts at the end are left out unless there is a limit."""
+    """Without a limit empty parts at the end are dropped."""
     assert split(pattern, text, limit) == parts
 
 
@@ -102,7 +102,7 @@ def test_only_the_first_match_is_replaced_when_asked() -> None:
 
 
 def test_searching_finds_a_part_and_matching_takes_the_whole() -> None:
-    """`validationRegex` is searched for, paths are matched."""
+    """A `validationRegex` may match a part of an answer; a path pattern matches the whole path."""
     assert search("[a-z ]+", "Hello world")
     assert not search("^[a-z ]+$", "Hello world")
     assert full_match("[a-z]+", "abc")
@@ -113,7 +113,7 @@ def test_searching_finds_a_part_and_matching_takes_the_whole() -> None:
 @example("\\E")
 @example("a\\Eb\\Q")
 def test_a_quoted_text_matches_itself(text: str) -> None:
-    """Whatever the text is made of."""
+    """A quoted text has no special characters."""
     assert full_match(quote(text), text)
 
 
@@ -125,7 +125,7 @@ def test_replacing_a_quoted_text_replaces_that_text(text: str, old: str, new: st
 
 
 @given(st.text("aA0.\n\r\u2028é😀", max_size=12), st.sampled_from(["[a-z]", "\\w", ".", "\\s", "(?i)a", "$", "\\b"]))
-def test_putting_every_match_back_changes_nothing(text: str, pattern: str) -> None:
+def test_replacing_each_match_by_itself_changes_nothing(text: str, pattern: str) -> None:
     """`$0` is the match."""
     assert replace_all(pattern, "$0", text) == text
     assert replace_all(f"({pattern})", "$1", text) == text
@@ -142,8 +142,8 @@ def test_putting_every_match_back_changes_nothing(text: str, pattern: str) -> No
 @example("\\u", "")
 @example("(?<x", "")
 @example("(a)\\2147483648", "")
-def test_whatever_is_written_is_a_pattern_or_refused(pattern: str, replacement: str) -> None:
-    """No text makes it fail otherwise, or makes a sentence of several lines' worth of Python."""
+def test_any_text_is_a_pattern_or_refused(pattern: str, replacement: str) -> None:
+    """No text causes another error."""
     try:
         assert isinstance(replace_all(pattern, replacement, "a0 ()[]\n"), str)
     except InvalidRegex as error:
@@ -159,9 +159,9 @@ MUTATIONS = st.tuples(
 def test_recorded_patterns_with_a_mistake_are_patterns_or_refused(
     mutation: tuple[dict[str, Any], int, int, str],
 ) -> None:
-    """Characters are taken out of patterns and others put in."""
-    record, at, taken, put = mutation
-    pattern = record["pattern"][:at] + put + record["pattern"][at + taken :]
+    """Random characters replace parts of recorded patterns."""
+    record, at, removed, inserted = mutation
+    pattern = record["pattern"][:at] + inserted + record["pattern"][at + removed :]
     try:
         assert isinstance(replace_all(pattern, record["replacement"], record["text"]), str)
     except InvalidRegex as error:
@@ -169,11 +169,11 @@ def test_recorded_patterns_with_a_mistake_are_patterns_or_refused(
 
 
 @pytest.mark.parametrize("pattern", ["(?:a|aa)+$", "(?:(?:a{1,1000}){1,1000}){1,1000}b"])
-def test_a_pattern_without_end_is_stopped(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However it is used."""
+def test_endless_backtracking_is_stopped(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All functions stop."""
     monkeypatch.setattr(java_regex, "SECONDS", 0.1)
     text = "a" * 60 + "c"
-    for use in (search, full_match, split, lambda wanted, there: replace_all(wanted, "", there)):
+    for use in (search, full_match, split, lambda pattern_, text_: replace_all(pattern_, "", text_)):
         with pytest.raises(InvalidRegex, match=r"took longer than 0\.1 seconds"):
             use(pattern, text)
 
@@ -194,8 +194,8 @@ def test_a_pattern_without_end_is_stopped(pattern: str, monkeypatch: pytest.Monk
         "\\Q" * 9000,
     ],
 )
-def test_long_and_deep_patterns_take_no_time(pattern: str) -> None:
-    """They are read, or refused, at once."""
+def test_long_and_deep_patterns_are_fast(pattern: str) -> None:
+    """They are compiled or refused quickly."""
     started = time.perf_counter()
     try:
         search(pattern, "aaa")
@@ -214,8 +214,8 @@ def test_long_and_deep_patterns_take_no_time(pattern: str) -> None:
         "(){999999999}",
     ],
 )
-def test_repetitions_that_the_package_would_write_out_are_refused(pattern: str) -> None:
-    """They would fill the memory, or end the process."""
+def test_many_required_repetitions_are_refused(pattern: str) -> None:
+    """They would fill the memory or crash the process."""
     with pytest.raises(InvalidRegex, match="repeats more than 20000 times"):
         search(pattern, "aaa")
 
@@ -229,12 +229,12 @@ def test_repetitions_that_the_package_would_write_out_are_refused(pattern: str) 
         ("(?:a{0,999999999}){0,999999999}", 50),
     ],
 )
-def test_other_repetitions_are_not(pattern: str, length: int) -> None:
-    """What need not be there costs nothing."""
+def test_optional_repetitions_are_allowed(pattern: str, length: int) -> None:
+    """Optional repetitions need no memory."""
     assert full_match(pattern, "a" * length)
 
 
-def test_a_replacement_makes_no_endless_text() -> None:
+def test_the_result_of_a_replacement_is_limited() -> None:
     """Ten million characters are the limit."""
     with pytest.raises(InvalidRegex, match="makes more than"):
         replace_all("", "x" * 5000, "a" * 5000)

@@ -1,4 +1,4 @@
-"""What lint says about manifests that the engine would run without a word."""
+"""Findings of lint in manifests that the engine accepts."""
 
 from pathlib import Path
 
@@ -56,20 +56,20 @@ def lint(tmp_path: Path, manifest: str, fragments: dict[str, dict[str, str]] | N
     return [str(finding) for finding in findings(folders.pop("car"), folders)]
 
 
-def test_a_good_manifest_leaves_nothing_to_say(tmp_path: Path) -> None:
+def test_a_good_manifest_has_no_findings(tmp_path: Path) -> None:
     assert lint(tmp_path, GOOD) == []
 
 
-def test_our_own_manifest_leaves_nothing_to_say() -> None:
+def test_this_repositorys_manifest_has_no_findings() -> None:
     assert findings(ROOT) == []
 
 
-# What is changed into what, and how the sentence about it begins behind the file's name.
-FOUND = {
+# A change of the good manifest, and the start of its finding after the file's name.
+MISTAKES = {
     "engine below accelerator": (
         "engine:\n",
         "  engine:\n    include: ['**']\nother:\n",
-        "14: engine stands below accelerator and is ignored: it has to begin in the first column",
+        "14: engine below accelerator is ignored; move it to the first column",
     ),
     "a key of the manifest": ("engine:\n", "engin: {}\nengine:\n", "14: the manifest has no key 'engin'"),
     "a key of accelerator": ("displayName", "displayname", "2: accelerator has no key 'displayname'"),
@@ -78,24 +78,24 @@ FOUND = {
     "a key of a transform": ("      chain:\n", "      chains:\n", "22: Combo has no key 'chains'"),
     "a key of a type": ("      doAsChain:", "      as: x\n      doAsChain:", "30: Loop has no key 'as'"),
     "a key deep down": ("text: HALF, with", "text: HALF, by: x, with", "32: substitutions has no key 'by'"),
-    "a key twice": (
+    "a repeated key": (
         "  displayName: Car\n",
         "  displayName: Car\n  displayName: Bus\n",
-        "3: 'displayName' stands here a second",
+        "3: 'displayName' occurs a second",
     ),
-    "an option for nothing": ("'#doors / 2'", "'4'", "10: option doors is asked, and nothing reads it"),
-    "a name of nobody": ("#doors / 2", "#door / 2", "15: #door is no option and no symbol, so it is null"),
-    "a symbol elsewhere": ("'#rest + #g0'", "'#rest + #number'", "23: #number is no option and no symbol"),
-    "dependsOn nothing": ("{name: colour, value", "{name: color, value", "10: dependsOn names color, which"),
-    "no such choice": ("#colour == 'blue'", "#colour == 'Blue'", "20: #colour is compared with 'Blue', wh"),
-    "a default that is refused": ("defaultValue: red", "defaultValue: RED", "5: option colour refuses its own"),
-    "a choice that is refused": ("^(red|blue)$", "^red$", "5: option colour refuses its own choice 'blue'"),
+    "an unused option": ("'#doors / 2'", "'4'", "10: option doors is asked, but nothing reads it"),
+    "an undeclared name": ("#doors / 2", "#door / 2", "15: #door is neither an option nor a symbol, so it is null"),
+    "a symbol out of scope": ("'#rest + #g0'", "'#rest + #number'", "23: #number is neither an option nor a symbol"),
+    "dependsOn without an option": ("{name: colour, value", "{name: color, value", "10: dependsOn names color, which"),
+    "an unknown choice": ("#colour == 'blue'", "#colour == 'Blue'", "20: #colour is compared with 'Blue', wh"),
+    "a forbidden default": ("defaultValue: red", "defaultValue: RED", "5: option colour forbids its own"),
+    "a forbidden choice": ("^(red|blue)$", "^red$", "5: option colour forbids its own choice 'blue'"),
     "a select without choices": (
         "choices: [{text: Red, value: red}, {value: blue}]",
         "choices: []",
         "5: option colour is a select without choices",
     ),
-    "an option twice": (
+    "a repeated option": (
         "engine:\n",
         "    - {name: doors, dependsOn: {name: colour, value: blue}}\nengine:\n",
         "14: option doors",
@@ -103,24 +103,24 @@ FOUND = {
     "a default of another type": (
         "dataType: number",
         "dataType: boolean",
-        "10: option doors refuses its own defaultValue",
+        "10: option doors forbids its own defaultValue",
     ),
-    "onConflict for nothing": (
+    "onConflict without a merge": (
         "      chain:\n",
         "      onConflict: UseLast\n      chain:\n",
         "22: onConflict does nothing",
     ),
-    "include of nothing": ("'*.txt'", "'*.txt', '*.md'", "19: the pattern '*.md' matches no file"),
-    "include of nothing for a choice": ("blue/**", "bleu/**", "20: the pattern 'bleu/**' matches no file"),
+    "an include without a match": ("'*.txt'", "'*.txt', '*.md'", "19: the pattern '*.md' matches no file"),
+    "an include without a match for a choice": ("blue/**", "bleu/**", "20: the pattern 'bleu/**' matches no file"),
 }
 
 
-@pytest.mark.parametrize("what", FOUND)
-def test_it_is_found(tmp_path: Path, what: str) -> None:
-    old, new, expected = FOUND[what]
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_lint_finds_a_mistake(tmp_path: Path, mistake: str) -> None:
+    old, new, expected = MISTAKES[mistake]
     assert old in GOOD
-    said = lint(tmp_path, GOOD.replace(old, new, 1))
-    assert any(line.startswith(f"accelerator.yaml:{expected}") for line in said), said
+    lines = lint(tmp_path, GOOD.replace(old, new, 1))
+    assert any(line.startswith(f"accelerator.yaml:{expected}") for line in lines), lines
 
 
 FRAGMENT = {
@@ -138,10 +138,10 @@ engine:
 """
 
 
-def test_files_of_a_fragment_that_leak_are_found(tmp_path: Path) -> None:
-    said = lint(tmp_path, CALLER, {"part": FRAGMENT})
-    assert [line for line in said if "README" in line] == [
-        "accelerator.yaml:6: README.md of the fragment part leaks into the project: nothing in it selects the file"
+def test_lint_finds_leaking_files_of_a_fragment(tmp_path: Path) -> None:
+    lines = lint(tmp_path, CALLER, {"part": FRAGMENT})
+    assert [line for line in lines if "README" in line] == [
+        "accelerator.yaml:6: README.md of the fragment part leaks into the project; no pattern selects it"
     ]
 
 
@@ -149,15 +149,15 @@ def test_files_of_a_fragment_that_leak_are_found(tmp_path: Path) -> None:
     "engine",
     ["{include: [payload.txt]}", "{exclude: [README.md], include: [payload.txt]}", "{merge: [{include: [pay*]}]}"],
 )
-def test_files_that_are_selected_do_not_leak(tmp_path: Path, engine: str) -> None:
+def test_selected_files_do_not_leak(tmp_path: Path, engine: str) -> None:
     fragment = {**FRAGMENT, "accelerator.yaml": f"accelerator: {{}}\nengine: {engine}\n"}
     assert lint(tmp_path, CALLER, {"part": fragment}) == []
 
 
-def test_a_fragment_that_is_never_invoked_is_found(tmp_path: Path) -> None:
+def test_lint_finds_a_fragment_that_is_never_invoked(tmp_path: Path) -> None:
     manifest = CALLER.replace("    - {type: InvokeFragment, reference: part}\n", "")
     assert lint(tmp_path, manifest, {"part": FRAGMENT}) == [
-        "accelerator.yaml:2: the fragment part is imported, and never invoked"
+        "accelerator.yaml:2: the fragment part is imported, but never invoked"
     ]
 
 
@@ -168,16 +168,16 @@ def test_a_symbol_of_the_caller_is_known_in_a_fragment(tmp_path: Path) -> None:
     assert lint(tmp_path, manifest, {"part": fragment}) == []
 
 
-def test_what_does_not_run_is_said(tmp_path: Path) -> None:
+def test_lint_reports_that_no_run_succeeds(tmp_path: Path) -> None:
     manifest = GOOD.replace("'#half + #number'", "'#half.nothing()'")
-    assert any("patterns were not checked, because it does not run: " in line for line in lint(tmp_path, manifest))
+    assert any("patterns were not checked, because no run succeeds: " in line for line in lint(tmp_path, manifest))
 
 
-def test_the_command_exits_with_1_when_there_is_something(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_command_exits_with_1_if_there_are_findings(sandbox: Sandbox, tmp_path: Path) -> None:
     lint(tmp_path, GOOD.replace("displayName", "name"))
-    done = sandbox.engine("lint", tmp_path / "car")
-    assert (done.returncode, done.stdout, done.stderr) == (
+    completed = sandbox.engine("lint", tmp_path / "car")
+    assert (completed.returncode, completed.stdout, completed.stderr) == (
         1, "accelerator.yaml:2: accelerator has no key 'name', which is ignored\n", "",
     )  # fmt: skip
-    done = sandbox.engine("lint", ROOT)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    completed = sandbox.engine("lint", ROOT)
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")

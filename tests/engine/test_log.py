@@ -1,4 +1,4 @@
-"""The trace of a run, which every result holds as accelerator-log.md."""
+"""The trace of a run, which every result contains as accelerator-log.md."""
 
 import json
 from textwrap import dedent
@@ -17,21 +17,21 @@ JSON = st.recursive(
 )
 
 
-def told(
-    transform: str, files: Any = ("a", "b"), given: dict[str, Any] | None = None, fragments: Any = None
+def trace_lines(
+    transform: str, files: Any = ("a", "b"), answers: dict[str, Any] | None = None, fragments: Any = None
 ) -> list[str]:
-    """Return the lines of the trace between those of the frame around each engine."""
+    """Return the lines of the engine section in a trace, without those of the steps around it."""
     manifest = transform if transform.startswith("accelerator:") else engine(transform)
-    lines = trace(manifest, files, given, fragments).split("## Log\n```\n")[1].removesuffix("\n```\n").split("\n")
-    # The root's two lines, the manifest's exclusion with a line for each file, and at the end UniquePath.
+    lines = trace(manifest, files, answers, fragments).split("## Log\n```\n")[1].removesuffix("\n```\n").split("\n")
+    # Around it stand the two lines of the root, one line per file of the manifest's exclusion, and UniquePath.
     return lines[5 + len(files) : -1]
 
 
-def shown(given: dict[str, Any]) -> str:
-    return trace(engine("include: ['**']"), [], given).split("## Options\n```json\n")[1].split("\n```\n## Log\n")[0]
+def printed_options(answers: dict[str, Any]) -> str:
+    return trace(engine("include: ['**']"), [], answers).split("## Options\n```json\n")[1].split("\n```\n## Log\n")[0]
 
 
-def drawn(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
     return dedent(text).strip("\n").split("\n")
 
 
@@ -70,7 +70,7 @@ def test_the_page_has_two_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted"),
+    ("answers", "expected"),
     [
         ({}, "{ }"),
         ({"a": {}}, '{\n  "a" : { }\n}'),
@@ -80,8 +80,8 @@ def test_the_page_has_two_parts() -> None:
         ({"z": 1.5, "a": {"k": {"l": []}}}, '{\n  "z" : 1.5,\n  "a" : {\n    "k" : {\n      "l" : [ ]\n    }\n  }\n}'),
     ],
 )
-def test_options_are_printed_as_jackson_prints_them(given: dict[str, Any], wanted: str) -> None:
-    assert shown(given) == wanted
+def test_options_are_printed_as_jackson_prints_them(answers: dict[str, Any], expected: str) -> None:
+    assert printed_options(answers) == expected
 
 
 @given(
@@ -89,28 +89,28 @@ def test_options_are_printed_as_jackson_prints_them(given: dict[str, Any], wante
         st.text(max_size=8).filter(lambda name: name not in ("projectName", "artifactId")), JSON, max_size=4
     )
 )
-def test_options_are_json(given: dict[str, Any]) -> None:
-    assert json.loads(shown(given)) == json.loads(
-        json.dumps(given, ensure_ascii=False).encode(errors="backslashreplace")
+def test_options_are_json(answers: dict[str, Any]) -> None:
+    assert json.loads(printed_options(answers)) == json.loads(
+        json.dumps(answers, ensure_ascii=False).encode(errors="backslashreplace")
     )
 
 
-def test_options_are_those_that_were_given() -> None:
+def test_only_given_answers_are_in_the_trace() -> None:
     page = trace("accelerator: {options: [{name: a, defaultValue: x}]}", [], {"projectName": "p"})
     assert '{\n  "projectName" : "p"\n}' in page
     assert "artifactId" not in page
 
 
-def test_every_result_holds_the_trace_and_it_replaces_a_file_of_its_name() -> None:
+def test_every_result_has_a_trace_which_replaces_a_file_of_its_name() -> None:
     for manifest in (None, "accelerator: {}", engine("include: []")):
-        done = project(manifest, {LOG: "mine", "d/" + LOG: "kept"})
-        pages = [file for file in done.files if file.path == LOG]
+        generated = project(manifest, {LOG: "mine", "d/" + LOG: "kept"})
+        pages = [file for file in generated.files if file.path == LOG]
         assert [page.content.startswith(b"# Accelerator Log\n\n## Options\n") for page in pages] == [True]
         assert pages[0].mode == 0o644
 
 
-def test_include_and_exclude_tell_each_decision() -> None:
-    assert told("include: [a, 'x*']") == drawn("""
+def test_include_and_exclude_log_each_decision() -> None:
+    assert trace_lines("include: [a, 'x*']") == lines_of("""
         ┃ ┏ ┏ engine.transformations[1].validated (Combo)
         ┃ ┃ ┃  Info Combo running as Include
         ┃ ┃ ┃ engine.transformations[1].validated.delegate (Include)
@@ -118,7 +118,7 @@ def test_include_and_exclude_tell_each_decision() -> None:
         ┃ ┃ ┃ Debug a matched [a, x*] -> included
         ┃ ┗ ┗ Debug b didn't match [a, x*] -> excluded
         """)
-    assert told("type: Exclude\npatterns: [a]") == drawn("""
+    assert trace_lines("type: Exclude\npatterns: [a]") == lines_of("""
         ┃ ┏ ┏ engine.transformations[1].validated (Exclude)
         ┃ ┃ ┃  Info Will exclude [a]
         ┃ ┃ ┃ Debug a matched [a] -> excluded
@@ -126,16 +126,18 @@ def test_include_and_exclude_tell_each_decision() -> None:
         """)
 
 
-def test_a_deactivated_transform_says_why() -> None:
-    assert told("condition: \"#x == 'y'\"\ninclude: [a]") == drawn("""
+def test_an_inactive_transform_logs_its_condition() -> None:
+    assert trace_lines("condition: \"#x == 'y'\"\ninclude: [a]") == lines_of("""
         ┃ ┏ ┏ engine.transformations[1].validated (Combo)
         ┃ ┃ ┃  Info Condition (#x == 'y') evaluated to false
         ┃ ┗ ┗ null ()
         """)
 
 
-def test_an_active_transform_says_so() -> None:
-    assert told("condition: '#x'\nlet: [{name: n, expression: '#x'}]\ninclude: [a]", ["a"], {"x": True}) == drawn("""
+def test_an_active_transform_logs_its_condition() -> None:
+    assert trace_lines(
+        "condition: '#x'\nlet: [{name: n, expression: '#x'}]\ninclude: [a]", ["a"], {"x": True}
+    ) == lines_of("""
         ┃ ┏ ┏ engine.transformations[1].validated (Combo)
         ┃ ┃ ┃  Info Condition (#x) evaluated to true
         ┃ ┃ ┃  Info Combo running as Let
@@ -156,7 +158,7 @@ def test_a_combo_numbers_its_parts_and_the_chain_follows_in_the_same_node() -> N
         merge: [{type: ReplaceText}, {type: ReplaceText}]
         chain: [{type: ReplaceText}, {type: Provenance}]
         """
-    assert told(transform, ["a"]) == drawn(
+    assert trace_lines(transform, ["a"]) == lines_of(
         """
         ┃ ┏ ┏ engine.transformations[1].validated (Combo)
         ┃ ┃ ┃  Info Combo running as Chain
@@ -180,15 +182,15 @@ def test_a_combo_numbers_its_parts_and_the_chain_follows_in_the_same_node() -> N
     )
 
 
-def test_apply_to_is_not_seen_in_the_trace() -> None:
-    with_it = told("applyTo: ['**']\nchain: [{type: ReplaceText}]", ["a"])
-    assert with_it == told("chain: [{type: ReplaceText}]", ["a"])
-    assert any("Running Chain(ReplaceText)" in line for line in with_it)
+def test_apply_to_is_not_logged() -> None:
+    with_apply_to = trace_lines("applyTo: ['**']\nchain: [{type: ReplaceText}]", ["a"])
+    assert with_apply_to == trace_lines("chain: [{type: ReplaceText}]", ["a"])
+    assert any("Running Chain(ReplaceText)" in line for line in with_apply_to)
 
 
 def test_the_title_of_a_named_transform_is_its_name() -> None:
-    lines = told("name: README\nchain: [{name: last one, type: ReplaceText}, {type: Provenance}]", [])
-    assert lines == drawn("""
+    lines = trace_lines("name: README\nchain: [{name: last one, type: ReplaceText}, {type: Provenance}]", [])
+    assert lines == lines_of("""
         ┃ ┏ ┏ README (Combo)
         ┃ ┃ ┃  Info Combo running as Chain
         ┃ ┃ ┃ README.delegate (Chain)
@@ -198,33 +200,33 @@ def test_the_title_of_a_named_transform_is_its_name() -> None:
         """)
 
 
-def test_replace_text_tells_what_it_replaces() -> None:
+def test_replace_text_logs_its_replacements() -> None:
     transform = """
         type: ReplaceText
         substitutions: [{text: a, with: "'12345678901234567890'"}, {text: a long text is not cut, with: "#long"}]
         """
-    assert told(transform, [], {"long": "x" * 21})[-1] == (
+    assert trace_lines(transform, [], {"long": "x" * 21})[-1] == (
         f"┃ ┗ ┗  Info Will replace [a->12345678901234567890, a long text is not cut->{'x' * 20}...(truncated)]"
     )
 
 
-def test_a_replacement_of_several_lines_is_told_in_several_lines() -> None:
+def test_a_replacement_of_several_lines_is_logged_on_several_lines() -> None:
     transform = 'type: ReplaceText\nsubstitutions: [{text: "a\\nb", with: "\'x\'"}]'
-    assert told(transform, [])[1:] == ["┃ ┃ ┃  Info Will replace [a", "┃ ┗ ┗  Info b->x]"]
+    assert trace_lines(transform, [])[1:] == ["┃ ┃ ┃  Info Will replace [a", "┃ ┗ ┗  Info b->x]"]
 
 
-def test_a_regex_is_told_with_its_replacement() -> None:
+def test_a_regex_is_logged_with_its_replacement() -> None:
     transform = "type: ReplaceText\nregex: {pattern: '(a)\\\\.', with: \"'$1-and-some-more-text'\"}".replace(
         "\\\\", "\\"
     )
-    assert told(transform, [])[1:] == [
+    assert trace_lines(transform, [])[1:] == [
         "┃ ┗ ┗  Info Will replace regex '(a)\\.' with '$1-and-some-more-tex...(truncated)'"
     ]
 
 
-def test_rewrite_path_tells_the_groups_of_what_it_rewrites() -> None:
+def test_rewrite_path_logs_the_groups_of_each_match() -> None:
     transform = "type: RewritePath\nregex: '(?<n>a)?(b)?'\nrewriteTo: \"#n + '.x'\""
-    assert told(transform, ["a", "c"])[1:] == [
+    assert trace_lines(transform, ["a", "c"])[1:] == [
         "┃ ┗ ┗ Debug Path 'a' matched '(?<n>a)?(b)?' with groups {n=a, g0=a, g1=a, g2=null} and was rewritten to 'a.x'"
     ]
 
@@ -237,8 +239,8 @@ def test_rewrite_path_tells_the_groups_of_what_it_rewrites() -> None:
         ("Append", "concatenate them together"),
     ],
 )
-def test_unique_path_tells_what_it_resolves(strategy: str, words: str) -> None:
-    lines = told(f"merge: [{{type: ReplaceText}}, {{include: [a]}}]\nonConflict: {strategy}")
+def test_unique_path_logs_each_conflict(strategy: str, words: str) -> None:
+    lines = trace_lines(f"merge: [{{type: ReplaceText}}, {{include: [a]}}]\nonConflict: {strategy}")
     assert [line.partition("Debug Multiple ")[2] for line in lines if "Multiple" in line] == [
         f"representations for path 'a', will {words}"
     ]
@@ -261,9 +263,9 @@ def test_a_fragments_engine_is_a_node_below_the_call() -> None:
     )
 
 
-def test_the_input_is_told_by_depth_and_then_by_name() -> None:
+def test_the_input_is_sorted_by_depth_and_then_by_name() -> None:
     files = ["b/z", ".x", "a", "B", "b/a/c", "a-b", "Z/a"]
-    lines = told("include: ['**']", files)
+    lines = trace_lines("include: ['**']", files)
     assert [line.split()[4] for line in lines if "matched" in line] == [".x", "B", "a", "a-b", "Z/a", "b/z", "b/a/c"]
 
 
@@ -271,7 +273,7 @@ MESSY = st.text(st.sampled_from("a\n\r\u2028┃┏`# \x00\t"), max_size=8)
 
 
 @given(MESSY, MESSY, MESSY)
-def test_every_line_of_the_tree_stands_behind_a_bracket(name: str, text: str, value: str) -> None:
+def test_every_line_of_the_tree_has_a_bracket(name: str, text: str, value: str) -> None:
     transform = {
         "name": name,
         "condition": "true or\n false",
@@ -284,7 +286,7 @@ def test_every_line_of_the_tree_stands_behind_a_bracket(name: str, text: str, va
     assert (lines[0][0], lines[-1][0]) == ("┏", "┗")
 
 
-def test_a_trace_that_gets_out_of_hand_is_stopped() -> None:
+def test_the_length_of_a_trace_is_limited() -> None:
     transform = {
         "type": "Loop",
         "on": "#list",

@@ -1,4 +1,4 @@
-"""Path patterns: the recorded answers of Spring, an oracle that tries everything, and speed."""
+"""Path patterns: recorded answers of Spring, an exhaustive oracle, and speed."""
 
 import json
 import time
@@ -16,15 +16,15 @@ RECORDS = json.loads((Path(__file__).parent / "recorded" / "ant_patterns.json").
 
 
 def answer(pattern: str, path: str) -> bool | str:
-    """Return what the engine says, `error` for a pattern that it refuses."""
+    """Return the engine's answer, `error` for a refused pattern."""
     try:
         return matches(pattern, path)
     except InvalidPattern:
         return "error"
 
 
-def test_every_recorded_answer_is_given() -> None:
-    """Where Spring 5 and 6 differ (a slash at the end), either answer will do."""
+def test_answers_agree_with_the_records() -> None:
+    """Where Spring 5 and 6 differ, for a slash at the end, either answer is right."""
     wrong = [
         record
         for record in RECORDS
@@ -53,36 +53,38 @@ def test_every_recorded_answer_is_given() -> None:
     ],
 )
 def test_the_idioms_of_published_accelerators(pattern: str, path: str, expected: bool) -> None:
-    """The anchors, the two asterisks within a part, and what matches in the root only."""
+    """Anchors, two asterisks within a part, and patterns that match only in the root."""
     assert matches(pattern, path) is expected
 
 
 def test_any_of_several_patterns() -> None:
-    """One that matches is enough, and none match without patterns."""
+    """One match is enough, and no pattern matches nothing."""
     assert matches_any(["*.md", "**/*.py"], "a/b.py")
     assert not matches_any(["*.md"], "a/b.py")
     assert not matches_any([], "a/b.py")
 
 
-def tried(pattern: str, path: str) -> bool:
-    """Match by trying everything: each wildcard takes nothing, one more, two more …"""
+def exhaustive_match(pattern: str, path: str) -> bool:
+    """Match by trying all lengths of each wildcard."""
 
-    def parts(wanted: list[str], there: list[str]) -> bool:
-        return every(wanted, there, "**", lambda part, name: every(list(part), list(name), "*", one))
+    def character_matches(character: str, actual: str) -> bool:
+        return character in ("?", actual)
 
-    def one(character: str, found: str) -> bool:
-        return character in ("?", found)
+    def part_matches(part: str, name: str) -> bool:
+        return all_match(list(part), list(name), "*", character_matches)
 
-    return parts(pattern.split("/"), path.split("/"))
+    return all_match(pattern.split("/"), path.split("/"), "**", part_matches)
 
 
-def every(wanted: list[str], there: list[str], wildcard: str, fits: Callable[[str, str], bool]) -> bool:
-    """Return whether the items fit one after the other, the wildcard in place of any number."""
-    if not wanted:
-        return not there
-    if wanted[0] == wildcard:
-        return any(every(wanted[1:], there[taken:], wildcard, fits) for taken in range(len(there) + 1))
-    return bool(there) and fits(wanted[0], there[0]) and every(wanted[1:], there[1:], wildcard, fits)
+def all_match(pattern: list[str], items: list[str], wildcard: str, matches_item: Callable[[str, str], bool]) -> bool:
+    """Return whether the items match in order; the wildcard matches any number of them."""
+    if not pattern:
+        return not items
+    if pattern[0] == wildcard:
+        return any(all_match(pattern[1:], items[count:], wildcard, matches_item) for count in range(len(items) + 1))
+    return (
+        bool(items) and matches_item(pattern[0], items[0]) and all_match(pattern[1:], items[1:], wildcard, matches_item)
+    )
 
 
 NAMES = st.one_of(st.sampled_from("ab"), st.text("ab.", min_size=1, max_size=6))
@@ -95,48 +97,48 @@ PATTERNS = st.lists(PARTS, min_size=1, max_size=6)
 @example(["**", "a", "b", "**"], ["a", "a", "b"])
 @example(["*a*b*"], ["aba"])
 @example(["*a*a"], ["a"])
-def test_patterns_match_as_the_oracle_says(wanted: list[str], parts: list[str]) -> None:
-    """The quick way finds what trying everything finds."""
-    pattern, path = "/".join(wanted), "/".join(parts)
-    assert matches(pattern, path) is tried(pattern, path)
+def test_patterns_agree_with_the_oracle(pattern_parts: list[str], parts: list[str]) -> None:
+    """The fast algorithm agrees with the exhaustive one."""
+    pattern, path = "/".join(pattern_parts), "/".join(parts)
+    assert matches(pattern, path) is exhaustive_match(pattern, path)
 
 
 @given(st.lists(NAMES, min_size=1, max_size=6), st.data())
 def test_a_path_with_parts_replaced_by_wildcards_still_matches(parts: list[str], data: st.DataObject) -> None:
-    """So the oracle's test does not only see paths that do not match."""
-    wanted = [data.draw(st.sampled_from([part, "*", "**", part[:1] + "*", "?" * len(part)])) for part in parts]
-    assert matches("/".join(wanted), "/".join(parts))
+    """This generates matching paths, which are rare in the test above."""
+    pattern_parts = [data.draw(st.sampled_from([part, "*", "**", part[:1] + "*", "?" * len(part)])) for part in parts]
+    assert matches("/".join(pattern_parts), "/".join(parts))
 
 
 @given(st.text(max_size=12), st.text(max_size=12))
-def test_whatever_is_written_is_answered_or_refused(pattern: str, path: str) -> None:
-    """No text makes it fail otherwise."""
+def test_any_text_is_answered_or_refused(pattern: str, path: str) -> None:
+    """No text causes another error."""
     assert answer(pattern, path) in (True, False, "error")
 
 
 @given(st.text("{}[]():*?/\\^+a", max_size=14), st.text("a{/", max_size=8))
 def test_broken_patterns_are_answered_or_refused(pattern: str, path: str) -> None:
-    """Nor does a text of the characters that mean something."""
+    """Nor does a text of special characters."""
     assert answer(pattern, path) in (True, False, "error")
 
 
 @pytest.mark.parametrize("pattern", ["{name:[}", "{name:(}", "{name:a{2,1}}"])
-def test_a_pattern_that_cannot_be_read_is_refused_in_a_sentence(pattern: str) -> None:
+def test_an_invalid_pattern_is_refused(pattern: str) -> None:
     """The sentence names the part."""
     with pytest.raises(InvalidPattern, match=r"^'.*' is not a pattern: "):
         matches(pattern, "a")
 
 
 def test_many_paths_and_patterns_are_quick() -> None:
-    """A thousand paths and thirty patterns take far less than half a second, the first time too."""
+    """A thousand paths and thirty patterns take less than half a second, also without a cache."""
     paths = [f"src/main/java/com/example/m{number % 17}/Class{number}.java" for number in range(1000)]
     patterns = ["**", "**/*.md", "*.md", "docs/**", "src/**/*.java", "**/Class1*.java", "**/templates/**"] + [
         f"**/m{number}/**/*.{{ext}}" if number % 2 else f"src/*/java/**/m{number}/*" for number in range(23)
     ]
     started = time.perf_counter()
-    found = sum(matches(pattern, path) for pattern in patterns for path in paths)
+    match_count = sum(matches(pattern, path) for pattern in patterns for path in paths)
     assert time.perf_counter() - started < 0.5
-    assert found > 3000
+    assert match_count > 3000
 
 
 @pytest.mark.parametrize(
@@ -149,14 +151,14 @@ def test_many_paths_and_patterns_are_quick() -> None:
     ],
 )
 def test_many_wildcards_are_quick(pattern: str, path: str) -> None:
-    """Wildcards do not multiply."""
+    """The time does not grow exponentially with the wildcards."""
     started = time.perf_counter()
     assert not matches(pattern, path)
     assert time.perf_counter() - started < 1
 
 
-def test_an_expression_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A regular expression in a pattern may backtrack only for so long."""
+def test_endless_backtracking_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a regular expression in a pattern is limited."""
     monkeypatch.setattr(java_regex, "SECONDS", 0.1)
     with pytest.raises(InvalidPattern, match=r"took longer than 0\.1 seconds"):
         matches("{name:(?:a|aa)+}", "a" * 60 + "b")

@@ -1,4 +1,4 @@
-"""Trees of files: how they come from, and go to, folders and archives."""
+"""Trees of files in folders and archives."""
 
 import gzip
 import io
@@ -36,7 +36,7 @@ MODES = st.sampled_from([0o644, 0o755, 0o600, 0o444, 0o777, 0o400, 0o500])
 
 
 def fits(paths: list[str]) -> bool:
-    """Whether no path is a folder of another."""
+    """Return whether no path is a folder of another."""
     return not any(other.startswith(f"{path}/") for path in paths for other in paths)
 
 
@@ -62,11 +62,11 @@ def refusal(content: bytes, read: object = read_zip) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "wanted"),
+    ("path", "expected"),
     [("a", "a"), ("a/b", "a/b"), ("a//b", "a/b"), ("./a", "a"), ("a/./b", "a/b"), ("a/", "a"), ("a b/..c", "a b/..c")],
 )
-def test_a_path_is_normalized(path: str, wanted: str) -> None:
-    assert normal_path(path) == wanted
+def test_a_path_is_normalized(path: str, expected: str) -> None:
+    assert normal_path(path) == expected
 
 
 @pytest.mark.parametrize("path", ["", ".", "/", "/a", "..", "../a", "a/..", "a/../b", "a\0b", "\ud800", "//a", "./"])
@@ -76,7 +76,7 @@ def test_a_path_outside_the_tree_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("paths", [["a", "a"], ["a/b", "a//b"], ["a", "a/b"], ["a/b/c", "a"], ["a/b/c/d", "a/b"]])
-def test_a_path_is_one_file(paths: list[str]) -> None:
+def test_a_path_belongs_to_one_file(paths: list[str]) -> None:
     with pytest.raises(InvalidTree, match="'a"):
         placed([Resource(path, b"") for path in paths])
 
@@ -86,7 +86,7 @@ def test_a_path_is_one_file(paths: list[str]) -> None:
 
 @settings(max_examples=40)
 @given(files=TREES)
-def test_a_folder_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, files: list[Resource]) -> None:
+def test_a_folder_round_trip(tmp_path_factory: pytest.TempPathFactory, files: list[Resource]) -> None:
     folder = tmp_path_factory.mktemp("tree")
     write_folder(files, folder)
     assert by_path(read_folder(folder)) == by_path(files)
@@ -145,7 +145,7 @@ FILES = [
 
 
 @pytest.mark.parametrize("ignores", GITIGNORES.values(), ids=GITIGNORES)
-def test_gitignore_leaves_out_what_git_leaves_out(tmp_path: Path, ignores: dict[str, str | bytes]) -> None:
+def test_gitignore_excludes_the_same_files_as_git(tmp_path: Path, ignores: dict[str, str | bytes]) -> None:
     encoded = {path: text.encode() if isinstance(text, str) else text for path, text in ignores.items()}
     write_folder([Resource(path, b"") for path in FILES], tmp_path)
     write_folder([Resource(path, content) for path, content in encoded.items()], tmp_path)
@@ -160,7 +160,7 @@ def test_gitignore_leaves_out_what_git_leaves_out(tmp_path: Path, ignores: dict[
     assert [file.path for file in read_folder(tmp_path)] == sorted(filter(None, listed.stdout.split("\0")))
 
 
-def test_nothing_is_written_when_one_path_is_unsafe(tmp_path: Path) -> None:
+def test_an_unsafe_path_prevents_all_writing(tmp_path: Path) -> None:
     folder = tmp_path / "project"
     with pytest.raises(InvalidTree):
         write_folder([Resource("a", b""), Resource("../b", b"")], folder)
@@ -190,7 +190,7 @@ def test_a_linked_folder_in_the_way_is_not_followed(tmp_path: Path) -> None:
     assert (folder / "d" / "a").read_bytes() == b"new"
 
 
-def test_a_file_that_may_not_be_written_is_replaced(tmp_path: Path) -> None:
+def test_a_read_only_file_is_replaced(tmp_path: Path) -> None:
     write_folder([Resource("a", b"old", 0o444)], tmp_path)
     write_folder([Resource("a", b"new", 0o444)], tmp_path)
     assert (tmp_path / "a").read_bytes() == b"new"
@@ -200,7 +200,7 @@ def test_a_file_that_may_not_be_written_is_replaced(tmp_path: Path) -> None:
 
 
 @given(TREES)
-def test_a_zip_archive_comes_back_as_it_was_written(files: list[Resource]) -> None:
+def test_a_zip_archive_round_trip(files: list[Resource]) -> None:
     rooted = {f"root/{path}": facts for path, facts in by_path(files).items()}
     assert by_path(read_zip(zipped(files, "root"))) == rooted
 
@@ -211,7 +211,7 @@ def test_a_zip_archive_has_one_root_folder() -> None:
         assert sorted(archive.namelist()) == ["my project/", "my project/a/c", "my project/b"]
 
 
-def test_a_zip_archive_is_what_unzip_takes_it_for(tmp_path: Path) -> None:
+def test_a_zip_archive_has_the_modes_of_unix(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(zipped([Resource("mvnw", b"#!", 0o755), Resource("d/é", b"x", 0o640)], "root"))
     with zipfile.ZipFile(tmp_path / "x.zip") as archive:
         assert archive.testzip() is None
@@ -230,7 +230,7 @@ def zip_of(*entries: tuple[str, int, bytes]) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, mode, content in entries:
             info = zipfile.ZipInfo(name)
-            # Without a mode it is an archive of a system that knows none.
+            # Without a mode the archive comes from a system without modes.
             info.create_system, info.external_attr = (3, mode << 16) if mode else (0, 0x20)
             archive.writestr(info, content)
     return buffer.getvalue()
@@ -252,7 +252,7 @@ def test_a_zip_archive_without_permission_bits_has_plain_files() -> None:
     ]  # fmt: skip
 
 
-def test_set_user_id_does_not_come_through_an_archive() -> None:
+def test_archives_lose_the_set_user_id_bit() -> None:
     assert read_zip(zip_of(("a", 0o106755, b"")))[0].mode == 0o755
     assert read_tar(tar_of(("a", tarfile.REGTYPE, 0o6755, b"")))[0].mode == 0o755
 
@@ -276,7 +276,7 @@ def test_an_archive_of_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch
     refusal(gzip.compress(tar_of(*((file.path, tarfile.REGTYPE, 0o644, file.content) for file in files))), read_tar)
 
 
-def test_a_zip_archive_that_lies_about_its_size_is_refused() -> None:
+def test_a_zip_archive_with_a_wrong_size_is_refused() -> None:
     content = bytearray(zipped([Resource("a", b"\0" * 1_000_000)], "x"))
     place = content.rindex(b"PK\x01\x02")
     content[place + 24 : place + 28] = (10).to_bytes(4, "little")
@@ -284,7 +284,7 @@ def test_a_zip_archive_that_lies_about_its_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"not an archive", b"\0" * 600, b"PK\x05\x06" + b"\xff" * 18])
-def test_what_is_no_archive_is_refused(content: bytes) -> None:
+def test_an_invalid_archive_is_refused(content: bytes) -> None:
     refusal(content)
     if content.strip(b"\0"):
         refusal(content, read_tar)
@@ -322,7 +322,7 @@ def tar_of(*entries: tuple[str, bytes, int, bytes], mode: str = "w") -> bytes:
 
 @settings(max_examples=50)
 @given(TREES, st.sampled_from(["w", "w:gz", "w:bz2", "w:xz"]))
-def test_a_tar_archive_comes_back_as_it_was_written(files: list[Resource], mode: str) -> None:
+def test_a_tar_archive_round_trip(files: list[Resource], mode: str) -> None:
     entries = [(f"./{file.path}", tarfile.REGTYPE, file.mode, file.content) for file in files]
     assert by_path(read_tar(tar_of(("./", tarfile.DIRTYPE, 0o755, b""), *entries, mode=mode))) == by_path(files)
 
@@ -350,7 +350,7 @@ def test_a_long_name_in_a_tar_archive_is_read() -> None:
 def test_a_tar_archive_with_too_many_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "MOST_FILES", 3)
     refusal(tar_of(*((str(number), tarfile.REGTYPE, 0o644, b"") for number in range(4))), read_tar)
-    # Folders and links take time and memory as well.
+    # Folders and links need time and memory too.
     refusal(tar_of(*((str(number), tarfile.DIRTYPE, 0o755, b"") for number in range(50))), read_tar)
 
 
@@ -367,7 +367,7 @@ def test_a_tar_archive_with_a_long_header_is_refused(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 @pytest.mark.parametrize("size", [-512, -1, -(2**60), 2**60])
-def test_a_tar_archive_that_lies_about_a_size_comes_to_an_end(kind: bytes, size: int) -> None:
+def test_a_tar_archive_with_a_wrong_size_is_read_or_refused(kind: bytes, size: int) -> None:
     info = tarfile.TarInfo("a")
     info.type, info.size = kind, size
     header = info.tobuf(format=tarfile.GNU_FORMAT)

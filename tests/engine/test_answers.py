@@ -1,4 +1,4 @@
-"""Options of accelerators that others wrote: what is implied, what is by default, what is missing."""
+"""Implied, default, missing and custom options of any accelerator."""
 
 import json
 from typing import Any
@@ -9,26 +9,26 @@ import yaml
 from accelerator_engine.engine import generate
 from accelerator_engine.options import InvalidAnswer
 
-from .running import LOG, engine, loaded, paths, project, refused, run
+from .running import engine, loaded, paths, project, refused, run, trace
 
 
 def options(*entries: str, types: str = "[]") -> str:
-    """Return a manifest whose options come back, with all else, in accelerator-info.yaml."""
+    """Return a manifest that writes its options to accelerator-info.yaml."""
     listed = ", ".join(f"{{{entry}}}" for entry in entries)
     return f"{{accelerator: {{options: [{listed}], types: {types}}}, engine: {{type: Provenance}}}}"
 
 
-def values(manifest: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
+def values(manifest: str, answers: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the values of all options in a run."""
-    page = run(manifest, [], given)["accelerator-info.yaml"]
-    told: dict[str, Any] = yaml.safe_load(page)["options"]
-    return told
+    page = run(manifest, [], answers)["accelerator-info.yaml"]
+    result: dict[str, Any] = yaml.safe_load(page)["options"]
+    return result
 
 
 IMPLIED = {"projectName": "sample", "artifactId": "sample", "artifactVersion": "0.0.1-beta"}
 
 
-# What is implied
+# Implied options
 
 
 def test_a_project_is_named_after_its_accelerator() -> None:
@@ -36,7 +36,7 @@ def test_a_project_is_named_after_its_accelerator() -> None:
     assert project(options()).name == "sample"
 
 
-def test_a_given_project_name_is_the_name_of_the_folder() -> None:
+def test_the_answer_for_the_project_name_is_the_name_of_the_folder() -> None:
     assert project(options(), [], {"projectName": "my project"}).name == "my project"
 
 
@@ -45,35 +45,35 @@ def test_the_artifact_is_named_after_the_project(name: str, artifact: str) -> No
     assert values(options(), {"projectName": name})["artifactId"] == artifact
 
 
-def test_the_implied_artifact_beats_a_declared_default() -> None:
+def test_the_implied_artifact_wins_over_a_declared_default() -> None:
     manifest = options("name: artifactId, defaultValue: other")
     assert values(manifest, {"projectName": "demo"})["artifactId"] == "demo"
     assert values(manifest)["artifactId"] == "sample"
 
 
-def test_a_given_artifact_beats_all() -> None:
+def test_an_answer_for_the_artifact_wins() -> None:
     manifest = options("name: artifactId, defaultValue: other")
-    given = {"projectName": "demo", "artifactId": "mine", "artifactVersion": "2"}
-    assert values(manifest, given) == given
+    answers = {"projectName": "demo", "artifactId": "mine", "artifactVersion": "2"}
+    assert values(manifest, answers) == answers
 
 
-def test_a_declared_default_names_the_project_where_nobody_was_asked() -> None:
-    told = values(options("name: projectName, defaultValue: other"))
-    assert (told["projectName"], told["artifactId"]) == ("other", "other")
+def test_a_declared_default_names_a_project_without_an_answer() -> None:
+    result = values(options("name: projectName, defaultValue: other"))
+    assert (result["projectName"], result["artifactId"]) == ("other", "other")
 
 
-def test_defaults_complete_what_was_given() -> None:
+def test_defaults_complete_the_answers() -> None:
     manifest = options("name: a, defaultValue: x", "name: b, defaultValue: y", "name: c")
     assert values(manifest, {"b": "given"}) == {**IMPLIED, "a": "x", "b": "given"}
 
 
-def test_given_values_that_nobody_declared_are_variables() -> None:
-    given = {"workloadURL": "u", "bsGitBranch": "", "nested": {"k": ["v"]}, "on": True}
+def test_undeclared_answers_are_variables() -> None:
+    answers = {"workloadURL": "u", "bsGitBranch": "", "nested": {"k": ["v"]}, "on": True}
     transform = "type: ReplaceText\nsubstitutions: [{text: X, with: \"#workloadURL + #bsGitBranch + #nested['k'][0]\"}]"
-    assert run(engine(transform), {"x": "X"}, given) == {"x": "uv"}
+    assert run(engine(transform), {"x": "X"}, answers) == {"x": "uv"}
 
 
-def test_a_variable_that_is_not_there_is_null() -> None:
+def test_a_missing_variable_is_null() -> None:
     assert paths(engine("condition: '#bsGitRepository != null'\ninclude: [a]"), ["a", "b"]) == ["a", "b"]
     assert paths(engine("condition: '#bsGitRepository == null'\ninclude: [a]"), ["a", "b"]) == ["a"]
 
@@ -85,13 +85,13 @@ def test_text_that_looks_like_a_number_stays_text() -> None:
 
 
 def test_answers_are_not_changed_by_a_run() -> None:
-    given = {"a": "x", "list": [1]}
-    project(options("name: b, defaultValue: y"), [], given)
-    assert given == {"a": "x", "list": [1]}
+    answers = {"a": "x", "list": [1]}
+    project(options("name: b, defaultValue: y"), [], answers)
+    assert answers == {"a": "x", "list": [1]}
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "", "a\\b", "a\0b", "a\nb", "\ud800", "x" * 300, 5, None, ["a"]])
-def test_a_project_name_that_is_no_folder_is_refused(name: object) -> None:
+def test_a_project_name_that_cannot_be_a_folder_is_refused(name: object) -> None:
     assert "projectName" in refused(options(), [], {"projectName": name})
 
 
@@ -100,10 +100,10 @@ def test_most_names_are_folders(name: str) -> None:
     assert project(options(), [], {"projectName": name}).name == name
 
 
-# What is missing
+# Missing options
 
 
-def test_missing_options_are_told_in_the_words_of_the_engine() -> None:
+def test_missing_options_have_the_message_of_the_real_engine() -> None:
     manifest = options(
         "name: a, required: true", "name: b", "name: c, required: true, defaultValue: x", "name: d, required: true"
     )
@@ -124,7 +124,7 @@ def test_a_hidden_required_option_is_exempt(needs: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "answer", "shown"),
+    ("value", "answer", "is_asked"),
     [
         ("maven", "maven", True),
         ("maven", "Maven", False),
@@ -143,9 +143,9 @@ def test_a_hidden_required_option_is_exempt(needs: str) -> None:
         ("{k: v}", {"k": "v"}, True),
     ],
 )
-def test_an_option_is_asked_when_another_strictly_has_the_value(value: str, answer: object, shown: bool) -> None:
+def test_an_option_is_asked_when_another_strictly_has_the_value(value: str, answer: object, is_asked: bool) -> None:
     manifest = options(f"name: a, required: true, dependsOn: {{name: other, value: {value}}}")
-    if shown:
+    if is_asked:
         assert "[a]" in refused(manifest, [], {"other": answer})
     else:
         assert "a" not in values(manifest, {"other": answer})
@@ -157,7 +157,7 @@ def test_defaults_decide_whether_an_option_is_asked() -> None:
     assert "a" not in values(manifest, {"kind": "y"})
 
 
-def test_two_options_of_one_name_are_tolerated() -> None:
+def test_two_options_may_have_the_same_name() -> None:
     manifest = options(
         "name: db, defaultValue: one, dependsOn: {name: kind, value: a}",
         "name: db, defaultValue: one, dependsOn: {name: kind, value: b}",
@@ -187,18 +187,18 @@ def test_an_answer_has_its_type(declared: str, good: list[object], bad: list[obj
         assert refused(manifest, [], {"a": answer}).startswith("a cannot be ")
 
 
-def test_text_is_the_type_where_none_is_said() -> None:
+def test_the_default_type_is_text() -> None:
     assert refused(options("name: a"), [], {"a": 5}).startswith("a cannot be 5 ")
 
 
-def test_an_answer_of_null_is_none() -> None:
+def test_null_is_a_missing_answer() -> None:
     assert refused(options("name: a, required: true"), [], {"a": None}).endswith("[a]")
     manifest = "{accelerator: {options: [{name: a}]}, engine: {condition: '#a == null', include: [x]}}"
     assert paths(manifest, ["x", "y"], {"a": None}) == ["x"]
 
 
 @pytest.mark.parametrize("kind", ["text", "textarea", "checkbox", "select", "radio"])
-def test_an_input_type_is_one_of_five(kind: str) -> None:
+def test_the_five_input_types(kind: str) -> None:
     assert values(options(f"name: a, inputType: {kind}")) == IMPLIED
 
 
@@ -230,7 +230,7 @@ def test_an_option_needs_a_name() -> None:
 # validationRegex
 
 
-def test_a_pattern_is_found_anywhere() -> None:
+def test_a_pattern_may_match_anywhere() -> None:
     manifest = options("name: a, validationRegex: '[a-z ]+'")
     assert values(manifest, {"a": "Hello World"})["a"] == "Hello World"
     assert "[a-z ]+" in refused(manifest, [], {"a": "HELLO"})
@@ -241,27 +241,27 @@ def test_an_anchored_pattern_is_anchored() -> None:
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t\n"])
-def test_a_blank_answer_is_not_held_against_a_pattern(blank: str) -> None:
+def test_a_blank_answer_is_not_checked_against_a_pattern(blank: str) -> None:
     assert values(options("name: a, validationRegex: '^x$'"), {"a": blank})["a"] == blank
 
 
-def test_a_missing_answer_is_not_held_against_a_pattern() -> None:
+def test_a_missing_answer_is_not_checked_against_a_pattern() -> None:
     assert values(options("name: a, validationRegex: '^x$'")) == IMPLIED
 
 
 @pytest.mark.parametrize(("kind", "pattern", "answer"), [("number", "^8[0-9]+$", 8080), ("boolean", "^true$", True)])
-def test_a_pattern_is_held_against_the_value_as_text(kind: str, pattern: str, answer: object) -> None:
+def test_a_pattern_checks_the_value_as_text(kind: str, pattern: str, answer: object) -> None:
     manifest = options(f"name: a, dataType: {kind}, validationRegex: '{pattern}'")
     assert values(manifest, {"a": answer})["a"] == answer
 
 
-def test_a_pattern_is_javas() -> None:
+def test_a_pattern_has_the_syntax_of_java() -> None:
     manifest = options("name: a, validationRegex: '^(?<w>\\p{Lower}++)\\k<w>$'")
     assert values(manifest, {"a": "Hello"} | {"a": ""})["a"] == ""
     assert values(options("name: a, validationRegex: '^(?<w>ab)\\k<w>$'"), {"a": "abab"})["a"] == "abab"
 
 
-def test_a_pattern_that_is_none_is_refused_with_its_line() -> None:
+def test_an_invalid_pattern_is_refused_with_its_line() -> None:
     manifest = "accelerator:\n  options:\n    - name: b\n    - name: a\n      validationRegex: '('\n"
     assert refused(manifest, [], {"a": "x"}).startswith("accelerator.yaml:4: ")
 
@@ -284,7 +284,7 @@ def test_a_custom_type_is_a_mapping() -> None:
 @pytest.mark.parametrize(
     "answer", ["x", 5, [], [{"title": "X"}], {"title": 5}, {"title": "write"}, {"done": "yes"}], ids=repr
 )
-def test_what_is_not_of_a_custom_type_is_refused(answer: object) -> None:
+def test_an_answer_of_another_type_than_the_custom_one_is_refused(answer: object) -> None:
     assert refused(options("name: a, dataType: Task", types=TASK), [], {"a": answer}).split()[1:3] == ["cannot", "be"]
 
 
@@ -320,15 +320,13 @@ def test_a_field_of_a_custom_type_is_a_scalar(kind: str) -> None:
     assert refused(manifest, [], {"a": {"t": {"x": "1"}}}).startswith("accelerator.yaml:1: ")
 
 
-# What the trace tells
+# The trace
 
 
-def test_the_trace_shows_the_answers_as_they_were_given() -> None:
+def test_the_trace_shows_the_answers_unchanged() -> None:
     manifest = options("name: a, defaultValue: x")
-    done = project(manifest, [], {"b": "y", "n": 1})
-    page = next(file.content.decode() for file in done.files if file.path == LOG)
-    shown = page.split("```json\n")[1].split("\n```")[0]
-    assert json.loads(shown) == {"b": "y", "n": 1}
+    page = trace(manifest, [], {"b": "y", "n": 1})
+    assert json.loads(page.split("```json\n")[1].split("\n```")[0]) == {"b": "y", "n": 1}
 
 
 def test_a_refused_answer_is_an_invalid_answer() -> None:
@@ -338,14 +336,14 @@ def test_a_refused_answer_is_an_invalid_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("answers", "expected"),
     [({"t": {}}, {"size": "m", "n": 1}), ({"t": {"n": 5}}, {"size": "m", "n": 5}), ({}, {"size": "xl"})],
 )
-def test_fields_that_are_left_out_have_their_defaults(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    """A default of the whole option is completed as an answer is."""
+def test_missing_fields_have_their_defaults(answers: dict[str, Any], expected: dict[str, Any]) -> None:
+    """A default of the whole option gets the defaults of its fields, like an answer."""
     types = "[{name: T, struct: [{name: size, defaultValue: m}, {name: n, dataType: number, defaultValue: 1}]}]"
-    found = values(options("name: t, dataType: T, defaultValue: {size: xl}", types=types), given)
-    assert found["t"] == {"n": 1, **expected}
+    result = values(options("name: t, dataType: T, defaultValue: {size: xl}", types=types), answers)
+    assert result["t"] == {"n": 1, **expected}
 
 
 def test_a_field_is_named_with_its_option() -> None:
