@@ -18,6 +18,8 @@ from collections.abc import Iterator
 import pytest
 
 from local import environments, packages, processes, serve, state
+from local.clusters import Cluster
+from local.mlflow_server import MlflowServer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVERS = ("training", "inference", "mlflow")
@@ -373,15 +375,6 @@ class TestWithoutServers:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         assert state.location().parent == pathlib.Path("/var/lib/in-database-ml")
 
-    def test_a_lock_removed_by_its_holder_is_not_shared(self, tmp_path):
-        path = tmp_path / "lock"
-        held = state.lock(path, "")
-        path.unlink()
-        os.close(held)
-        again = state.lock(path, "")
-        assert os.path.samestat(os.fstat(again), path.stat())
-        os.close(again)
-
     def test_ports(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -390,9 +383,6 @@ class TestWithoutServers:
         assert processes.free_port(port) == port
 
     def test_a_command_line_that_only_speaks_of_a_server_is_not_one(self, tmp_path):
-        from local.clusters import Cluster
-        from local.mlflow_server import MlflowServer
-
         folder = state.State(tmp_path)
         cluster, mlflow = Cluster("trainer", "training", folder, None), MlflowServer("mlflow", folder, tmp_path)
         assert cluster.is_one(["/usr/lib/postgresql/15/bin/postgres", "-D", str(cluster.data), "-c", cluster._config])

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from local import environments, installers, packages
+from local import environments, installers, packages, state
 from local.errors import LocalError
 from local.progress import CLEAR, Progress
 
@@ -176,6 +176,15 @@ class TestEnvironments:
             environments._build(environments.Build(folder, "test", make), Progress())
         assert existed == [False]
         assert environments.is_complete(folder)
+
+    def test_a_lock_removed_by_its_holder_is_not_shared(self, tmp_path):
+        path = tmp_path / "lock"
+        descriptor = state.lock(path, "")
+        path.unlink()
+        os.close(descriptor)
+        again = state.lock(path, "")
+        assert os.path.samestat(os.fstat(again), path.stat())
+        os.close(again)
 
     @pytest.fixture
     def fails(self, monkeypatch, cache):
