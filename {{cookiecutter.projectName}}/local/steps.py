@@ -35,9 +35,9 @@ def wants_servers(arguments: Sequence[str]) -> bool:
 
 
 def names() -> list[str]:
-    """Return what can be run: the chains, and one step per module."""
-    steps = (PROJECT / "pipeline" / "steps").glob("[a-z]*.py")
-    return [*CHAINS, *sorted(path.stem for path in steps)]
+    """Return what can be run: the chains, and one step or other command per module."""
+    folders = (PROJECT / "pipeline" / "steps", PROJECT / "pipeline" / "commands")
+    return [*CHAINS, *(path.stem for folder in folders for path in sorted(folder.glob("[a-z]*.py")))]
 
 
 def require_step(name: str) -> None:
