@@ -8,6 +8,7 @@ BIN := .venv/bin
 # A link to the body, whose own name is full of braces.
 BODY := template
 DEMO := build/image-classifier
+TYPED := build/lint
 # Tests and generated projects run make themselves: flags and variables of this run are not theirs.
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL
 # One cache, here: ruff would put another into the body, and cookiecutter would copy it.
@@ -76,6 +77,14 @@ lint: .venv ## style, types, YAML, shell and SQL
 	shellcheck .ci/run $(BODY)/deploy/images/*.sh $(BODY)/variants/*/deploy/*.sh
 	cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint database variants/*/database/training
 	cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint --dialect postgres variants/*/database/inference
+
+.PHONY: types
+types: .venv ## strict types of two generated projects: the default one, and a table with every part
+	@rm -rf $(TYPED) && mkdir -p $(TYPED)
+	@$(BIN)/cookiecutter --no-input --default-config --output-dir $(TYPED) . >/dev/null
+	@$(BIN)/cookiecutter --no-input --default-config --output-dir $(TYPED) . projectName=table-with-all dataset=table \
+		includePgadmin=true includeNotebook=true includeDatahub=true appPlatform=kubernetes >/dev/null
+	@set -e; for project in $(TYPED)/*/; do $(SUBMAKE) --no-print-directory -C "$$project" types; done
 
 .PHONY: derive
 derive: .venv ## write cookiecutter.json, template.yaml and docs/options.md from accelerator.yaml

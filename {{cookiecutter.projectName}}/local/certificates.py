@@ -45,7 +45,7 @@ def make_server_certificate(authority: pathlib.Path, folder: pathlib.Path) -> No
 
 
 def _certify(section: str, name: str, target: pathlib.Path, signer: list[str]) -> None:
-    """Write `target`.key (0600) and then `target`.crt, which thereby stands for both."""
+    """Write `target`.key (0600) and then `target`.crt, whose presence means that both are there."""
     config, unfinished = target.with_suffix(".cnf"), target.with_suffix(".unfinished")
     config.write_text(CONFIG.format(name=name), encoding="ascii")
     key = target.with_suffix(".key")
@@ -56,11 +56,11 @@ def _certify(section: str, name: str, target: pathlib.Path, signer: list[str]) -
         "-keyout", str(key), "-out", str(unfinished), *signer,
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, env=clean_environment(), umask=0o077, capture_output=True, text=True)
+        completed = subprocess.run(command, env=clean_environment(), umask=0o077, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise LocalError("openssl is not on PATH: run `python3 -m local install`") from error
-    if done.returncode:
-        raise LocalError(f"openssl cannot make a certificate in {target.parent}: {_last_line(done.stderr)}")
+    if completed.returncode:
+        raise LocalError(f"openssl cannot make a certificate in {target.parent}: {_last_line(completed.stderr)}")
     unfinished.chmod(0o644)
     unfinished.replace(target.with_suffix(".crt"))
 

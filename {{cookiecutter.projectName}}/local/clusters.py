@@ -131,14 +131,14 @@ class Cluster(Server):
             f"--pgdata={unfinished}",
         ]  # fmt: skip
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command, cwd="/", env=clean_environment(HOME=str(self.home)), capture_output=True, text=True,
                 **as_server_account(),
             )  # fmt: skip
         finally:
             password.unlink()
-        if done.returncode:
-            raise LocalError(f"initdb cannot make {self.data}: {done.stderr.strip()}")
+        if completed.returncode:
+            raise LocalError(f"initdb cannot make {self.data}: {completed.stderr.strip()}")
         unfinished.rename(self.data)
 
     def command(self) -> Sequence[str]:
@@ -172,11 +172,11 @@ class Cluster(Server):
             PGSSLMODE="verify-full",
             PGSSLROOTCERT=str(self.state.folder / "authority" / "ca.crt"),
         )
-        done = subprocess.run(
+        completed = subprocess.run(
             [self._program("psql"), "-X", "-q"], input=script, env=environment, capture_output=True, text=True
         )
-        if done.returncode:
-            raise LocalError(f"the database {self.name} cannot be set up: {done.stderr.strip()}")
+        if completed.returncode:
+            raise LocalError(f"the database {self.name} cannot be set up: {completed.stderr.strip()}")
         self._marker.touch(mode=0o600)
 
     def stop(self) -> None:

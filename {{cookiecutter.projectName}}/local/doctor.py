@@ -1,4 +1,4 @@
-"""What a machine needs for the local servers, whether it is there, and the command that mends it."""
+"""What a machine needs for the local servers, whether it is there, and the command that fixes it."""
 
 import os
 import shutil
@@ -9,16 +9,16 @@ from local.errors import LocalError
 
 # What the environments take when none of them has been built: TensorFlow twice, MLflow, Liquibase.
 GIB_TO_BUILD = 5
-MEND = "run `make install`"
+FIX = "run `make install`"
 
 
 def report(roles: Sequence[str]) -> int:
-    """Print one line a part, the environments of `roles` among them; return how many are missing."""
+    """Print one line per part, the environments of `roles` among them; return how many are missing."""
     missing = 0
-    for what, is_there, mend in _parts(roles):
+    for what, is_there, fix in _parts(roles):
         print(f"{'found  ' if is_there else 'missing'}  {what}")
         if not is_there:
-            print(f"         mend: {mend}")
+            print(f"         fix: {fix}")
         missing += not is_there
     return missing
 
@@ -29,9 +29,9 @@ def _parts(roles: Sequence[str]) -> Iterator[tuple[str, bool, str]]:
     for role in roles:
         folder = environments.environment(role)
         unbuilt += [] if environments.is_complete(folder) else [role]
-        yield f"Python environment {role} ({folder})", environments.is_complete(folder), MEND
+        yield f"Python environment {role} ({folder})", environments.is_complete(folder), FIX
     liquibase = environments.liquibase()
-    yield f"Liquibase {environments.LIQUIBASE_VERSION} ({liquibase})", environments.is_complete(liquibase), MEND
+    yield f"Liquibase {environments.LIQUIBASE_VERSION} ({liquibase})", environments.is_complete(liquibase), FIX
     if unbuilt:
         yield _disk()
 
@@ -40,7 +40,7 @@ def _packages() -> Iterator[tuple[str, bool, str]]:
     version = packages.installed_postgresql()
     server = not os.environ.get("SERVICE_BINDING_ROOT")
     if server:
-        yield f"PostgreSQL with PL/Python {version or ''}".rstrip(), bool(version), MEND
+        yield f"PostgreSQL with PL/Python {version or ''}".rstrip(), bool(version), FIX
     try:
         npm = not environments.is_complete(environments.liquibase())
         missing = packages.tools_missing(server, java=True, npm=npm)
@@ -49,7 +49,7 @@ def _packages() -> Iterator[tuple[str, bool, str]]:
         missing = packages.tools_missing(server, java=False, npm=npm)
     names = {"python3-venv": "Python's venv", "default-jre-headless": f"Java {packages.OLDEST_JAVA} or newer"}
     for package in missing:
-        yield names.get(package, package), False, MEND
+        yield names.get(package, package), False, FIX
     if not missing:
         yield "Python's venv, Java, openssl", True, ""
 
@@ -59,5 +59,5 @@ def _disk() -> tuple[str, bool, str]:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**30
-    mend = f"{GIB_TO_BUILD} GiB are needed: make room, or set IN_DATABASE_ML_CACHE to a larger disk"
-    return f"room for the environments in {folder}: {free:.0f} GiB free", free >= GIB_TO_BUILD, mend
+    fix = f"{GIB_TO_BUILD} GiB are needed: make room, or set IN_DATABASE_ML_CACHE to a larger disk"
+    return f"room for the environments in {folder}: {free:.0f} GiB free", free >= GIB_TO_BUILD, fix

@@ -1,8 +1,8 @@
-"""Python environments, one a role, and Liquibase: built once, in a cache that all projects share.
+"""Python environments, one per role, and Liquibase: built once, in a cache that all projects share.
 
 An environment is named after its role, its lock file's hash and the system Python's version, so it never
 changes once it is complete: a changed lock file makes a new one beside it. Old ones stay until somebody
-removes the cache folder; nothing but time is lost by that.
+removes the cache folder, which costs nothing but time.
 
 Liquibase comes from npm's package liquibase 4.28.1, which carries the real Liquibase 4.28.0 (Apache-2.0)
 and PostgreSQL's driver. It stays at 4.x: 5 changed its licence and ships no drivers.
@@ -15,21 +15,31 @@ import hashlib
 import os
 import pathlib
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from local import installers
 from local.errors import LocalError
 from local.packages import SYSTEM_PYTHON, system_python
 from local.processes import caller_environment
-from local.state import PROJECT, lock, make_public, require_entry, say
+from local.progress import Progress, say
+from local.state import PROJECT, lock, make_public, require_entry
 
 ROLES = ("pipeline", "training-db", "inference-db")
 LIQUIBASE_VERSION = "4.28"
 # Of Liquibase's jars: itself, what it needs to run, and PostgreSQL's driver.
 JARS = ("liquibase-core", "picocli", "snakeyaml", "commons-", "opencsv", "jaxb-", "postgresql")
-KEPT = ("internal", "licenses", "liquibase", "LICENSE.txt")
+LIQUIBASE_FILES = ("internal", "licenses", "liquibase", "LICENSE.txt")
 COMPLETE = "complete"
+
+
+class Build(NamedTuple):
+    """A folder of the cache, its name in messages, and the function that fills it."""
+
+    folder: pathlib.Path
+    what: str
+    make: Callable[[pathlib.Path, Progress], None]
 
 
 def cache() -> pathlib.Path:
@@ -60,9 +70,9 @@ def _digest(lock_file: pathlib.Path) -> str:
     try:
         return hashlib.sha256(lock_file.read_bytes()).hexdigest()[:12]
     except OSError as error:
-        there = ", ".join(sorted(path.stem for path in (PROJECT / "requirements").glob("*.in"))) or "none"
+        roles = ", ".join(sorted(path.stem for path in (PROJECT / "requirements").glob("*.in"))) or "none"
         raise LocalError(
-            f"the lock file {lock_file} cannot be read ({error.strerror}); roles with a lock file: {there}"
+            f"the lock file {lock_file} cannot be read ({error.strerror}); roles with a lock file: {roles}"
         ) from error
 
 
@@ -71,41 +81,59 @@ def is_complete(folder: pathlib.Path) -> bool:
     return (folder / COMPLETE).exists()
 
 
-def install(roles: Sequence[str], with_liquibase: bool = True) -> None:
-    """Build what is missing, side by side. Raises LocalError with the end of the installer's output."""
-    jobs: list[tuple[pathlib.Path, str, Callable[[pathlib.Path], None]]] = [
-        (environment(role), f"Python environment {role}", functools.partial(_build_environment, role)) for role in roles
-    ]
+def install(roles: Sequence[str], with_liquibase: bool = True, optional: Sequence[str] = ()) -> None:
+    """Build what is missing, side by side; a role in `optional` that cannot be built is only reported.
+
+    Raises LocalError with the end of the installer's output.
+    """
+    required = [_environment_build(role) for role in roles]
     if with_liquibase:
-        jobs.append((liquibase(), "Liquibase", _build_liquibase))
-    missing = [job for job in jobs if not is_complete(job[0])]
+        required.append(Build(liquibase(), "Liquibase", _build_liquibase))
+    jobs = [(_build, build) for build in required] + [(_try_build, _environment_build(role)) for role in optional]
+    missing = [(build, job) for build, job in jobs if not is_complete(job.folder)]
     if not missing:
         return
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for done in [pool.submit(_build, *job) for job in missing]:
-            done.result()
+    progress = Progress()
+    with progress.shown(), concurrent.futures.ThreadPoolExecutor() as pool:
+        for job in [pool.submit(build, job, progress) for build, job in missing]:
+            job.result()
 
 
-def _build(folder: pathlib.Path, what: str, build: Callable[[pathlib.Path], None]) -> None:
+def _environment_build(role: str) -> Build:
+    return Build(environment(role), f"Python environment {role}", functools.partial(_build_environment, role))
+
+
+def _build(build: Build, progress: Progress) -> None:
     """Build one folder at its final place; the marker comes last, without it nobody uses the folder."""
+    folder = build.folder
     _make_public(folder.parent)
-    descriptor = lock(folder.with_name(f".{folder.name}.lock"), f"{what}: waiting for another installation")
+    waiting = "waiting for another installation"
+    with progress.job(build.what, lambda: waiting):
+        descriptor = lock(folder.with_name(f".{folder.name}.lock"), f"{build.what}: {waiting}")
     try:
         if is_complete(folder):
             return
-        say(f"{what}: installing into {folder}")
+        say(f"{build.what}: installing into {folder}")
         started = time.monotonic()
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
         try:
-            build(folder)
+            build.make(folder, progress)
         except LocalError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         (folder / COMPLETE).touch(mode=0o644)
-        say(f"{what}: installed in {time.monotonic() - started:.0f} s")
+        say(f"{build.what}: installed in {time.monotonic() - started:.0f} s")
     finally:
         os.close(descriptor)
+
+
+def _try_build(build: Build, progress: Progress) -> None:
+    """Build one folder; a failure is reported and left to the command that needs the folder."""
+    try:
+        _build(build, progress)
+    except (LocalError, OSError) as error:
+        say(f"{build.what}: not installed, the rest goes on; the command that needs it tries again: {error}")
 
 
 def _make_public(folder: pathlib.Path) -> None:
@@ -113,37 +141,57 @@ def _make_public(folder: pathlib.Path) -> None:
 
 
 def require_access() -> None:
-    """Raise LocalError when the server user could not use what is built here: asked before it is built."""
+    """Raise LocalError when the server user could not use the cache; called before anything is built."""
     _make_public(cache() / "environments")
     require_entry(cache() / "environments", "set IN_DATABASE_ML_CACHE to a folder that it can enter")
 
 
-def _build_environment(role: str, folder: pathlib.Path) -> None:
+def _build_environment(role: str, folder: pathlib.Path, progress: Progress) -> None:
     lock_file = PROJECT / "requirements" / f"{role}.txt"
-    _run([SYSTEM_PYTHON, "-m", "venv", str(folder)], f"the Python environment {role}", PROJECT)
+    site_packages = folder / "lib" / f"python{system_python()[0]}" / "site-packages"
+    counter = installers.PipProgress(lock_file.read_text(encoding="utf-8"), site_packages)
     # As a module: a script's first line cannot hold a long path. pip, because people's mirrors are set there.
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    _run([*pip, "--no-deps", "--require-hashes", "--quiet", "-r", str(lock_file)], str(lock_file), PROJECT)
+    options = ["--no-deps", "--require-hashes", "--progress-bar=off", "-r", str(lock_file)]
+    with progress.job(role, counter.report):
+        _run([SYSTEM_PYTHON, "-m", "venv", str(folder)], f"the Python environment {role}", PROJECT)
+        _run([*pip, *options], str(lock_file), PROJECT, counter.read)
 
 
-def _build_liquibase(folder: pathlib.Path) -> None:
-    """Install with npm beside, keep what PostgreSQL needs (a command then starts in 1 s), and try it."""
+def _build_liquibase(folder: pathlib.Path, progress: Progress) -> None:
+    """Install with npm in a folder beside, keep what PostgreSQL needs (the command then starts in 1 s), and try it."""
     work = folder.with_name(f"{folder.name}.npm")
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(work)
     work.mkdir(mode=0o755)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(PROJECT / "local" / name, work)
-    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], "Liquibase", work)
-    tree = work / "node_modules" / "liquibase" / "dist" / "liquibase"
-    for path in [path for path in tree.iterdir() if path.name not in KEPT]:
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    with progress.job("Liquibase", lambda: f"npm, {megabytes(work)} MB"):
+        _run(npm, "Liquibase", work)
+        _move_liquibase(work / "node_modules" / "liquibase" / "dist" / "liquibase", folder)
+        shutil.rmtree(work)
+        _try_liquibase(folder)
+
+
+def _move_liquibase(tree: pathlib.Path, folder: pathlib.Path) -> None:
+    """Leave out what PostgreSQL does not need, and move the rest to `folder`."""
+    for path in [path for path in tree.iterdir() if path.name not in LIQUIBASE_FILES]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in [path for path in (tree / "internal" / "lib").iterdir() if not path.name.startswith(JARS)]:
         path.unlink()
     (tree / "liquibase").chmod(0o755)
     tree.rename(folder)
-    shutil.rmtree(work)
-    _try_liquibase(folder)
+
+
+def megabytes(folder: pathlib.Path) -> int:
+    """Return the size of the files in a folder that an installer may be changing."""
+    size = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(path, name)).st_size
+    return size // 1_000_000
 
 
 def _try_liquibase(folder: pathlib.Path) -> None:
@@ -152,16 +200,8 @@ def _try_liquibase(folder: pathlib.Path) -> None:
         raise LocalError(f"{folder / 'liquibase'} is not version {LIQUIBASE_VERSION}: {shown.strip()[-200:]}")
 
 
-def _run(command: Sequence[str], what: str, folder: pathlib.Path) -> str:
-    """Run an installer and return its output. Raises LocalError with the end of it when it fails."""
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=caller_environment(), umask=0o022, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise LocalError(f"{command[0]} is not there: run `python3 -m local install`") from error
-    if done.returncode:
-        end = "\n".join(done.stdout.strip().splitlines()[-15:])
-        raise LocalError(f"{what} cannot be installed; the end of the output of `{command[0]}`:\n{end}")
-    return done.stdout
+def _run(
+    command: Sequence[str], what: str, folder: pathlib.Path, read: Callable[[str], None] = lambda line: None
+) -> str:
+    """Run an installer with the caller's settings and return its output. Raises LocalError when it fails."""
+    return installers.run(command, f"{what} cannot be installed", caller_environment(), folder, read)

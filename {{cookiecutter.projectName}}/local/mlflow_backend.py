@@ -1,7 +1,7 @@
 """The tracking server as a team has it: runs in a PostgreSQL cluster of its own, artifacts in an S3 store.
 
-It is chosen by MLFLOW_ARTIFACTS_DESTINATION=s3://…, once a state folder; state.json keeps what was given (0600), so
-that later commands need no key. The server alone has the keys: the steps send artifacts to it.
+MLFLOW_ARTIFACTS_DESTINATION=s3://… chooses it, once per state folder; state.json keeps the variables (0600), so that
+later commands need no key. The server alone has the keys: the steps send artifacts to it.
 """
 
 import configparser
@@ -25,14 +25,14 @@ ENDPOINT = "MLFLOW_S3_ENDPOINT_URL"
 AUTHORITY = "AWS_CA_BUNDLE"
 # Of the caller's variables these are the server's, and no step's, where a destination is given.
 OURS = re.compile(r"AWS_\w+|MLFLOW_S3_\w+|MLFLOW_BOTO_\w+|MLFLOW_ARTIFACTS_DESTINATION")
-# Everything else about the database libpq's own variables say: no password stands in an address.
+# libpq's variables name host, database and password: no password stands in an address.
 STORE = "postgresql+psycopg2://"
 CHECK = PROJECT / "deploy" / "mlflow" / "check_stores.py"
 SECONDS_TO_CHECK = 60
 
 
-def given() -> dict[str, str]:
-    """Return the S3 store that the caller's environment names, nothing where it names none. Raises LocalError."""
+def from_environment() -> dict[str, str]:
+    """Return the variables of the S3 store that the caller chose, none where it chose none. Raises LocalError."""
     destination = os.environ.get(DESTINATION, "")
     if not destination:
         return {}
@@ -41,8 +41,7 @@ def given() -> dict[str, str]:
     endpoint = os.environ.get(ENDPOINT, "")
     if endpoint and not re.fullmatch(r"https?://[^\s@/?#]+/?", endpoint):
         raise LocalError(f"{ENDPOINT} is not an address: allowed is http(s)://HOST or http(s)://HOST:PORT alone")
-    found = {name: value for name, value in os.environ.items() if OURS.fullmatch(name) and value}
-    return _with_keys_of_file(found)
+    return _with_keys_of_file({name: value for name, value in os.environ.items() if OURS.fullmatch(name) and value})
 
 
 def _with_keys_of_file(variables: dict[str, str]) -> dict[str, str]:
@@ -64,22 +63,22 @@ def _with_keys_of_file(variables: dict[str, str]) -> dict[str, str]:
 
 
 def chosen(state: State) -> dict[str, str]:
-    """Return what the server is to be told of its S3 store: as given now, else as kept. Raises LocalError.
+    """Return the server's variables for its S3 store: the caller's, else those of the last start. Raises LocalError.
 
     Another destination than before would leave runs and models behind, and is refused.
     """
-    kept, now = state.variables("mlflow"), given()
-    if now and now[DESTINATION] != kept.get(DESTINATION) and (state.folder / "mlflow" / "data").exists():
-        before = kept.get(DESTINATION, "a folder, and its runs in SQLite")
+    last, now = state.variables("mlflow"), from_environment()
+    if now and now[DESTINATION] != last.get(DESTINATION) and (state.folder / "mlflow" / "data").exists():
+        before = last.get(DESTINATION, "a folder, and its runs in SQLite")
         raise LocalError(
             f"this project's MLflow server keeps its artifacts in {before}: run `make down`, which removes its runs, "
             f"or set LOCAL_STATE to a new folder, before {DESTINATION} names another place"
         )
-    return now or kept
+    return now or last
 
 
 def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment for the steps: what is the server's alone is not in it."""
+    """Return an environment for the steps, without the variables of the server alone."""
     if not environment.get(DESTINATION):
         return dict(environment)
     return {name: value for name, value in environment.items() if not OURS.fullmatch(name)}
@@ -90,29 +89,31 @@ def complaint(python: pathlib.Path, variables: Mapping[str, str]) -> str:
     # Without the script's folder on the path.
     command = [str(python / "bin" / "python"), "-P", str(CHECK)]
     # The server finds no keys in the home of who starts it, so neither may the check.
-    told = {**clean_environment(HOME="/nonexistent"), **variables}
+    environment = {**clean_environment(HOME="/nonexistent"), **variables}
     try:
-        done = subprocess.run(command, env=told, cwd="/", capture_output=True, text=True, timeout=SECONDS_TO_CHECK)
+        completed = subprocess.run(
+            command, env=environment, cwd="/", capture_output=True, text=True, timeout=SECONDS_TO_CHECK
+        )
     except subprocess.TimeoutExpired:
         return f"MLflow's stores do not answer within {SECONDS_TO_CHECK} s: check {ENDPOINT}"
-    said = done.stderr.strip().splitlines() or ["MLflow's stores could not be asked"]
-    return said[-1] if done.returncode else ""
+    lines = completed.stderr.strip().splitlines() or ["MLflow's stores could not be asked"]
+    return lines[-1] if completed.returncode else ""
 
 
 def require(python: pathlib.Path, variables: Mapping[str, str]) -> None:
     """Raise LocalError with the sentence that says why a store does not work."""
-    if told := complaint(python, variables):
-        raise LocalError(told)
+    if reason := complaint(python, variables):
+        raise LocalError(reason)
 
 
 def report(state: State, settings: Mapping[str, str]) -> int:
-    """Print whether the stores work, and what mends it; return how many do not."""
-    told = dict(settings)
+    """Print whether the stores work, and the fix; return how many do not."""
+    variables = dict(settings)
     store = StoreCluster(state)
     if store.is_running():
-        told |= store.as_client(state.folder / "authority" / "ca.crt")
-    reason = complaint(environments.environment(ROLE), told)
-    what = f"MLflow's stores: {settings[DESTINATION]}" + (", PostgreSQL" if "PGHOST" in told else "")
+        variables |= store.as_client(state.folder / "authority" / "ca.crt")
+    reason = complaint(environments.environment(ROLE), variables)
+    what = f"MLflow's stores: {settings[DESTINATION]}" + (", PostgreSQL" if "PGHOST" in variables else "")
     print(f"missing  MLflow's stores: {reason}" if reason else f"found    {what}")
     return int(bool(reason))
 
@@ -164,7 +165,7 @@ class StoredMlflowServer(MlflowServer):
         super().start()
 
     def prepare(self) -> None:
-        """Make the folders, and ask both stores. Raises LocalError with the sentence of the one that refuses."""
+        """Make the folders and check both stores. Raises LocalError with the sentence of the store that refuses."""
         super().prepare()
         authority = (self.state.folder / "authority" / "ca.crt").read_text(encoding="ascii")
         write(self._authority, authority, 0o644)
@@ -191,9 +192,11 @@ class StoredMlflowServer(MlflowServer):
         return ("--backend-store-uri", STORE, "--artifacts-destination", self.settings[DESTINATION])
 
     def variables(self) -> dict[str, str]:
-        """Return the server's environment: the keys of both stores are in it, and nowhere else."""
-        found = {**super().variables(), **self.store.as_client(self._authority), **self.settings}
-        return {**found, AUTHORITY: str(self._store_authority)} if AUTHORITY in found else found
+        """Return the server's environment, the only place that holds the keys of both stores."""
+        environment = {**super().variables(), **self.store.as_client(self._authority), **self.settings}
+        if AUTHORITY in environment:
+            environment[AUTHORITY] = str(self._store_authority)
+        return environment
 
     def describe(self) -> str:
         """Return one line for a person."""

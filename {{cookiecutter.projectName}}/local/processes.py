@@ -1,6 +1,6 @@
-"""Processes and ports: whose they are, how servers are started and ended, how an answer is waited for.
+"""Processes and ports: who owns them, how servers are started and ended, how to wait for an answer.
 
-A process is known by its command line alone: root in a container may read nothing else of another user's.
+The command line alone identifies a process: root in a container may read nothing else of another user's.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from local.errors import LocalError
 
@@ -35,9 +35,17 @@ class Account:
     gid: int
 
 
+class ProcessOwner(TypedDict, total=False):
+    """The arguments of subprocess that start a program as another user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
 @functools.cache
 def server_account() -> Account:
-    """Return whom servers run as: oneself, but never root, which PostgreSQL refuses.
+    """Return the user that servers run as: the caller, but never root, which PostgreSQL refuses.
 
     Raises LocalError when root has no user `postgres` to hand over to.
     """
@@ -53,7 +61,7 @@ def server_account() -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid if not uid else os.getegid())
 
 
-def as_server_account() -> dict[str, Any]:
+def as_server_account() -> ProcessOwner:
     """Return subprocess's arguments that start a program as the server user."""
     if os.geteuid():
         return {}

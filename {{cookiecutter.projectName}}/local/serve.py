@@ -1,4 +1,4 @@
-"""The API and, where app/ui.py is there, the page: served on this machine until they are told to stop."""
+"""The API and, where app/ui.py is there, the page: served on this machine until a signal stops them."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,8 @@ from types import FrameType
 
 from local.errors import LocalError
 from local.processes import POLL_SECONDS, answer, free_port, is_free, says_ok
-from local.state import PROJECT, say
+from local.progress import say
+from local.state import PROJECT
 
 PAGE = PROJECT / "app" / "ui.py"
 SECONDS_TO_START = 60
@@ -43,7 +44,7 @@ class Service:
 
 
 def role() -> str:
-    """Return whose environment serves: the page's, which holds the API's, where there is a page."""
+    """Return the role whose environment serves: the page's, which holds the API's packages, where there is a page."""
     return "ui" if PAGE.exists() else "app"
 
 
@@ -82,7 +83,7 @@ def _services(python: str) -> list[Service]:
 
 
 def _variables(process: str, port: int) -> tuple[tuple[str, str], ...]:
-    """Return what `python -m app` is told."""
+    """Return the variables that `python -m app` reads."""
     return (("APP_PROCESS", process), ("HOST", "127.0.0.1"), ("PORT", str(port)))
 
 
@@ -121,8 +122,8 @@ def _await_answers(running: Mapping[Service, subprocess.Popen[bytes]], stop: thr
             sys.stdout.flush()
             waiting.remove(service)
         if not waiting:
-            if told := lacks(next(iter(running)).port):
-                say(told)
+            if reason := lacks(next(iter(running)).port):
+                say(reason)
             say("serving until Ctrl-C")
             return
         if stop.wait(POLL_SECONDS):
@@ -131,7 +132,7 @@ def _await_answers(running: Mapping[Service, subprocess.Popen[bytes]], stop: thr
 
 
 def lacks(port: int) -> str:
-    """Return the sentence with which the API says why it is not ready (no model yet, say), nothing when it is."""
+    """Return the API's reason why it is not ready (such as no model yet), an empty text when it is ready."""
     status, content = answer(port, "/readyz")
     if status == http.client.OK:
         return ""

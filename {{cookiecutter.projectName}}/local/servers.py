@@ -33,7 +33,13 @@ class Server(abc.ABC):
     @property
     def port(self) -> int:
         """The port that was chosen at the last start, 0 before the first."""
-        return int(self.state.server(self.name).get("port", 0))
+        record = self.state.server(self.name)
+        return record["port"] if record else 0
+
+    @property
+    def address(self) -> str:
+        """Where clients find it."""
+        return f"localhost:{self.port}"
 
     @property
     def identity(self) -> str:
@@ -86,7 +92,8 @@ class Server(abc.ABC):
 
     def _runs_as_wanted(self) -> bool:
         """Whether it answers, or soon does, with the environment that the lock file names now."""
-        if self.state.server(self.name).get("environment") != self.identity:
+        record = self.state.server(self.name)
+        if not record or record["environment"] != self.identity:
             return False
         return wait_until(self.is_running, SECONDS_TO_START, gone=lambda: self.main_process() is None)
 
@@ -130,7 +137,7 @@ class Server(abc.ABC):
         if pid is None:
             return f"{self.name:<10} stopped"
         how = "running" if self.answers() else "starting"
-        return f"{self.name:<10} {how}   localhost:{self.port}   process {pid}   log {self.log}"
+        return f"{self.name:<10} {how}   {self.address}   process {pid}   log {self.log}"
 
 
 def first_number(path: pathlib.Path) -> int | None:

@@ -1,9 +1,9 @@
-"""The state folder: where the servers' data, logs, ports, passwords and bindings lie, and who may enter.
+"""The state folder: the servers' data, logs, ports, passwords and bindings, and who may enter.
 
-state.json    ports, passwords, and the keys of an S3 store that was named (0600); written first, removed last
+state.json    ports, passwords, and the keys of an S3 store (0600); written first, removed last
 authority/    the certificate authority (0700, never the server user's)
 bindings/     service bindings (0700)
-training/ inference/ mlflow/ tracking/    one folder a server; below it only data/ and home/ are the server user's
+training/ inference/ mlflow/ tracking/    one folder per server; below it only data/ and home/ are the server user's
 """
 
 import contextlib
@@ -15,13 +15,13 @@ import pathlib
 import secrets
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
 from local.errors import LocalError
 from local.processes import as_server_account, give_to_server_account, server_account, wait_until
+from local.progress import say
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ("authority", "bindings", "training", "inference", "mlflow", "tracking")
@@ -41,31 +41,49 @@ def location() -> pathlib.Path:
     return pathlib.Path("/var/lib/in-database-ml") / f"{PROJECT.name}-{digest}"
 
 
+class ServerRecord(TypedDict):
+    """A server's port, and the environment it was started with."""
+
+    port: int
+    environment: str
+
+
+class Record(TypedDict):
+    """The contents of state.json."""
+
+    servers: dict[str, ServerRecord]
+    passwords: dict[str, str]
+    variables: dict[str, dict[str, str]]
+
+
 class State:
-    """What is remembered between commands. Change it only while `locked`."""
+    """What commands leave for the next one. Change it only while `locked`."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self._guard = threading.Lock()
-        self._kept: dict[str, Any] = {"servers": {}, "passwords": {}, "variables": {}}
+        self._record: Record = {"servers": {}, "passwords": {}, "variables": {}}
 
     @property
     def file(self) -> pathlib.Path:
-        """Where ports and passwords are kept."""
+        """The file of ports and passwords."""
         return self.folder / "state.json"
 
     def load(self) -> bool:
-        """Read what was kept; False when there is nothing. Raises LocalError when it cannot be read."""
+        """Read state.json; False when there is none. Raises LocalError when it cannot be read."""
         try:
-            kept = json.loads(self.file.read_text(encoding="utf-8"))
-            self._kept = {
-                "servers": dict(kept["servers"]),
-                "passwords": dict(kept["passwords"]),
-                "variables": dict(kept.get("variables", {})),
+            record = json.loads(self.file.read_text(encoding="utf-8"))
+            self._record = {
+                "servers": {
+                    name: {"port": int(server["port"]), "environment": str(server["environment"])}
+                    for name, server in record["servers"].items()
+                },
+                "passwords": dict(record["passwords"]),
+                "variables": dict(record.get("variables", {})),
             }
         except FileNotFoundError:
             return False
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LocalError(f"{self.file} cannot be read ({error}): run `make down`, then start again") from error
         return True
 
@@ -96,7 +114,7 @@ class State:
         return list(self.folder.iterdir()) if self.folder.is_dir() else []
 
     def remove(self) -> None:
-        """Remove the folder; what lies in it and is not ours stays. Raises LocalError in that case."""
+        """Remove the folder. Raises LocalError when it holds files that are not ours, and then removes nothing."""
         self._refuse_foreign()
         for name in OURS:
             _remove_tree(self.folder / name)
@@ -105,36 +123,36 @@ class State:
         with contextlib.suppress(FileNotFoundError):
             self.folder.rmdir()
 
-    def server(self, name: str) -> dict[str, Any]:
-        """Return what is kept about a server: its port and the environment it was started with."""
-        return dict(self._kept["servers"].get(name, {}))
+    def server(self, name: str) -> ServerRecord | None:
+        """Return a server's port and environment, None when it has never been started."""
+        return self._record["servers"].get(name)
 
-    def keep_server(self, name: str, **values: Any) -> None:
+    def keep_server(self, name: str, port: int, environment: str) -> None:
         """Remember a server's port and environment."""
         with self._guard:
-            self._kept["servers"][name] = values
+            self._record["servers"][name] = {"port": port, "environment": environment}
             self._save()
 
     def variables(self, name: str) -> dict[str, str]:
-        """Return the variables that a person gave for a server."""
-        return dict(self._kept["variables"].get(name, {}))
+        """Return the variables that a person set for a server."""
+        return dict(self._record["variables"].get(name, {}))
 
     def keep_variables(self, name: str, values: dict[str, str]) -> None:
-        """Remember the variables that a person gave for a server."""
+        """Remember the variables that a person set for a server."""
         with self._guard:
-            self._kept["variables"][name] = values
+            self._record["variables"][name] = values
             self._save()
 
     def password(self, name: str) -> str:
-        """Return a role's password, made when it is first asked for."""
+        """Return a role's password; the first call makes one."""
         with self._guard:
-            if name not in self._kept["passwords"]:
-                self._kept["passwords"][name] = secrets.token_urlsafe(24)
+            if name not in self._record["passwords"]:
+                self._record["passwords"][name] = secrets.token_urlsafe(24)
                 self._save()
-            return str(self._kept["passwords"][name])
+            return str(self._record["passwords"][name])
 
     def _save(self) -> None:
-        write(self.file, json.dumps(self._kept, indent=1))
+        write(self.file, json.dumps(self._record, indent=1))
 
 
 def write(path: pathlib.Path, text: str, mode: int = 0o600, server: bool = False) -> None:
@@ -205,16 +223,11 @@ def lock(path: pathlib.Path, notice: str) -> int:
         os.close(descriptor)
 
 
-def say(line: str) -> None:
-    """Print a line of progress: to standard error, for standard output may be read by a program."""
-    print(line, file=sys.stderr, flush=True)
-
-
 def _make_parents(folder: pathlib.Path) -> None:
     make_public(folder, "folder", "set LOCAL_STATE to one you can write")
 
 
-def make_public(folder: pathlib.Path, what: str, mend: str) -> None:
+def make_public(folder: pathlib.Path, what: str, fix: str) -> None:
     """Create a folder, and its parents, that everybody may enter. Raises LocalError when it cannot be made."""
     try:
         missing = [part for part in (folder, *folder.parents) if not part.exists()]
@@ -222,7 +235,7 @@ def make_public(folder: pathlib.Path, what: str, mend: str) -> None:
             part.mkdir(mode=0o755, exist_ok=True)
             part.chmod(0o755)
     except OSError as error:
-        raise LocalError(f"the {what} {folder} cannot be made ({error.strerror}): {mend}") from error
+        raise LocalError(f"the {what} {folder} cannot be made ({error.strerror}): {fix}") from error
 
 
 def _is_ours(name: str) -> bool:

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 import pytest
 
 from local import environments, packages, processes, serve, state
-from local.errors import LocalError
+from local.clusters import Cluster
+from local.mlflow_server import MlflowServer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVERS = ("training", "inference", "mlflow")
@@ -75,8 +76,8 @@ def state_folder() -> Iterator[pathlib.Path]:
 @pytest.fixture(scope="module")
 def started() -> Iterator[pathlib.Path]:
     with state_folder() as folder:
-        done = local(folder, "start")
-        assert done.returncode == 0, done.stderr
+        completed = local(folder, "start")
+        assert completed.returncode == 0, completed.stderr
         yield folder
 
 
@@ -97,6 +98,12 @@ class TestServers:
         assert set(before) == set(SERVERS)
         assert local(started, "start").returncode == 0
         assert running(started) == before
+
+    def test_mlflow_has_an_address_that_a_browser_opens(self, started):
+        port = running(started)["mlflow"][0]
+        assert f" http://127.0.0.1:{port} " in local(started, "status").stdout
+        assert local(started, "next").stdout.splitlines()[-1].startswith(f"MLflow: http://127.0.0.1:{port}")
+        assert answered(port, "/") == 200
 
     def test_modes(self, started):
         assert mode(started) == (0o700 if os.geteuid() else 0o711)
@@ -129,8 +136,8 @@ class TestServers:
         assert query(started, name, statement) == f"{user} true"
 
     def test_nobody_gets_in_without_tls(self, started):
-        done = psql(started, "trainer", "SELECT 1", PGSSLMODE="disable")
-        assert "no encryption" in done.stderr
+        completed = psql(started, "trainer", "SELECT 1", PGSSLMODE="disable")
+        assert "no encryption" in completed.stderr
 
     def test_plpython_uses_the_locked_environment(self, started):
         function = (
@@ -161,8 +168,8 @@ class TestServers:
         ]  # fmt: skip
 
     def test_run_leaves_what_a_person_has_set(self, started):
-        given = {"SERVICE_BINDING_ROOT": "/elsewhere", "MLFLOW_TRACKING_URI": "http://elsewhere"}
-        shown = local(started, "run", "bash", "-c", "echo $SERVICE_BINDING_ROOT $MLFLOW_TRACKING_URI", **given).stdout
+        own = {"SERVICE_BINDING_ROOT": "/elsewhere", "MLFLOW_TRACKING_URI": "http://elsewhere"}
+        shown = local(started, "run", "bash", "-c", "echo $SERVICE_BINDING_ROOT $MLFLOW_TRACKING_URI", **own).stdout
         assert shown == "/elsewhere http://elsewhere\n"
 
     def test_killed_servers_are_started_again_with_their_data(self, started):
@@ -196,16 +203,16 @@ class TestServers:
     def test_a_server_that_cannot_start_shows_its_log(self, started):
         kill_training(started)
         control = started / "training" / "data" / "global" / "pg_control"
-        kept = control.read_bytes()
+        content = control.read_bytes()
         control.write_bytes(b"")
         try:
-            done = local(started, "start")
-            assert done.returncode == 1
-            assert "the training server ended with status" in done.stderr
-            assert "pg_control" in done.stderr
-            assert "Traceback" not in done.stderr
+            completed = local(started, "start")
+            assert completed.returncode == 1
+            assert "the training server ended with status" in completed.stderr
+            assert "pg_control" in completed.stderr
+            assert "Traceback" not in completed.stderr
         finally:
-            control.write_bytes(kept)
+            control.write_bytes(content)
         assert local(started, "start").returncode == 0
 
     def test_two_starts_at_once(self, started):
@@ -221,9 +228,9 @@ class TestServers:
             assert local(folder, "start").returncode == 0
             (folder / "state.json").write_text("damaged")
             (folder / "training" / "data" / "postmaster.pid").unlink()
-            done = local(folder, "stop")
-            assert done.returncode == 0, done.stderr
-            assert all(name in done.stderr for name in SERVERS)
+            completed = local(folder, "stop")
+            assert completed.returncode == 0, completed.stderr
+            assert all(name in completed.stderr for name in SERVERS)
             assert list(folder.parent.iterdir()) == []
 
 
@@ -258,11 +265,11 @@ class TestServe:
 
     def test_starts_nothing_local_with_a_persons_bindings(self, tmp_path):
         (tmp_path / "bindings").mkdir()
-        done = local(tmp_path / "state", "serve", SERVICE_BINDING_ROOT=str(tmp_path / "bindings"))
-        assert done.returncode == 1
-        assert "bindings holds no folder inference-app" in done.stderr
+        completed = local(tmp_path / "state", "serve", SERVICE_BINDING_ROOT=str(tmp_path / "bindings"))
+        assert completed.returncode == 1
+        assert "bindings holds no folder inference-app" in completed.stderr
         # Both lack it, and either may be the first to say so.
-        assert re.search(r"local: the (API|page) ended with status 1: what it said is above\n$", done.stderr)
+        assert re.search(r"local: the (API|page) ended with status 1: what it said is above\n$", completed.stderr)
         assert not (tmp_path / "state").exists()
 
 
@@ -275,8 +282,8 @@ def serving(folder: pathlib.Path) -> Iterator[tuple[subprocess.Popen[bytes], dic
         process = subprocess.Popen(command, cwd=ROOT, env=variables(folder), stdout=output, stderr=output)
 
     def ports() -> dict[str, int]:
-        found = re.findall(r"^(API|page) +http://127\.0\.0\.1:(\d+)$", log.read_text(), re.MULTILINE)
-        return {name: int(port) for name, port in found}
+        addresses = re.findall(r"^(API|page) +http://127\.0\.0\.1:(\d+)$", log.read_text(), re.MULTILINE)
+        return {name: int(port) for name, port in addresses}
 
     try:
         # The environment may have to be installed first.
@@ -311,9 +318,9 @@ def psql(folder: pathlib.Path, name: str, statement: str, **more: str) -> subpro
 
 
 def query(folder: pathlib.Path, name: str, statement: str) -> str:
-    done = psql(folder, name, statement)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    completed = psql(folder, name, statement)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout.strip()
 
 
 class TestWithoutServers:
@@ -338,9 +345,9 @@ class TestWithoutServers:
         with state_folder() as folder:
             (folder / "training").mkdir(parents=True)
             (folder / "training" / "mine").touch()
-            done = local(folder, command)
-            assert done.returncode == 1
-            assert "set LOCAL_STATE" in done.stderr
+            completed = local(folder, command)
+            assert completed.returncode == 1
+            assert "set LOCAL_STATE" in completed.stderr
             assert (folder / "training" / "mine").exists()
 
     @pytest.mark.parametrize(
@@ -354,10 +361,10 @@ class TestWithoutServers:
         ],
     )
     def test_mistakes_are_one_sentence(self, tmp_path, arguments, sentence):
-        done = local(tmp_path, *arguments)
-        assert done.returncode == 1
-        assert sentence in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        completed = local(tmp_path, *arguments)
+        assert completed.returncode == 1
+        assert sentence in completed.stderr
+        assert len(completed.stderr.splitlines()) == 1
 
     def test_location(self, monkeypatch, tmp_path):
         monkeypatch.setenv("LOCAL_STATE", str(tmp_path))
@@ -368,32 +375,6 @@ class TestWithoutServers:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         assert state.location().parent == pathlib.Path("/var/lib/in-database-ml")
 
-    def test_cache(self, monkeypatch, tmp_path):
-        monkeypatch.delenv("IN_DATABASE_ML_CACHE", raising=False)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        monkeypatch.setattr(os, "geteuid", lambda: 1000)
-        assert environments.cache() == tmp_path / "in-database-ml"
-        monkeypatch.setenv("IN_DATABASE_ML_CACHE", str(tmp_path / "mine"))
-        assert environments.cache() == tmp_path / "mine"
-
-    def test_a_half_made_environment_is_not_used(self, monkeypatch, tmp_path):
-        folder = tmp_path / "environments" / "training-db"
-        (folder / "bin").mkdir(parents=True)
-        built = []
-        environments._build(folder, "test", lambda path: (built.append(path.exists()), path.mkdir()))
-        environments._build(folder, "test", lambda path: built.append(True))
-        assert built == [False]
-        assert environments.is_complete(folder)
-
-    def test_a_lock_removed_by_its_holder_is_not_shared(self, tmp_path):
-        path = tmp_path / "lock"
-        held = state.lock(path, "")
-        path.unlink()
-        os.close(held)
-        again = state.lock(path, "")
-        assert os.path.samestat(os.fstat(again), path.stat())
-        os.close(again)
-
     def test_ports(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -402,103 +383,10 @@ class TestWithoutServers:
         assert processes.free_port(port) == port
 
     def test_a_command_line_that_only_speaks_of_a_server_is_not_one(self, tmp_path):
-        from local.clusters import Cluster
-        from local.mlflow_server import MlflowServer
-
-        kept = state.State(tmp_path)
-        cluster, mlflow = Cluster("trainer", "training", kept, None), MlflowServer("mlflow", kept, tmp_path)
+        folder = state.State(tmp_path)
+        cluster, mlflow = Cluster("trainer", "training", folder, None), MlflowServer("mlflow", folder, tmp_path)
         assert cluster.is_one(["/usr/lib/postgresql/15/bin/postgres", "-D", str(cluster.data), "-c", cluster._config])
         assert not cluster.is_one(["tail", "-f", cluster._config])
         assert not cluster.is_one(["postgres: checkpointer "])
         assert mlflow.is_one(list(mlflow.command()))
         assert not mlflow.is_one(["vi", str(mlflow.folder)])
-
-
-class TestPackages:
-    def install(self, root: pathlib.Path, version: int, plpython: bool) -> None:
-        files = [f"usr/lib/postgresql/{version}/bin/postgres"]
-        if plpython:
-            files += [f"usr/lib/postgresql/{version}/lib/plpython3.so"]
-            files += [f"usr/share/postgresql/{version}/extension/plpython3u.control"]
-        for name in files:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).touch()
-
-    def test_newest_with_plpython(self, tmp_path):
-        for version, plpython in ((13, True), (15, True), (16, False)):
-            self.install(tmp_path, version, plpython)
-        assert packages.installed_postgresql(tmp_path) == 15
-        assert packages.postgresql_packages(tmp_path) == []
-
-    def test_a_client_is_no_server(self, tmp_path):
-        (tmp_path / "usr/lib/postgresql/16/bin").mkdir(parents=True)
-        assert packages.installed_postgresql(tmp_path) is None
-
-    def test_plpython_for_the_server_that_is_there(self, tmp_path):
-        self.install(tmp_path, 16, plpython=False)
-        assert packages.postgresql_packages(tmp_path, lambda name: True, lambda: 15) == ["postgresql-plpython3-16"]
-
-    def test_the_distributions_version(self, tmp_path):
-        self.install(tmp_path, 12, plpython=False)
-        wanted = ["postgresql-15", "postgresql-plpython3-15"]
-        assert packages.postgresql_packages(tmp_path, lambda name: False, lambda: 15) == wanted
-
-    def test_no_package_lists(self, tmp_path):
-        with pytest.raises(LocalError, match="apt-get update"):
-            packages.postgresql_packages(tmp_path, lambda name: False, lambda: None)
-
-    @pytest.fixture
-    def apt(self, monkeypatch):
-        """Nothing is installed, and apt installs everything."""
-        calls: list[tuple[str, ...]] = []
-        missing = ["python3-venv", "npm"]
-
-        def run(*command: str) -> None:
-            calls.append(command)
-            if command[0] == "install":
-                missing.clear()
-
-        monkeypatch.setattr(packages, "_apt", run)
-        monkeypatch.setattr(packages, "tools_missing", lambda *wanted: list(missing))
-        monkeypatch.setattr(packages, "installed_postgresql", lambda: None if missing else 15)
-        monkeypatch.setattr(packages, "postgresql_packages", lambda: ["postgresql-15", "postgresql-plpython3-15"])
-        monkeypatch.setattr(packages.shutil, "which", lambda name: f"/usr/bin/{name}")
-        return calls
-
-    def test_root_installs_without_a_cluster_of_the_systems(self, apt, monkeypatch, tmp_path):
-        setting = tmp_path / "createcluster.d" / "setting.conf"
-        seen = []
-        monkeypatch.setattr(packages, "NO_MAIN_CLUSTER", setting)
-        monkeypatch.setattr(os, "geteuid", lambda: 0)
-        inner = packages._apt
-        monkeypatch.setattr(packages, "_apt", lambda *command: (seen.append(setting.exists()), inner(*command)))
-        packages.install(databases=True, java=True, npm=True)
-        assert [command[0] for command in apt] == ["update", "install"]
-        assert apt[1][-4:] == ("postgresql-15", "postgresql-plpython3-15", "python3-venv", "npm")
-        assert seen == [False, True]
-        assert not setting.exists()
-
-    def test_others_are_told_the_command(self, apt, monkeypatch):
-        monkeypatch.setattr(os, "geteuid", lambda: 1000)
-        with pytest.raises(LocalError, match=r"`sudo apt-get install -y --no-install-recommends postgresql-15 .* npm`"):
-            packages.install(databases=True, java=True, npm=True)
-        assert apt == []
-
-    def test_nothing_missing_calls_nothing(self, monkeypatch):
-        monkeypatch.setattr(packages, "_apt", lambda *command: pytest.fail("apt was called"))
-        monkeypatch.setattr(packages, "tools_missing", lambda *wanted: [])
-        monkeypatch.setattr(packages, "installed_postgresql", lambda: 15)
-        packages.install(databases=True, java=True, npm=True)
-
-    @pytest.mark.parametrize(
-        ("text", "version"), [('JAVA_VERSION="17.0.15"', 17), ('JAVA_VERSION="1.8.0_402"', 1), ("", 0)]
-    )
-    def test_java_version(self, monkeypatch, tmp_path, text, version):
-        (tmp_path / "bin").mkdir()
-        (tmp_path / "bin" / "java").touch(mode=0o755)
-        (tmp_path / "release").write_text(text)
-        monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-        assert packages.java_version() == version
-        if version < packages.OLDEST_JAVA:
-            with pytest.raises(LocalError, match="JAVA_HOME"):
-                packages.tools_missing(databases=True, java=True, npm=True)

@@ -34,14 +34,14 @@ def shell(monkeypatch):
 
 def test_without_a_destination_nothing_is_chosen(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a person's own")
-    assert mlflow_backend.given() == {}
+    assert mlflow_backend.from_environment() == {}
     assert mlflow_backend.without_keys({"AWS_ACCESS_KEY_ID": "a person's own"}) == {
         "AWS_ACCESS_KEY_ID": "a person's own"
     }
 
 
 def test_a_step_sees_nothing_of_the_store(shell):
-    assert mlflow_backend.given() == STORE
+    assert mlflow_backend.from_environment() == STORE
     assert mlflow_backend.without_keys({**STORE, "PATH": "/bin", "MLFLOW_TRACKING_URI": "x"}) == {
         "PATH": "/bin",
         "MLFLOW_TRACKING_URI": "x",
@@ -54,7 +54,7 @@ def test_a_step_sees_nothing_of_the_store(shell):
 def test_a_wrong_destination_is_refused(shell, destination):
     shell.setenv("MLFLOW_ARTIFACTS_DESTINATION", destination)
     with pytest.raises(LocalError, match="allowed is s3://BUCKET or s3://BUCKET/PATH"):
-        mlflow_backend.given()
+        mlflow_backend.from_environment()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_wrong_destination_is_refused(shell, destination):
 def test_a_wrong_endpoint_is_refused_and_not_repeated(shell, endpoint):
     shell.setenv("MLFLOW_S3_ENDPOINT_URL", endpoint)
     with pytest.raises(LocalError) as refused:
-        mlflow_backend.given()
+        mlflow_backend.from_environment()
     assert endpoint not in str(refused.value)
 
 
@@ -74,12 +74,12 @@ def test_keys_of_a_file_take_its_place(shell, tmp_path):
         shell.delenv(name)
     shell.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     shell.setenv("AWS_PROFILE", "team")
-    found = mlflow_backend.given()
+    found = mlflow_backend.from_environment()
     assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == ("k", "s%")
     assert not {"AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"} & found.keys()
     file.write_text("no section")
     with pytest.raises(LocalError, match="it is not in AWS's format"):
-        mlflow_backend.given()
+        mlflow_backend.from_environment()
 
 
 def test_what_was_given_is_kept(shell, tmp_path):
