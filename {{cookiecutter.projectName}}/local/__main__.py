@@ -1,4 +1,4 @@
-"""`python3 -m local install|start|stop|status|run|serve|doctor|path`: from the project's folder, any Python 3.11+."""
+"""`python3 -m local install|start|stop|status|run|serve|doctor|sql|path`: in the project's folder, Python 3.11+."""
 
 import argparse
 import concurrent.futures
@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from local import certificates, environments, mlflow_backend, packages, serve
+from local import certificates, environments, mlflow_backend, packages, serve, sql_bodies
 from local.bindings import write_bindings
 from local.clusters import Cluster
 from local.doctor import report
@@ -69,6 +69,10 @@ def _parser() -> Parser:
     serving.set_defaults(run=_serve)
     doctor = commands.add_parser("doctor", help="show what is needed and what is missing; changes nothing")
     doctor.set_defaults(run=_doctor)
+    sql = commands.add_parser("sql", help="copy the modules of database/python into the change sets that name them")
+    sql.add_argument("--check", action="store_true", help="only fail if a copy is stale")
+    sql.add_argument("folders", nargs="*", type=pathlib.Path, metavar="FOLDER", help="to write; then: to read from too")
+    sql.set_defaults(run=sql_bodies.run)
     path = commands.add_parser("path", help="print where something is, or will be")
     path.add_argument("what", help="a role of requirements/ (pipeline, training-db, …), liquibase, cache, state")
     path.set_defaults(run=_path)
