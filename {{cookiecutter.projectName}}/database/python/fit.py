@@ -112,12 +112,7 @@ def transition(
     """
     settings, entry = cached_model(config, session)
     x, y = block_arrays(settings, features, labels, row_count)
-    if state in (b"fit", b"evaluate"):
-        task, token, rows, loss_sum, correct, body = bytes(state), None, 0, 0.0, 0, None
-    else:
-        task, token, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
-        task, body = task.rstrip(b"\0"), memoryview(state)[struct.calcsize(HEADER) :]
-
+    task, token, rows, loss_sum, correct, body = unpacked(state)
     is_live = token is not None and token == entry["token"]
     # Cleared until the block is done: a cancelled block must not be taken for a finished one.
     entry["token"] = None
@@ -132,6 +127,14 @@ def transition(
     entry["token"] = token if is_live else os.urandom(16)
     header = struct.pack(HEADER, task, entry["token"], rows + len(y), loss_sum + block_loss, correct)
     return b"".join((header, new_body.data.cast("B")))
+
+
+def unpacked(state: bytes) -> "tuple[bytes, bytes | None, int, float, int, memoryview | None]":
+    """Return task, token, rows, loss sum, correct answers and body; token and body are None before the first row."""
+    if state in (b"fit", b"evaluate"):
+        return bytes(state), None, 0, 0.0, 0, None
+    task, token, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
+    return task.rstrip(b"\0"), token, rows, loss_sum, correct, memoryview(state)[struct.calcsize(HEADER) :]
 
 
 def fitted(
