@@ -25,8 +25,8 @@ ALTER TABLE "${schema}".model_version OWNER TO "${schema}_owner";
 
 --changeset project:model_alias
 -- The version behind an alias (staging, production). Promotion and rollback change this row. registry_version is the
--- version in MLflow's registry when both agreed last. rolled_back_from holds the versions that lost the alias in a
--- rollback which the registry does not know yet, each with its time.
+-- version in MLflow's registry when both agreed last. rolled_back_from holds the versions that lost the alias in
+-- rollbacks unknown to the registry, each with its time.
 CREATE TABLE "${schema}".model_alias (
     model text NOT NULL,
     alias text NOT NULL,
