@@ -13,6 +13,9 @@ TYPED := build/lint
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL
 # One cache, here: ruff would put another into the body, and cookiecutter would copy it.
 export RUFF_CACHE_DIR := $(CURDIR)/.ruff_cache
+# Copies the body's Python into its SQL, or checks the copies; no compiled file may stay in the body.
+SQL = cd $(BODY) && for folder in . $(patsubst $(BODY)/%/database,%,$(wildcard $(BODY)/variants/*/database)); do \
+	"$(CURDIR)/$(BIN)/python" -B -m local sql $(1) "$$folder" . || exit; done
 # Without the word make in the recipe itself `make -n` only prints it.
 SUBMAKE := $(ALONE) $(MAKE)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -73,6 +76,7 @@ lint: .venv ## style, types, YAML, shell and SQL
 	$(BIN)/yamllint --strict .yamllint .pre-commit-config.yaml .github *.yaml tests/cluster/modules tests/tools/argo
 	$(BIN)/python -m accelerator_engine lint
 	$(BIN)/python -m accelerator_engine derive --check
+	$(call SQL,--check)
 	@$(call need,command -v shellcheck,shellcheck)
 	shellcheck .ci/run $(BODY)/deploy/images/*.sh $(BODY)/variants/*/deploy/*.sh
 	cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint database variants/*/database/training
@@ -87,8 +91,9 @@ types: .venv ## strict types of two generated projects: the default one, and a t
 	@set -e; for project in $(TYPED)/*/; do $(SUBMAKE) --no-print-directory -C "$$project" types; done
 
 .PHONY: derive
-derive: .venv ## write cookiecutter.json, template.yaml and docs/options.md from accelerator.yaml
+derive: .venv ## write what follows from accelerator.yaml, and the copies of database/python in SQL
 	$(BIN)/python -m accelerator_engine derive
+	$(call SQL)
 
 .PHONY: openapi
 openapi: .venv ## write app/openapi.json of the template body anew, for images and for a table

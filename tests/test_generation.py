@@ -215,7 +215,12 @@ def test_images_and_tables_leave_no_trace_of_each_other(cookies: Cookies) -> Non
     names = [{str(path.relative_to(project)) for path in files(project)} for project in (images, table)]
     served = [{name for name in own if name.startswith(("app/", "database/"))} for own in names]
     assert served[0] - served[1] == {"app/images.py"}
-    assert served[1] - served[0] == {"app/rows.py", "database/inference/006-row.sql", "database/training/006-table.sql"}
+    assert served[1] - served[0] == {
+        "app/rows.py",
+        "database/inference/006-row.sql",
+        "database/python/encode.py",
+        "database/training/006-table.sql",
+    }
     for name in ("app/inputs.py", "app/ui_input.py", "app/openapi.json", "docs/data.md", "project.yaml"):
         assert (images / name).read_bytes() != (table / name).read_bytes()
 

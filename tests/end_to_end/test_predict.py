@@ -80,21 +80,21 @@ CALLS = {
     "run_inference_task": "SELECT {schema}.run_inference_task(%(rows)s, %(model)s, %(stage)s)",
 }
 GOOD = {"rows": bytes(64), "count": 1, "model": MODEL, "stage": "staging"}
-BYTES = "{given} were given for {count} rows; the model takes 64 bytes a row (8×8×1 uint8)"
+BYTES = "features {given} for {count} rows; the model takes 64 bytes per row (8×8×1 uint8)"
 EVERY = [
-    ({"rows": bytes(63)}, "22023", BYTES.format(given="63 bytes", count=1)),
-    ({"rows": b""}, "22023", BYTES.format(given="0 bytes", count=1)),
-    ({"rows": None}, "22023", BYTES.format(given="NULL", count=1)),
+    ({"rows": bytes(63)}, "22023", BYTES.format(given="has 63 bytes", count=1)),
+    ({"rows": b""}, "22023", BYTES.format(given="has 0 bytes", count=1)),
+    ({"rows": None}, "22023", BYTES.format(given="is NULL", count=1)),
     ({"model": "unknown"}, "P0002", UNKNOWN.format(model="unknown", stage="staging")),
     ({"stage": "production"}, "P0002", UNKNOWN.format(model=MODEL, stage="production")),
     ({"model": None}, "P0002", UNKNOWN.format(model="<NULL>", stage="staging")),
     ({"stage": None}, "P0002", UNKNOWN.format(model=MODEL, stage="<NULL>")),
 ]
 BATCH = [
-    ({"rows": bytes(128), "count": 3}, "22023", BYTES.format(given="128 bytes", count=3)),
-    ({"count": 0}, "22023", BYTES.format(given="64 bytes", count=0)),
-    ({"count": -1}, "22023", BYTES.format(given="64 bytes", count=-1)),
-    ({"count": None}, "22023", BYTES.format(given="64 bytes", count=None)),
+    ({"rows": bytes(128), "count": 3}, "22023", BYTES.format(given="has 128 bytes", count=3)),
+    ({"count": 0}, "22023", BYTES.format(given="has 64 bytes", count=0)),
+    ({"count": -1}, "22023", BYTES.format(given="has 64 bytes", count=-1)),
+    ({"count": None}, "22023", BYTES.format(given="has 64 bytes", count=None)),
 ]
 
 

@@ -76,7 +76,7 @@ for parameters in chosen:
                 state = fitted[-1].weights + fitted[-1].optimizer_slots
             elif parts["validation"][part]:
                 last = in_memory.aggregate(b"evaluate", parts["validation"][part], fitted[-1].weights, config)
-                scores.append(json.loads(in_memory.function("evaluate_final")(last)))
+                scores.append(json.loads(in_memory.scores(last)))
         alone.append(checkpoints.epoch_row(epoch, merged_fitted(fitted), merged_scores(scores)))
     found.append({"kept": kept, "alone": alone})
 print(json.dumps(found))

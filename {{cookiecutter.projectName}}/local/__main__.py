@@ -1,13 +1,14 @@
-"""`python3 -m local install|start|stop|status|run|serve|doctor|next|path`: from the project's folder, Python 3.11+."""
+"""`python3 -m local install|start|stop|status|run|serve|doctor|next|sql|path` in the project's folder; Python 3.11+."""
 
 import argparse
 import concurrent.futures
 import os
+import pathlib
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from local import commands, environments, mlflow_backend, next_commands, serve, startup
+from local import commands, environments, mlflow_backend, next_commands, serve, sql_bodies, startup
 from local.doctor import report
 from local.errors import LocalError, exit_status
 from local.mlflow_backend import StoreCluster
@@ -56,6 +57,10 @@ def _parser() -> Parser:
     doctor = subparsers.add_parser("doctor", help="show what is needed and what is missing; changes nothing")
     doctor.set_defaults(run=_doctor)
     subparsers.add_parser("next", help="show what to run after the demo").set_defaults(run=_next)
+    sql = subparsers.add_parser("sql", help="copy the modules of database/python into the change sets that name them")
+    sql.add_argument("--check", action="store_true", help="only fail if a copy is stale")
+    sql.add_argument("folders", nargs="*", type=pathlib.Path, metavar="FOLDER", help="to write; then: to read from too")
+    sql.set_defaults(run=sql_bodies.run)
     path = subparsers.add_parser("path", help="print where something is, or will be")
     path.add_argument("what", help="a role of requirements/ (pipeline, training-db, …), liquibase, cache, state")
     path.set_defaults(run=_path)

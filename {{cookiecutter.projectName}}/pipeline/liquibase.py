@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import psycopg2.extensions
 
+from pipeline import checksums
 from pipeline.databases import Binding, binding, has_relation, query, session
 from pipeline.errors import StepError, TemporaryError
 from pipeline.run_identity import code_tag, pipeline_run
@@ -47,6 +48,7 @@ def deploy(name: str, folder: str) -> str:
         if not exists:
             query(connection, f"CREATE SCHEMA {quoted}")
     take_turn(name)
+    checksums.accept_present_texts(connection)
     run(name, folder, "update")
     tag = deployed(name)[0].tag
     if not tag:

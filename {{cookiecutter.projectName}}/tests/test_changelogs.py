@@ -1,4 +1,4 @@
-"""What can be known of the changelogs without a database."""
+"""What the changelogs must hold to, checked without a database."""
 
 import pathlib
 import re
@@ -14,9 +14,9 @@ CHANGESET = re.compile(r"^--changeset (\S+)(.*)$", re.MULTILINE)
 def changesets(path: pathlib.Path) -> list[tuple[str, str, str]]:
     """Return (name, attributes, text) of each changeset of a file."""
     text = path.read_text(encoding="utf-8")
-    found = list(CHANGESET.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    return [(match[1], match[2], text[match.end() : end]) for match, end in zip(found, ends)]
+    headers = list(CHANGESET.finditer(text))
+    ends = [match.start() for match in headers[1:]] + [len(text)]
+    return [(match[1], match[2], text[match.end() : end]) for match, end in zip(headers, ends)]
 
 
 ALL = [
@@ -49,6 +49,14 @@ def test_every_file_is_included() -> None:
 @pytest.mark.parametrize(("attributes", "text"), ALL)
 def test_every_changeset_has_a_rollback(attributes: str, text: str) -> None:
     assert "--rollback " in text or "liquibase rollback" in text
+
+
+@pytest.mark.parametrize(("attributes", "text"), ALL)
+def test_no_comment_is_taken_for_an_instruction(attributes: str, text: str) -> None:
+    """Liquibase obeys a comment that starts with one of these words, whatever follows."""
+    words = "rollback|comment|changeset|preconditions?|precondition-sql-check|valid-?checksum|ignore|property"
+    for line in re.findall(rf"^--\s*(?:{words})\b.*$", text, re.MULTILINE | re.IGNORECASE):
+        assert line.startswith("--rollback ")
 
 
 @pytest.mark.parametrize(("attributes", "text"), ALL)

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 
+from local import sql_bodies
 from pipeline import mlproject, settings
 from pipeline.databases import query
 from pipeline.errors import StepError
@@ -307,37 +308,32 @@ def test_training_elsewhere_is_refused_before_anything_is_asked() -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("name", ["model_transition", "evaluate_final"])
-def test_the_functions_are_those_of_the_database(trainer, name) -> None:
+@pytest.mark.parametrize(("name", "module"), [("model_transition", "fit"), ("evaluate_final", "scores")])
+def test_the_functions_are_those_of_the_database(trainer, name, module) -> None:
     """What runs here is, byte for byte, what the database has."""
-    deployed = query(
+    ((deployed,),) = query(
         trainer,
-        "SELECT proargnames, btrim(prosrc, chr(10)) FROM pg_proc "
-        "WHERE proname = %s AND pronamespace = %s::regnamespace",
+        "SELECT prosrc FROM pg_proc WHERE proname = %s AND pronamespace = %s::regnamespace",
         (name, f'"{settings.settings().schema}"'),
     )
-    arguments, body, _ = in_memory.source(name)
-    assert deployed == [(arguments, body.strip("\n"))]
+    path = settings.ROOT / "database" / "python" / f"{module}.py"
+    assert sql_bodies.body(path.read_text(encoding="utf-8"), path) in deployed
 
 
 def test_scores_are_computed_by_the_databases_function() -> None:
-    header = in_memory.training_runs.STATE_HEADER.pack(b"evaluate", bytes(16), 4, 2.0, 3)
+    header = in_memory.training_db.STATE_HEADER.pack(b"evaluate", bytes(16), 4, 2.0, 3)
     state = header + np.array([[2, 0], [1, 1]], "<i8").tobytes()
-    scores = json.loads(in_memory.function("evaluate_final")(state))
+    scores = json.loads(in_memory.scores(state))
     assert (scores["rows"], scores["loss"], scores["accuracy"]) == (4, 0.5, 0.75)
+    assert in_memory.scores(b"evaluate") is None
 
 
 def test_an_error_names_the_line_of_the_file() -> None:
     with pytest.raises(struct.error) as refused:
-        in_memory.function("evaluate_final")(bytes(9))
-    (line,) = (frame.lineno for frame in refused.traceback if frame.path.name == "004-fit-and-evaluate.sql")
-    text = (settings.ROOT / in_memory.AGGREGATES).read_text(encoding="utf-8")
+        in_memory.scores(bytes(9))
+    (line,) = (frame.lineno for frame in refused.traceback if frame.path.name == "scores.py")
+    text = (settings.ROOT / "database" / "python" / "scores.py").read_text(encoding="utf-8")
     assert "struct.unpack_from" in text.splitlines()[line]
-
-
-def test_a_function_that_is_not_there_is_named() -> None:
-    with pytest.raises(StepError, match="has no function nothing between dollar quotes"):
-        in_memory.function("nothing")
 
 
 def test_what_the_function_refuses_is_one_sentence() -> None:

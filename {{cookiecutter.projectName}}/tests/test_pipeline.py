@@ -57,8 +57,8 @@ def test_ctrl_c_is_heard_whatever_the_statement_does(statement) -> None:
 @pytest.mark.parametrize(
     ("features", "stage", "told"),
     [
-        (b"12", None, "2 bytes were given for 1 rows; the model takes"),
-        (None, None, "NULL were given for 1 rows"),
+        (b"12", None, "features has 2 bytes for 1 rows; the model takes"),
+        (None, None, "features is NULL for 1 rows"),
         (b"12", "nowhere", 'holds the alias "nowhere"'),
     ],
 )

@@ -1,8 +1,8 @@
 --liquibase formatted sql
 
 --changeset project:roles splitStatements:false stripComments:false
--- The owner holds what the changelog creates and can neither log in nor act as a superuser.
--- The app group is granted to the login of the `inference-app` binding by deploy_inference_db.
+-- The owner role owns all objects of the changelog; it can neither log in nor act as a superuser.
+-- deploy_inference_db grants the app role to the login of the `inference-app` binding.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '${schema}_owner') THEN

@@ -24,9 +24,9 @@ ALTER TABLE "${schema}".model_version OWNER TO "${schema}_owner";
 --rollback DROP TABLE "${schema}".model_version;
 
 --changeset project:model_alias
--- Which version answers for an alias (staging, production). Promotion and rollback change this row.
--- registry_version is what MLflow's registry held when both were last in line; rolled_back_from are the versions that
--- lost the alias by a rollback that the registry has not been told of, each with the time.
+-- The version behind an alias (staging, production). Promotion and rollback change this row. registry_version is the
+-- version in MLflow's registry when both agreed last. rolled_back_from holds the versions that lost the alias in
+-- rollbacks unknown to the registry, each with its time.
 CREATE TABLE "${schema}".model_alias (
     model text NOT NULL,
     alias text NOT NULL,
@@ -41,7 +41,7 @@ ALTER TABLE "${schema}".model_alias OWNER TO "${schema}_owner";
 --rollback DROP TABLE "${schema}".model_alias;
 
 --changeset project:model_alias_history
--- version is NULL when the alias was taken away.
+-- version is NULL when the alias was removed.
 CREATE TABLE "${schema}".model_alias_history (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     model text NOT NULL,
@@ -78,7 +78,7 @@ DROP FUNCTION "${schema}".record_model_alias();
 */
 
 --changeset project:model_info
--- What the app may know of the models that answer: everything but the weights.
+-- What the app may read about the served models: everything but the weights.
 CREATE VIEW "${schema}".model_info AS
 SELECT
     a.model,

@@ -1,7 +1,7 @@
 --liquibase formatted sql
 
 --changeset project:setting
--- One row: deploy_inference_db writes here what project.yaml says.
+-- One row: the settings of project.yaml, written by deploy_inference_db.
 CREATE TABLE "${schema}".setting (
     only_row boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (only_row),
     log_statistics boolean NOT NULL DEFAULT true,
@@ -14,8 +14,8 @@ ALTER TABLE "${schema}".setting OWNER TO "${schema}_owner";
 --rollback DROP TABLE "${schema}".setting;
 
 --changeset project:prediction_log
--- Append-only: run_inference_task writes it, nothing changes it. An administrator of many predictions adds partitions
--- (a month each, say) and drops old ones; without them every row lies in the default partition.
+-- Append-only: run_inference_task adds rows, and nothing changes them. For many predictions an administrator adds
+-- partitions (one per month, say) and drops old ones; without them every row lies in the default partition.
 CREATE TABLE "${schema}".prediction_log (
     prediction_id uuid NOT NULL DEFAULT gen_random_uuid(),
     predicted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -35,9 +35,9 @@ ALTER TABLE "${schema}".prediction_log_default OWNER TO "${schema}_owner";
 --rollback DROP TABLE "${schema}".prediction_log;
 
 --changeset project:row_statistics splitStatements:false stripComments:false
--- What drift is measured by: mean, standard deviation and the means of up to eight parts of one row.
--- pipeline/mini_batches.py computes the same of the training rows.
-CREATE FUNCTION "${schema}".row_statistics(features bytea, input_dtype text) RETURNS real[]
+-- Returns the statistics of one row that drift is measured by: mean, standard deviation and the means of up to eight
+-- parts. pipeline/data/mini_batches.py computes them for the training rows.
+CREATE OR REPLACE FUNCTION "${schema}".row_statistics(features bytea, input_dtype text) RETURNS real[]
 LANGUAGE plpython3u IMMUTABLE STRICT AS $python$
 import numpy as np
 
@@ -52,7 +52,7 @@ REVOKE ALL ON FUNCTION "${schema}".row_statistics(bytea, text) FROM PUBLIC;
 --rollback DROP FUNCTION "${schema}".row_statistics(bytea, text);
 
 --changeset project:run_inference_task splitStatements:false stripComments:false
--- One prediction for the app: {prediction_id, label, probabilities, model, version}, kept in prediction_log.
+-- Predicts for the app and logs to prediction_log. Returns {prediction_id, label, probabilities, model, version}.
 CREATE FUNCTION "${schema}".run_inference_task(image bytea, model text, stage text)
 RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

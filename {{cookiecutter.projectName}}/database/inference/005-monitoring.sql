@@ -1,7 +1,7 @@
 --liquibase formatted sql
 
 --changeset project:prediction_label
--- Feedback, append-only: of several labels of a prediction the last one counts.
+-- Feedback, append-only: the last label of a prediction counts.
 CREATE TABLE "${schema}".prediction_label (
     label_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     prediction_id uuid NOT NULL,
@@ -13,7 +13,7 @@ ALTER TABLE "${schema}".prediction_label OWNER TO "${schema}_owner";
 --rollback DROP TABLE "${schema}".prediction_label;
 
 --changeset project:record_label splitStatements:false stripComments:false
--- What a person says of a prediction: {prediction_id, label, predicted_label, model, version}.
+-- Records a person's label. Returns {prediction_id, label, predicted_label, model, version}.
 CREATE FUNCTION "${schema}".record_label(prediction uuid, label text)
 RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -44,7 +44,7 @@ GRANT EXECUTE ON FUNCTION "${schema}".record_label(uuid, text) TO "${schema}_app
 --rollback DROP FUNCTION "${schema}".record_label(uuid, text);
 
 --changeset project:labelled_prediction
--- Predictions with the label that counts: collect_labels reads them, the app may not.
+-- Labelled predictions, each with its last label: for collect_labels; the app may not read them.
 CREATE VIEW "${schema}".labelled_prediction AS
 SELECT DISTINCT ON (l.prediction_id)
     l.prediction_id,
@@ -61,7 +61,7 @@ ALTER VIEW "${schema}".labelled_prediction OWNER TO "${schema}_owner";
 --rollback DROP VIEW "${schema}".labelled_prediction;
 
 --changeset project:accuracy_window
--- A row a labelled prediction: the accuracy of its version over the last window_size labelled ones up to it.
+-- One row per labelled prediction: the accuracy of its version over the last window_size labelled predictions.
 CREATE VIEW "${schema}".accuracy_window AS
 WITH numbered AS NOT MATERIALIZED (
     SELECT
@@ -88,10 +88,10 @@ GRANT SELECT ON "${schema}".accuracy_window TO "${schema}_app";
 --rollback DROP VIEW "${schema}".accuracy_window;
 
 --changeset project:drift
--- The population stability index of each version's last window_size predictions against its training rows:
--- sum((actual - expected) * ln(actual / expected)) over bins, the classes or the tenths of a statistic. Half a row is
--- added to each bin, so that an empty one does not make it infinite. (Nothing is materialized: who asks for one version
--- is not to wait for all.)
+-- The population stability index (PSI) of each version's last window_size predictions against its training rows:
+-- sum((actual - expected) * ln(actual / expected)) over the bins, which are the classes or the tenths of a statistic.
+-- Each bin gets half a row more, so that an empty bin does not make the index infinite. (Nothing is materialized, so
+-- that a query for one version does not wait for all.)
 CREATE VIEW "${schema}".drift AS
 WITH recent AS NOT MATERIALIZED (
     SELECT v.model, v.version, p.label, p.statistics
@@ -173,8 +173,8 @@ GRANT SELECT ON "${schema}".drift TO "${schema}_app";
 --rollback DROP VIEW "${schema}".drift;
 
 --changeset project:purge_predictions splitStatements:false stripComments:false
--- Removes predictions that are older than the retention, and labels whose prediction is gone; returns how many
--- predictions. monitor_model and deploy_inference_db call it; an administrator may, by whatever schedules there.
+-- Deletes predictions older than the retention, and labels without a prediction; returns the number of predictions.
+-- monitor_model and deploy_inference_db call it; an administrator may schedule it as well.
 CREATE FUNCTION "${schema}".purge_predictions()
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,9 +1,9 @@
 --liquibase formatted sql
 
--- The rollback also takes back rights on what lies outside of the schema: a table that is trained on.
+-- The rollback also revokes rights outside the schema: those on the source table.
 --changeset project:roles splitStatements:false stripComments:false
--- The owner holds what the changelog creates and can neither log in nor act as a superuser.
--- The trainer group is granted to the login of the `trainer` binding by deploy_training_db.
+-- The owner role owns all objects of the changelog; it can neither log in nor act as a superuser.
+-- deploy_training_db grants the trainer role to the login of the `trainer` binding.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '${schema}_owner') THEN

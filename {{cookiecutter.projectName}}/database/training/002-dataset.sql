@@ -1,7 +1,7 @@
 --liquibase formatted sql
 
 --changeset project:dataset
--- One row a data set as it was packed: what it holds is told by its hashes.
+-- One row per packed data set; the hashes identify its content.
 CREATE TABLE "${schema}".dataset (
     dataset text NOT NULL PRIMARY KEY,
     data_hash text NOT NULL,
@@ -20,8 +20,8 @@ GRANT SELECT, INSERT, UPDATE ON "${schema}".dataset TO "${schema}_trainer";
 --rollback DROP TABLE "${schema}".dataset;
 
 --changeset project:dataset_batch
--- Rows packed in mini-batch blocks: features are raw bytes of the data set's dtype, row after row;
--- labels are little-endian int32. Images do not compress, so they are stored as they are.
+-- Rows packed in blocks: features are raw bytes of the data set's dtype, row after row; labels are little-endian int32.
+-- Images do not compress, so features are stored uncompressed.
 CREATE TABLE "${schema}".dataset_batch (
     dataset text NOT NULL,
     split text NOT NULL CHECK (split IN ('train', 'validation', 'holdout')),

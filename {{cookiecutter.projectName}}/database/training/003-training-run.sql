@@ -1,7 +1,7 @@
 --liquibase formatted sql
 
 --changeset project:model_architecture
--- What model.py built, as Keras JSON; the newest deployed_at is what train_model trains.
+-- Architectures built by model.py, as Keras JSON; train_model trains the one with the newest deployed_at.
 CREATE TABLE "${schema}".model_architecture (
     architecture_hash text NOT NULL PRIMARY KEY,
     architecture text NOT NULL,
@@ -16,7 +16,7 @@ GRANT SELECT ON "${schema}".model_architecture TO "${schema}_trainer";
 --rollback DROP TABLE "${schema}".model_architecture;
 
 --changeset project:training_run
--- run_hash covers data, architecture, hyper-parameters (epochs and seed among them) and the run number.
+-- run_hash covers the data, the architecture, the hyper-parameters (with epochs and seed) and the run number.
 CREATE TABLE "${schema}".training_run (
     run_hash text NOT NULL PRIMARY KEY,
     dataset text NOT NULL,
@@ -39,7 +39,7 @@ GRANT SELECT, INSERT, UPDATE ON "${schema}".training_run TO "${schema}_trainer";
 --rollback DROP TABLE "${schema}".training_run;
 
 --changeset project:training_epoch
--- A checkpoint an epoch. Weights stay with the best and the last epoch, the optimizer's slots with the last.
+-- One checkpoint per epoch. The best and the last epoch keep their weights, the last one the optimizer's slots.
 CREATE TABLE "${schema}".training_epoch (
     run_hash text NOT NULL,
     epoch int NOT NULL CHECK (epoch > 0),

@@ -1,212 +1,345 @@
 --liquibase formatted sql
 
 --changeset project:model_transition splitStatements:false stripComments:false
--- Transition function of the aggregates `fit` and `evaluate`: one block of rows, trained or scored.
---
--- state     the aggregate's name before the first row (INITCOND), then a header and a body:
---           header  task char(8), token char(16), rows int64, sum of losses float64, correct int64
---           body    fit: all weights and optimizer slots, float32; evaluate: confusion matrix, int64
--- features  row_count rows of the shape and dtype in config, raw bytes
--- labels    row_count int32
--- weights   '' = as initialised from the seed; else weights, or weights and optimizer slots, float32
--- config    JSON: architecture, optimizer, shape, dtype, classes, batch_size, seed, epoch, threads
---
--- All numbers are little-endian. It asks the database nothing (no plpy): on Greenplum it runs on every
--- segment, where a query would be refused or worse.
-CREATE FUNCTION "${schema}".model_transition(
+-- Transition function of the aggregates `fit` and `evaluate`: trains on a block of rows, or scores it.
+CREATE OR REPLACE FUNCTION "${schema}".model_transition(
     state bytea, features bytea, labels bytea, row_count int, weights bytea, config text
 ) RETURNS bytea LANGUAGE plpython3u AS $python$
+# begin database/python/signals.py (make sql writes this; edit that file)
+import signal
+
+
+def with_signals_blocked(action: "Callable[[], Result]") -> "Result":
+    """Return the result of `action`, which may start threads: they inherit the mask and receive no signal.
+
+    Only signals that report a fault of the thread itself stay open, and those that cannot be blocked.
+    """
+    blocked = set(signal.Signals) - {
+        signal.SIGSEGV,
+        signal.SIGFPE,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGABRT,
+        signal.SIGKILL,
+        signal.SIGSTOP,
+    }
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        return action()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+# end database/python/signals.py
+# begin database/python/state.py (make sql writes this; edit that file)
+# Task char(8), token char(16), rows int64, sum of losses float64, correct answers int64.
+HEADER = "<8s16sqdq"
+# end database/python/state.py
+# begin database/python/fit.py (make sql writes this; edit that file)
 import hashlib
 import json
 import os
-import signal
 import struct
 
-HEADER = "<8s16sqdq"
+
 KERAS_MODULES = {
-    "keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints",
-    "keras.optimizers", "keras.optimizers.schedules", "keras.dtype_policies",
-    "keras.src.models.functional", "keras.src.ops.numpy",
+    "keras",
+    "keras.layers",
+    "keras.initializers",
+    "keras.regularizers",
+    "keras.constraints",
+    "keras.optimizers",
+    "keras.optimizers.schedules",
+    "keras.dtype_policies",
+    "keras.src.models.functional",
+    "keras.src.ops.numpy",
 }
 # These run code of their own or read files of the server.
 REFUSED_CLASSES = {
-    "Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer",
-    "StringLookup", "IntegerLookup", "TextVectorization",
+    "Lambda",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+    "JaxLayer",
+    "FlaxLayer",
+    "StringLookup",
+    "IntegerLookup",
+    "TextVectorization",
 }
 
 
-def refuse_foreign_objects(node):
-    """Only classes that Keras itself provides may be built: nothing is imported by a caller's name."""
-    if isinstance(node, dict):
-        name = node.get("class_name")
-        if name is not None and name != "__keras_tensor__":
-            if (
-                node.get("module") not in KERAS_MODULES
-                or name in REFUSED_CLASSES
-                or node.get("registered_name") not in (None, name)
-            ):
-                raise ValueError(
-                    f"the architecture names {node.get('module')}.{name}; "
-                    "only layers, initializers and optimizers of Keras itself can be trained in the database"
-                )
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            refuse_foreign_objects(child)
+def transition(
+    state: bytes,
+    features: "bytes | None",
+    labels: "bytes | None",
+    row_count: "int | None",
+    weights: "bytes | None",
+    config: str,
+    session: "Session",
+) -> bytes:
+    """Train on a block of rows, or score it, and return the new state. All numbers are little-endian.
+
+    state      before the first row the aggregate's name (INITCOND), then HEADER and a body; of `fit` the weights and
+               optimizer slots, float32; of `evaluate` the confusion matrix, int64 (classes, classes)
+    features   row_count rows of the shape and dtype in config, raw bytes
+    labels     row_count int32, from 0
+    weights    before the first row: empty (as initialised from the seed), or weights, or weights and optimizer
+               slots, float32
+    config     JSON: see Settings
+
+    Raises ValueError when an argument does not fit the model, and when the loss is no longer finite.
+    """
+    settings, entry = cached_model(config, session)
+    x, y = block_arrays(settings, features, labels, row_count)
+    task, token, rows, loss_sum, correct, body = unpacked(state)
+    is_live = token is not None and token == entry["token"]
+    # Cleared until the block is done: a cancelled block must not be taken for a finished one.
+    entry["token"] = None
+    if not is_live:
+        load_parts(entry, body if task == b"fit" and body is not None else weights or b"")
+        load_random_states(settings, entry)
+    if task == b"fit":
+        block_loss, block_correct, new_body = fitted(settings, entry, x, y, rows)
+        correct += block_correct
+    else:
+        block_loss, correct, new_body = evaluated(entry, x, y, body)
+    entry["token"] = token if is_live else os.urandom(16)
+    header = struct.pack(HEADER, task, entry["token"], rows + len(y), loss_sum + block_loss, correct)
+    return b"".join((header, new_body.data.cast("B")))
 
 
-def start_tensorflow(threads):
-    """Import TensorFlow and Keras; its threads must not receive PostgreSQL's signals."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    import tensorflow as tf
-
-    if threads and "threads" not in GD:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        GD["threads"] = threads
-    import keras
-
-    return tf, keras
+def unpacked(state: bytes) -> "tuple[bytes, bytes | None, int, float, int, memoryview | None]":
+    """Return task, token, rows, loss sum, correct answers and body; token and body are None before the first row."""
+    if state in (b"fit", b"evaluate"):
+        return bytes(state), None, 0, 0.0, 0, None
+    task, token, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
+    return task.rstrip(b"\0"), token, rows, loss_sum, correct, memoryview(state)[struct.calcsize(HEADER) :]
 
 
-def compile_model(settings):
-    """Build the model and the two compiled loops over a block's mini-batches."""
+def fitted(
+    settings: "Settings", entry: "Compiled", x: "npt.NDArray[Any]", y: "npt.NDArray[np.int32]", rows: int
+) -> "tuple[float, int, npt.NDArray[Any]]":
+    """Train on a block in random order and return its loss sum, correct answers and all parts as float32.
+
+    `rows` counts the rows of the epoch before the block. Raises ValueError when a number is no longer finite.
+    """
+    import numpy as np
+
+    order = np.random.default_rng([settings["seed"], settings["epoch"], rows]).permutation(len(y))
+    loss, correct, parts = entry["fit"](x[order], y[order])
+    values = parts.numpy()
+    if not (np.isfinite(float(loss)) and np.isfinite(values).all()):
+        raise ValueError(
+            f"the loss is no longer a finite number after {rows + len(y)} rows of epoch "
+            f"{settings['epoch']}: lower learning_rate"
+        )
+    return float(loss), int(correct), values
+
+
+def evaluated(
+    entry: "Compiled", x: "npt.NDArray[Any]", y: "npt.NDArray[np.int32]", body: "memoryview | None"
+) -> "tuple[float, int, npt.NDArray[Any]]":
+    """Score a block; return its loss sum, and correct answers and confusion matrix (int64) with those of `body`."""
+    import numpy as np
+
+    loss, block_matrix = entry["evaluate"](x, y)
+    matrix = block_matrix.numpy()
+    if body is not None:
+        matrix = matrix + np.frombuffer(body, "<i8").reshape(matrix.shape)
+    return float(loss), int(np.trace(matrix)), matrix.astype("<i8")
+
+
+def cached_model(config: str, session: "Session") -> "tuple[Settings, Compiled]":
+    """Return the settings and the compiled model of a configuration; a session keeps eight models at most."""
+    if session.get("config") == config:
+        return session["settings"], session["entry"]
+    settings = json.loads(config)
+    identity = {name: value for name, value in settings.items() if name != "epoch"}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    models = session.setdefault("models", {})
+    if key not in models:
+        if len(models) >= 8:
+            models.clear()
+        # TensorFlow's threads must not receive PostgreSQL's signals.
+        models[key] = with_signals_blocked(lambda: compile_model(settings, session))
+    session["config"], session["settings"], session["entry"] = config, settings, models[key]
+    return settings, models[key]
+
+
+def compile_model(settings: "Settings", session: "Session") -> "Compiled":
+    """Build the model and compile the two loops over a block's mini-batches. Raises ValueError."""
     refuse_foreign_objects(settings["architecture"])
     refuse_foreign_objects(settings["optimizer"])
-    tf, keras = start_tensorflow(settings["threads"])
+    tf, keras = start_tensorflow(settings["threads"], session)
+    # Not before: its threads, too, must start while signals are blocked.
     import numpy as np
 
     keras.utils.set_random_seed(settings["seed"])
     model = keras.models.model_from_json(json.dumps(settings["architecture"]))
     optimizer = keras.optimizers.deserialize(settings["optimizer"])
     optimizer.build(model.trainable_variables)
-    shape, classes, batch = tuple(settings["shape"]), settings["classes"], settings["batch_size"]
+    shape, classes = tuple(settings["shape"]), settings["classes"]
     if tuple(model.output_shape) != (None, classes):
-        raise ValueError(f"the model returns {model.output_shape[1:]} values a row; {classes} classes need ({classes},)")
+        raise ValueError(
+            f"the model returns {model.output_shape[1:]} values per row; {classes} classes need ({classes},)"
+        )
     parts = list(model.weights) + list(optimizer.variables)
-    signature = [
-        tf.TensorSpec((None, *shape), settings["dtype"]),
-        tf.TensorSpec((None,), tf.int32),
-    ]
+    signature = [tf.TensorSpec((None, *shape), settings["dtype"]), tf.TensorSpec((None,), tf.int32)]
+    fit = fit_loop(tf, keras, model, optimizer, parts, settings["batch_size"])
+    evaluate = evaluate_loop(tf, keras, model, classes)
+    entry: Compiled = {
+        "model": model,
+        "parts": parts,
+        "sizes": [int(np.prod(part.shape)) for part in parts],
+        "weight_count": sum(int(np.prod(weight.shape)) for weight in model.weights),
+        "initial": np.concatenate([np.ravel(part.numpy()).astype("<f4") for part in parts]),
+        "random_states": [v for v in model.variables if not any(v is weight for weight in model.weights)],
+        # Code that comes as text has no source that AutoGraph could read.
+        "fit": tf.function(fit, autograph=False, input_signature=signature),
+        "evaluate": tf.function(evaluate, autograph=False, input_signature=signature),
+        "token": None,
+    }
+    # Threads start at the first computation, which must happen while signals are blocked.
+    zeros = tf.zeros((1, *shape), settings["dtype"]), tf.zeros((1,), tf.int32)
+    entry["fit"](*zeros)
+    entry["evaluate"](*zeros)
+    return entry
 
-    def losses(y, probabilities):
-        return keras.losses.sparse_categorical_crossentropy(y, probabilities)
 
-    def right(y, probabilities):
-        best = tf.argmax(probabilities, axis=1, output_type=tf.int32)
-        return tf.reduce_sum(tf.cast(best == y, tf.int64))
+def fit_loop(
+    tf: "Any", keras: "Any", model: "Any", optimizer: "Any", parts: "list[Any]", batch_size: int
+) -> "Callable[..., Any]":
+    """Return a function (rows, labels) that trains on a block, one mini-batch after the other: see Compiled."""
 
-    def fit_block(images, y):
+    def fit_block(images: "Any", y: "Any") -> "Any":
         rows = tf.shape(images)[0]
 
-        def fit_batch(low, loss_sum, correct):
-            high = tf.minimum(low + batch, rows)
+        def fit_batch(low: "Any", loss_sum: "Any", correct: "Any") -> "Any":
+            high = tf.minimum(low + batch_size, rows)
             batch_images, batch_y = images[low:high], y[low:high]
             with tf.GradientTape() as tape:
                 probabilities = model(batch_images, training=True)
-                row_losses = losses(batch_y, probabilities)
+                row_losses = keras.losses.sparse_categorical_crossentropy(batch_y, probabilities)
                 total = tf.add_n([tf.reduce_mean(row_losses), *model.losses])
             gradients = tape.gradient(total, model.trainable_variables)
             optimizer.apply(gradients, model.trainable_variables)
+            answers = tf.argmax(probabilities, axis=1, output_type=tf.int32)
             loss_sum += tf.cast(tf.reduce_sum(row_losses), tf.float64)
-            return high, loss_sum, correct + right(batch_y, probabilities)
+            return high, loss_sum, correct + tf.reduce_sum(tf.cast(answers == batch_y, tf.int64))
 
         _, loss_sum, correct = tf.while_loop(
-            lambda low, *_: low < rows, fit_batch,
+            lambda low, *_: low < rows,
+            fit_batch,
             [tf.constant(0), tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)],
             parallel_iterations=1,
         )
         flat = [tf.reshape(tf.cast(part.value, tf.float32), [-1]) for part in parts]
         return loss_sum, correct, tf.concat(flat, axis=0)
 
-    def evaluate_block(images, y):
+    return fit_block
+
+
+def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Callable[..., Any]":
+    """Return a function (rows, labels) that scores a block, 256 rows at a time: see Compiled."""
+
+    def evaluate_block(images: "Any", y: "Any") -> "Any":
         rows = tf.shape(images)[0]
 
-        def evaluate_batch(low, loss_sum, matrix):
+        def evaluate_batch(low: "Any", loss_sum: "Any", matrix: "Any") -> "Any":
             high = tf.minimum(low + 256, rows)
             probabilities = model(images[low:high], training=False)
-            best = tf.argmax(probabilities, axis=1, output_type=tf.int32)
-            matrix += tf.math.confusion_matrix(y[low:high], best, classes, dtype=tf.int64)
-            loss_sum += tf.cast(tf.reduce_sum(losses(y[low:high], probabilities)), tf.float64)
+            row_losses = keras.losses.sparse_categorical_crossentropy(y[low:high], probabilities)
+            answers = tf.argmax(probabilities, axis=1, output_type=tf.int32)
+            matrix += tf.math.confusion_matrix(y[low:high], answers, classes, dtype=tf.int64)
+            loss_sum += tf.cast(tf.reduce_sum(row_losses), tf.float64)
             return high, loss_sum, matrix
 
         _, loss_sum, matrix = tf.while_loop(
-            lambda low, *_: low < rows, evaluate_batch,
+            lambda low, *_: low < rows,
+            evaluate_batch,
             [tf.constant(0), tf.constant(0.0, tf.float64), tf.zeros((classes, classes), tf.int64)],
             parallel_iterations=1,
         )
         return loss_sum, matrix
 
-    entry = {
-        "np": np,
-        "model": model,
-        "parts": parts,
-        "sizes": [int(np.prod(part.shape)) for part in parts],
-        "weight_count": sum(int(np.prod(weight.shape)) for weight in model.weights),
-        "random_states": [v for v in model.variables if not any(v is weight for weight in model.weights)],
-        "fit": tf.function(fit_block, autograph=False, input_signature=signature),
-        "evaluate": tf.function(evaluate_block, autograph=False, input_signature=signature),
-        "token": None,
-    }
-    entry["initial"] = np.concatenate([np.ravel(part.numpy()).astype("<f4") for part in parts])
-    # Threads are made when something is first computed, and that must happen while signals are blocked.
-    none = tf.zeros((1, *shape), settings["dtype"]), tf.zeros((1,), tf.int32)
-    entry["fit"](*none)
-    entry["evaluate"](*none)
-    return entry
+    return evaluate_block
 
 
-def cached_model(config):
-    """Return the settings and the compiled model of this configuration; GD survives a rollback."""
-    if GD.get("config") == config:
-        return GD["settings"], GD["entry"]
-    settings = json.loads(config)
-    identity = {name: value for name, value in settings.items() if name != "epoch"}
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    models = GD.setdefault("models", {})
-    if key not in models:
-        if len(models) >= 8:
-            models.clear()
-        harmless = set(signal.Signals) - {
-            signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS, signal.SIGILL, signal.SIGABRT,
-            signal.SIGKILL, signal.SIGSTOP,
-        }
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, harmless)
-        try:
-            models[key] = compile_model(settings)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    GD["config"], GD["settings"], GD["entry"] = config, settings, models[key]
-    return settings, models[key]
+def refuse_foreign_objects(node: object) -> None:
+    """Raise ValueError for a class that is not Keras' own: nothing is imported by a caller's name."""
+    if isinstance(node, list):
+        for child in node:
+            refuse_foreign_objects(child)
+    elif isinstance(node, dict):
+        name = node.get("class_name")
+        if name not in (None, "__keras_tensor__") and not is_known(node):
+            raise ValueError(
+                f"the architecture names {node.get('module')}.{name}; "
+                "only layers, initializers and optimizers of Keras itself can be trained in the database"
+            )
+        refuse_foreign_objects(list(node.values()))
 
 
-def load_parts(entry, data):
-    """Assign weights, and optimizer slots where given; without them the slots start afresh."""
-    np, initial = entry["np"], entry["initial"]
+def is_known(node: "dict[str, Any]") -> bool:
+    """Return whether the class that a serialized object names is one of Keras' own and harmless."""
+    return (
+        node.get("module") in KERAS_MODULES
+        and node["class_name"] not in REFUSED_CLASSES
+        and node.get("registered_name") in (None, node["class_name"])
+    )
+
+
+def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
+    """Import TensorFlow and Keras, and return both. `threads`: see Settings; the first call of a session decides."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import tensorflow as tf
+
+    if threads and "threads" not in session:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        session["threads"] = threads
+    import keras
+
+    return tf, keras
+
+
+def load_parts(entry: "Compiled", data: "bytes | memoryview") -> None:
+    """Assign weights, and optimizer slots if `data` has them; otherwise the slots start afresh. Raises ValueError."""
+    import numpy as np
+
+    initial, weight_count = entry["initial"], entry["weight_count"]
     if len(data) % 4:
         raise ValueError(f"weights has {len(data)} bytes; it must be float32 numbers of 4 bytes")
     values = np.frombuffer(data, "<f4")
     if len(values) == 0:
         values = initial
-    elif len(values) == entry["weight_count"]:
-        values = np.concatenate([values, initial[entry["weight_count"]:]])
+    elif len(values) == weight_count:
+        values = np.concatenate([values, initial[weight_count:]])
     elif len(values) != len(initial):
         raise ValueError(
-            f"{len(values)} weights were given; the model has {entry['weight_count']}, "
-            f"with optimizer slots {len(initial)}"
+            f"weights has {len(values)} numbers; the model has {weight_count}, with optimizer slots {len(initial)}"
         )
     start = 0
     for part, size in zip(entry["parts"], entry["sizes"]):
-        part.assign(values[start:start + size].reshape(part.shape).astype(part.dtype))
+        part.assign(values[start : start + size].reshape(part.shape).astype(part.dtype))
         start += size
 
 
-def block_arrays(settings, np):
-    """Return the block's rows and labels as arrays, or say what is wrong with them."""
+def load_random_states(settings: "Settings", entry: "Compiled") -> None:
+    """Seed the model's random layers, such as dropout, for the epoch."""
+    import numpy as np
+
+    for random_state in entry["random_states"]:
+        random_state.assign(np.array([settings["seed"], settings["epoch"]], random_state.dtype))
+
+
+def block_arrays(
+    settings: "Settings", features: "bytes | None", labels: "bytes | None", row_count: "int | None"
+) -> "tuple[npt.NDArray[Any], npt.NDArray[np.int32]]":
+    """Return a block's rows (row_count, *shape) and labels (row_count,). Raises ValueError."""
+    import numpy as np
+
     if features is None or labels is None or not row_count or row_count < 0:
-        raise ValueError("features, labels and row_count must be given, and row_count be above 0")
+        raise ValueError("features, labels and row_count must not be NULL, and row_count must be above 0")
     shape, dtype = tuple(settings["shape"]), np.dtype(settings["dtype"]).newbyteorder("<")
     expected = row_count * int(np.prod(shape)) * dtype.itemsize
     if len(features) != expected:
@@ -220,118 +353,105 @@ def block_arrays(settings, np):
     if y.min() < 0 or y.max() >= settings["classes"]:
         raise ValueError(f"a label is {y.min() if y.min() < 0 else y.max()}; allowed is 0 to {settings['classes'] - 1}")
     return np.frombuffer(features, dtype).reshape((row_count, *shape)), y
+# end database/python/fit.py
 
-
-settings, entry = cached_model(config)
-np = entry["np"]
-x, y = block_arrays(settings, np)
-header = struct.calcsize(HEADER)
-if state in (b"fit", b"evaluate"):
-    task, token, rows, loss_sum, correct, body = bytes(state), None, 0, 0.0, 0, None
-else:
-    task, token, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
-    task, body = task.rstrip(b"\0"), memoryview(state)[header:]
-
-live = token is not None and token == entry["token"]
-# Cleared until the block is done: a cancelled block must not be taken for a finished one.
-entry["token"] = None
-if not live:
-    load_parts(entry, body if task == b"fit" and body is not None else weights or b"")
-    for random_state in entry["random_states"]:
-        random_state.assign(np.array([settings["seed"], settings["epoch"]], random_state.dtype))
-
-if task == b"fit":
-    order = np.random.default_rng([settings["seed"], settings["epoch"], rows]).permutation(row_count)
-    block_loss, block_correct, flat = entry["fit"](x[order], y[order])
-    body = flat.numpy()
-    if not (np.isfinite(float(block_loss)) and np.isfinite(body).all()):
-        raise ValueError(
-            f"the loss is no longer a finite number after {rows + row_count} rows of epoch "
-            f"{settings['epoch']}: lower learning_rate"
-        )
-    correct += int(block_correct)
-else:
-    block_loss, block_matrix = entry["evaluate"](x, y)
-    matrix = block_matrix.numpy()
-    if body is not None:
-        matrix = matrix + np.frombuffer(body, "<i8").reshape(matrix.shape)
-    correct, body = int(np.trace(matrix)), matrix.astype("<i8")
-
-entry["token"] = os.urandom(16) if not live else token
-told = struct.pack(HEADER, task, entry["token"], rows + row_count, loss_sum + float(block_loss), correct)
-return b"".join((told, memoryview(body).cast("B")))
+return transition(state, features, labels, row_count, weights, config, GD)
 $python$;
 --rollback DROP FUNCTION "${schema}".model_transition(bytea, bytea, bytea, int, bytea, text);
 
 --changeset project:model_combine splitStatements:false stripComments:false
--- Joins two states of model_transition: counts are added, weights and slots averaged by rows seen.
-CREATE FUNCTION "${schema}".model_combine(state bytea, other bytea)
+-- Joins two states of model_transition.
+CREATE OR REPLACE FUNCTION "${schema}".model_combine(state bytea, other bytea)
 RETURNS bytea LANGUAGE plpython3u AS $python$
+# begin database/python/state.py (make sql writes this; edit that file)
+# Task char(8), token char(16), rows int64, sum of losses float64, correct answers int64.
+HEADER = "<8s16sqdq"
+# end database/python/state.py
+# begin database/python/combine.py (make sql writes this; edit that file)
 import struct
 
 import numpy as np
 
-HEADER = "<8s16sqdq"
 
-# A state that is only the aggregate's name has seen no row.
-if state is None or len(state) <= 8:
-    return other
-if other is None or len(other) <= 8:
-    return state
-header = struct.calcsize(HEADER)
-task, _, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
-_, _, other_rows, other_loss_sum, other_correct = struct.unpack_from(HEADER, other)
-if len(state) != len(other):
-    raise ValueError(f"two states of {len(state)} and {len(other)} bytes cannot be of one model")
-kind = "<f4" if task.rstrip(b"\0") == b"fit" else "<i8"
-body = np.frombuffer(state, kind, offset=header)
-other_body = np.frombuffer(other, kind, offset=header)
-if kind == "<f4":
-    share = rows / (rows + other_rows)
-    body = (share * body.astype("f8") + (1 - share) * other_body.astype("f8")).astype("<f4")
-else:
-    body = body + other_body
-return struct.pack(
-    HEADER, task, bytes(16), rows + other_rows, loss_sum + other_loss_sum, correct + other_correct
-) + body.tobytes()
+def combine(state: "bytes | None", other: "bytes | None") -> "bytes | None":
+    """Return two states as one: counts are added, weights and slots averaged by rows seen.
+
+    A state that is only the aggregate's name has seen no row. Raises ValueError when the states differ in length.
+    """
+    if state is None or len(state) <= 8:
+        return other
+    if other is None or len(other) <= 8:
+        return state
+    header = struct.calcsize(HEADER)
+    task, _, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
+    _, _, other_rows, other_loss_sum, other_correct = struct.unpack_from(HEADER, other)
+    if len(state) != len(other):
+        raise ValueError(f"two states of {len(state)} and {len(other)} bytes cannot be of one model")
+    if task.rstrip(b"\0") == b"fit":
+        share = rows / (rows + other_rows)
+        weights = np.frombuffer(state, "<f4", offset=header).astype("f8")
+        other_weights = np.frombuffer(other, "<f4", offset=header).astype("f8")
+        body: bytes = (share * weights + (1 - share) * other_weights).astype("<f4").tobytes()
+    else:
+        counts = np.frombuffer(state, "<i8", offset=header)
+        body = (counts + np.frombuffer(other, "<i8", offset=header)).tobytes()
+    counted = rows + other_rows, loss_sum + other_loss_sum, correct + other_correct
+    return struct.pack(HEADER, task, bytes(16), *counted) + body
+# end database/python/combine.py
+
+return combine(state, other)
 $python$;
 --rollback DROP FUNCTION "${schema}".model_combine(bytea, bytea);
 
 --changeset project:evaluate_final splitStatements:false stripComments:false
 -- Turns the last state of `evaluate` into {rows, loss, accuracy, f1, confusion_matrix}; NULL without rows.
--- confusion_matrix[i][j]: rows of class i that were called j. f1: mean over the classes that occur
--- as a label or as an answer, 2·tp / (2·tp + fp + fn).
-CREATE FUNCTION "${schema}".evaluate_final(state bytea)
+CREATE OR REPLACE FUNCTION "${schema}".evaluate_final(state bytea)
 RETURNS jsonb LANGUAGE plpython3u AS $python$
+# begin database/python/state.py (make sql writes this; edit that file)
+# Task char(8), token char(16), rows int64, sum of losses float64, correct answers int64.
+HEADER = "<8s16sqdq"
+# end database/python/state.py
+# begin database/python/scores.py (make sql writes this; edit that file)
 import json
 import math
 import struct
 
 import numpy as np
 
-HEADER = "<8s16sqdq"
 
-if len(state) <= 8:
-    return None
-_, _, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
-counts = np.frombuffer(state, "<i8", offset=struct.calcsize(HEADER))
-matrix = counts.reshape(2 * (math.isqrt(len(counts)),))
-seen = matrix.sum(axis=0) + matrix.sum(axis=1)
-f1 = 2 * np.diag(matrix)[seen > 0] / seen[seen > 0]
-return json.dumps({
-    "rows": rows,
-    "loss": loss_sum / rows,
-    "accuracy": correct / rows,
-    "f1": float(f1.mean()),
-    "confusion_matrix": matrix.tolist(),
-})
+def scores(state: bytes) -> "str | None":
+    """Return the scores in a state as JSON, or None when it has seen no row.
+
+    The object has rows, loss (mean cross-entropy), accuracy, f1 and confusion_matrix, where [i][j] counts the rows of
+    class i that the model takes for class j. f1 is the mean of 2·tp / (2·tp + fp + fn) over the classes that occur as
+    a label or as an answer.
+    """
+    if len(state) <= 8:
+        return None
+    _, _, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
+    counts = np.frombuffer(state, "<i8", offset=struct.calcsize(HEADER))
+    matrix = counts.reshape(2 * (math.isqrt(len(counts)),))
+    occurrences = matrix.sum(axis=0) + matrix.sum(axis=1)
+    f1 = 2 * np.diag(matrix)[occurrences > 0] / occurrences[occurrences > 0]
+    return json.dumps(
+        {
+            "rows": rows,
+            "loss": loss_sum / rows,
+            "accuracy": correct / rows,
+            "f1": float(f1.mean()),
+            "confusion_matrix": matrix.tolist(),
+        }
+    )
+# end database/python/scores.py
+
+return scores(state)
 $python$;
 --rollback DROP FUNCTION "${schema}".evaluate_final(bytea);
 
 --changeset project:fit splitStatements:false
--- SELECT fit(features, labels, row_count, weights, config) FROM dataset_batch WHERE … is one epoch:
--- every Greenplum segment trains on its own rows and the results are averaged. On PostgreSQL it stays in
--- one process (PARALLEL UNSAFE, the default): a parallel worker would import TensorFlow for every query.
+-- SELECT fit(features, labels, row_count, weights, config) FROM dataset_batch WHERE … trains one epoch: every
+-- Greenplum segment trains on its own rows, and the results are averaged. On PostgreSQL one process trains
+-- (PARALLEL UNSAFE, the default): a parallel worker would import TensorFlow for every query.
 CREATE AGGREGATE "${schema}".fit(
     features bytea, labels bytea, row_count int, weights bytea, config text
 ) (
@@ -355,7 +475,7 @@ CREATE AGGREGATE "${schema}".evaluate(
 --rollback DROP AGGREGATE "${schema}".evaluate(bytea, bytea, int, bytea, text);
 
 --changeset project:fit_and_evaluate_rights
--- PL/Python asks for a superuser to create a function, not to own it.
+-- Only a superuser may create a PL/Python function; its owner need not be one.
 ALTER FUNCTION "${schema}".model_transition(bytea, bytea, bytea, int, bytea, text) OWNER TO "${schema}_owner";
 ALTER FUNCTION "${schema}".model_combine(bytea, bytea) OWNER TO "${schema}_owner";
 ALTER FUNCTION "${schema}".evaluate_final(bytea) OWNER TO "${schema}_owner";

@@ -1,8 +1,8 @@
 --liquibase formatted sql
 
 --changeset project:labelled_row
--- Rows that people labelled where the model serves, brought here by collect_labels: upload_dataset adds them to what
--- dataset.py gives.
+-- Predictions that people labelled, copied from the inference database by collect_labels: upload_dataset adds them to
+-- the rows of dataset.py.
 CREATE TABLE "${schema}".labelled_row (
     prediction_id text NOT NULL PRIMARY KEY,
     features bytea NOT NULL,

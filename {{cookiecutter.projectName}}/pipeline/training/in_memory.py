@@ -1,58 +1,36 @@
-"""Training outside the database: the functions of the aggregates `fit` and `evaluate`, run here on an export."""
+"""Training outside the database: the Python of the aggregates `fit` and `evaluate`, run here on an export."""
 
-import functools
 import json
-import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
+import psycopg2.extensions
+
+from database.python.fit import transition
+from database.python.scores import scores
 from pipeline import training_db
 from pipeline.databases import in_schema
 from pipeline.errors import StepError
-from pipeline.settings import ROOT
 from pipeline.training_db import Fitted, TrainingData
 
-AGGREGATES = "database/training/004-fit-and-evaluate.sql"
+if TYPE_CHECKING:
+    from database.python.fit import Session
+
 # Blocks that the server sends at a time, as hexadecimal text.
 FETCHED_BLOCKS = 16
+# Compiled models last as long as this process, as PL/Python's GD lasts as long as a session.
+SESSION: "Session" = {}
 
 Block = tuple[bytes, bytes, int]
-
-
-@functools.cache
-def function(name: str) -> Callable[..., Any]:
-    """Return a PL/Python function of the training database as one of this process. Raises StepError.
-
-    It is compiled as PL/Python does it: GD is a dictionary that stays.
-    """
-    arguments, body, line = source(name)
-    text = "\n\t".join(body.splitlines())
-    names: dict[str, Any] = {"GD": {}}
-    # The project's own file, which the database runs too; empty lines before it, so that errors name the file's own.
-    code = "\n" * (line - 2) + f"def {name}({', '.join(arguments)}):\n\t{text}\n"
-    exec(compile(code, str(ROOT / AGGREGATES), "exec"), names)
-    return names[name]
-
-
-def source(name: str) -> tuple[list[str], str, int]:
-    """Return a PL/Python function's arguments, its body, the text between the dollar quotes, and the line on which
-    that begins. Raises StepError."""
-    text = (ROOT / AGGREGATES).read_text(encoding="utf-8")
-    start = re.escape('CREATE FUNCTION "${schema}".' + name)
-    found = re.search(start + r"\((.*?)\)\s+RETURNS .*? AS \$python\$\n(.*?)\$python\$;", text, re.DOTALL)
-    if not found:
-        raise StepError(f"{AGGREGATES} has no function {name} between dollar quotes $python$, which where=memory runs")
-    line = text.count("\n", 0, found.start(2)) + 1
-    return [argument.split()[0] for argument in found[1].split(",")], found[2], line
 
 
 class InMemory:
     """Trains and evaluates in this process: the same blocks, in the order of their numbers."""
 
-    # TensorFlow has been started here already, with as many threads as it likes.
+    # TensorFlow runs here already, with as many threads as it likes.
     threads = 0
 
-    def __init__(self, connection: Any, data: TrainingData, weight_count: int) -> None:
+    def __init__(self, connection: psycopg2.extensions.connection, data: TrainingData, weight_count: int) -> None:
         """Export the training and the validation split; they stay in memory."""
         self.weight_count = weight_count
         with connection:
@@ -63,23 +41,26 @@ class InMemory:
         return training_db.fitted(aggregate(b"fit", self.blocks["train"], state, config), self.weight_count)
 
     def evaluate(self, weights: bytes, config: str) -> dict[str, Any]:
-        """Return {rows, loss, accuracy, …} of the validation split."""
-        state = aggregate(b"evaluate", self.blocks["validation"], weights, config)
-        return json.loads(function("evaluate_final")(state))
+        """Return {rows, loss, accuracy, …} of the validation split. Raises StepError."""
+        text = scores(aggregate(b"evaluate", self.blocks["validation"], weights, config))
+        if text is None:
+            raise StepError("the validation split has no rows")
+        evaluated: dict[str, Any] = json.loads(text)
+        return evaluated
 
 
 def aggregate(task: bytes, blocks: Iterable[Block], weights: bytes, config: str) -> bytes:
-    """Return the last state of the aggregate `task` over the blocks. Raises StepError when it refuses."""
-    transition, state = function("model_transition"), task
+    """Return the last state of the aggregate `task`, fit or evaluate, over the blocks. Raises StepError."""
+    state = task
     try:
         for features, labels, row_count in blocks:
-            state = transition(state, features, labels, row_count, weights, config)
+            state = transition(state, features, labels, row_count, weights, config, SESSION)
     except ValueError as error:
         raise StepError(f"the training in memory stopped: {error}") from error
     return state
 
 
-def export(connection: Any, dataset: str, split: str) -> list[Block]:
+def export(connection: psycopg2.extensions.connection, dataset: str, split: str) -> list[Block]:
     """Copy the blocks of a split out of the database; the caller ends the transaction."""
     with connection.cursor("export") as cursor:
         cursor.itersize = FETCHED_BLOCKS

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import re
 
 import numpy as np
@@ -10,16 +9,14 @@ import psycopg2.extras
 import pytest
 from psycopg2 import sql
 
+from database.python.encode import encode_values, row_values
 from pipeline import training_db
 from pipeline.data import labelled_rows, source, splits
 from pipeline.databases import connect, query
 from pipeline.errors import StepError
-from pipeline.settings import ROOT, Source, settings
+from pipeline.settings import Source, settings
 from pipeline.settings import _source as section
 
-ENCODE = re.compile(r"^# encode: begin$.*?^# encode: end$", re.MULTILINE | re.DOTALL)
-# Its text in the inference database is the same: test_monitoring_table.py.
-FILE = ROOT / "database" / "training" / "006-table.sql"
 SCHEMA = "test source"
 # Names with all that a careless statement would break on.
 NAME = 'a "table", 100 %'
@@ -34,13 +31,6 @@ CREATE TABLE {table} AS SELECT
     (CASE WHEN i % 2 = 0 THEN 10 ELSE 9 END) AS outcome
 FROM generate_series(1, {rows}) AS i
 """
-
-
-def encoding_functions() -> dict:
-    """The functions that both databases encode with."""
-    found: dict = {"json": json, "math": math, "np": np}
-    exec(compile(ENCODE.search(FILE.read_text(encoding="utf-8"))[0], "encode", "exec"), found)
-    return found
 
 
 COLUMNS = [
@@ -59,8 +49,7 @@ COLUMNS = [
     ],
 )
 def test_a_row_becomes_numbers(row, encoded) -> None:
-    functions = encoding_functions()
-    answer = functions["encode_values"](COLUMNS, functions["row_values"](COLUMNS, row))
+    answer = encode_values(COLUMNS, row_values(COLUMNS, row))
     assert answer.dtype == np.dtype("<f4")
     assert answer.tolist() == [encoded]
 
@@ -78,13 +67,13 @@ def test_a_row_becomes_numbers(row, encoded) -> None:
 )
 def test_a_wrong_value_is_refused_with_its_column(changed, told) -> None:
     with pytest.raises(ValueError, match=re.escape(told)):
-        encoding_functions()["row_values"](COLUMNS, {"n": 1, "b": True, "t": "x", **changed})
+        row_values(COLUMNS, {"n": 1, "b": True, "t": "x", **changed})
 
 
 @pytest.mark.parametrize(("row", "told"), [({"n": 1, "b": True}, "has no column t"), ([1], "must be a JSON object")])
 def test_a_row_that_is_none_is_refused(row, told) -> None:
     with pytest.raises(ValueError, match=told):
-        encoding_functions()["row_values"](COLUMNS, row)
+        row_values(COLUMNS, row)
 
 
 @pytest.mark.parametrize(
@@ -207,9 +196,8 @@ def test_rows_are_split_encoded_and_described(place) -> None:
         known = train[:, number][~np.isnan(train[:, number])]
         assert column["mean"] == pytest.approx(known.mean(), rel=1e-12)
         assert column["deviation"] == pytest.approx(known.std(), rel=1e-12)
-    encode = encoding_functions()["encode_values"]
     for split, found in parts.items():
-        expected = encode(columns, encoded_values(columns, found))
+        expected = encode_values(columns, encoded_values(columns, found))
         labels = np.array([data.classes.index(str(row["outcome"])) for row in found])
         features, stored = place.blocks(split)
         together = [np.column_stack(pair)[np.lexsort(np.column_stack(pair).T)]
@@ -218,7 +206,6 @@ def test_rows_are_split_encoded_and_described(place) -> None:
 
 
 def encoded_values(columns: list[dict], rows: list[dict]) -> np.ndarray:
-    row_values = encoding_functions()["row_values"]
     return np.concatenate([row_values(columns, row) for row in rows])
 
 
@@ -302,10 +289,9 @@ def test_labelled_rows_join_once_and_never_overrule_the_table(place) -> None:
 @pytest.mark.servers
 def test_a_model_of_other_scales_is_given_rows_as_its_own_were(trainer) -> None:
     theirs = [{**COLUMNS[2], "vocabulary": ["y", "z"]}, {**COLUMNS[0], "mean": -4.0, "deviation": 3.0}]
-    functions = encoding_functions()
     rows = [{"n": 3, "b": True, "t": "y"}, {"n": None, "b": None, "t": "x"}]
     values = {
-        name: np.concatenate([functions["encode_values"](c, functions["row_values"](c, row)) for row in rows])
+        name: np.concatenate([encode_values(c, row_values(c, row)) for row in rows])
         for name, c in (("ours", COLUMNS), ("theirs", theirs))
     }
     told = [json.dumps({"columns": columns}) for columns in (COLUMNS, theirs)]

@@ -1,8 +1,8 @@
 --liquibase formatted sql
 
 --changeset project:model_encoding
--- What a raw row becomes before the model sees it: {label, key, columns}. It was made of the training rows and is kept
--- with the version, so that a version which is rolled back to reads rows as it did before.
+-- How a raw row becomes the model's input: {label, key, columns}. It was measured on the training rows and belongs to
+-- the version, so that a version reads rows in the same way after a rollback to it.
 ALTER TABLE "${schema}".model_version ADD COLUMN encoding jsonb;
 --rollback ALTER TABLE "${schema}".model_version DROP COLUMN encoding;
 
@@ -37,46 +37,52 @@ GRANT SELECT ON "${schema}".model_info TO "${schema}_app";
 */
 
 --changeset project:setting_model
--- What predict and predict_row answer with where nobody says it: deploy_inference_db writes it here.
+-- The model and stage that predict and predict_row use without arguments; deploy_inference_db writes them.
 ALTER TABLE "${schema}".setting ADD COLUMN model text, ADD COLUMN stage text;
 --rollback ALTER TABLE "${schema}".setting DROP COLUMN model, DROP COLUMN stage;
 
 --changeset project:encode_row splitStatements:false stripComments:false
--- A row, as to_jsonb gives it, as one float64 a column (NaN: NULL; a text is its place in the vocabulary, one behind
--- the last where it is not in it), and as the bytes that the model takes. Other keys than the columns' are not looked
--- at. The training database reads and encodes in the same way.
-CREATE FUNCTION "${schema}".encode_row(given jsonb, encoding jsonb, OUT raw float8[], OUT features bytea)
+-- Returns a row, as to_jsonb returns it, as one float64 per column (NaN for NULL; for a text its place in the
+-- vocabulary, or the vocabulary's length for a word that is not in it), and as the bytes that the model takes. Keys
+-- that are no column are ignored.
+CREATE OR REPLACE FUNCTION "${schema}".encode_row(given jsonb, encoding jsonb, OUT raw float8[], OUT features bytea)
 LANGUAGE plpython3u IMMUTABLE AS $python$
+# begin database/python/encode.py (make sql writes this; edit that file)
 import json
 import math
 
 import numpy as np
 
-# encode: begin
-def row_values(columns, row):
-    """Return a JSON object's values as (1, columns) float64: NaN is NULL, a text its place in the vocabulary."""
+
+def row_values(columns: "Sequence[Column]", row: object) -> "npt.NDArray[np.float64]":
+    """Return the values of a JSON object as (1, columns) float64: NaN for null, a text's place in the vocabulary.
+
+    Keys that are no column are ignored. Raises ValueError, which names the column.
+    """
     if not isinstance(row, dict):
         raise ValueError("a row must be a JSON object of columns and values")
     missing = [column["name"] for column in columns if column["name"] not in row]
     if missing:
-        raise ValueError(f"the row has no column {missing[0]}; where its value is not known, give null")
+        raise ValueError(f"the row has no column {missing[0]}; give null for an unknown value")
     return np.array([[column_value(column, row[column["name"]]) for column in columns]], "f8")
 
 
-def column_value(column, value):
-    """Return one value as a number; a text that the vocabulary does not have is the number behind its last."""
+def column_value(column: "Column", value: object) -> float:
+    """Return one value as a number: NaN for null, for a text that is not in the vocabulary the vocabulary's length.
+
+    Raises ValueError when the value is not of the column's kind, or no finite number.
+    """
     name, kind = column["name"], column["kind"]
     if value is None:
         return math.nan
-    wanted = {"number": (int, float), "boolean": bool, "text": str}[kind]
-    if not isinstance(value, wanted) or (kind == "number" and isinstance(value, bool)):
-        told = {"number": "a number", "boolean": "true or false", "text": "text"}[kind]
-        raise ValueError(f"column {name} must be {told}; {json.dumps(value)[:60]} was given")
-    if kind == "text":
-        # The database does not count the blanks at the end of a character(n).
+    if kind == "text" and isinstance(value, str):
+        # The database ignores blanks at the end of a character(n).
         text = value.rstrip(" ") if column["type"].startswith("character(") else value
         vocabulary = column["vocabulary"]
         return vocabulary.index(text) if text in vocabulary else len(vocabulary)
+    if kind == "text" or not isinstance(value, (int, float)) or isinstance(value, bool) != (kind == "boolean"):
+        expected = {"number": "a number", "boolean": "true or false", "text": "text"}[kind]
+        raise ValueError(f"column {name} must be {expected}; {json.dumps(value)[:60]} was given")
     try:
         with np.errstate(over="ignore"):
             number = float(np.float32(value)) if column["type"] == "real" else float(value)
@@ -87,30 +93,34 @@ def column_value(column, value):
     return number
 
 
-def encode_values(columns, values):
-    """Return what the model takes, (n, width) float32, of row_values or a block of them, (n, columns) float64."""
+def encode_values(columns: "Sequence[Column]", values: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float32]":
+    """Return the model's input, (n, width) little-endian float32, of rows as row_values returns them, (n, columns).
+
+    Numbers and booleans are scaled by mean and deviation; NaN becomes 0. A text has one place per word of the
+    vocabulary (one-hot); a word that is not in the vocabulary leaves all of them 0.
+    """
     widths = [len(column["vocabulary"]) if column["kind"] == "text" else 1 for column in columns]
     starts = np.cumsum([0, *widths])
     encoded = np.zeros((len(values), starts[-1]), "<f4")
-    scaled = [number for number, column in enumerate(columns) if column["kind"] != "text"]
-    means = np.array([columns[number]["mean"] for number in scaled], "f8")
-    deviations = np.array([columns[number]["deviation"] for number in scaled], "f8")
-    given = (values[:, scaled] - means) / deviations
-    encoded[:, starts[scaled]] = np.where(np.isnan(given), 0, given)
+    numeric = [number for number, column in enumerate(columns) if column["kind"] != "text"]
+    means = np.array([columns[number]["mean"] for number in numeric], "f8")
+    deviations = np.array([columns[number]["deviation"] for number in numeric], "f8")
+    scaled = (values[:, numeric] - means) / deviations
+    encoded[:, starts[numeric]] = np.where(np.isnan(scaled), 0, scaled)
     for number, column in enumerate(columns):
         if column["kind"] == "text":
             places = values[:, number]
             known = np.flatnonzero(places < widths[number])
             encoded[known, starts[number] + places[known].astype("i8")] = 1
     return encoded
-# encode: end
+# end database/python/encode.py
 
 if SD.get("encoding") != encoding:
     SD["columns"], SD["encoding"] = json.loads(encoding)["columns"], encoding
 columns = SD["columns"]
 try:
     values = row_values(columns, json.loads(given or "null", parse_int=float))
-    # The model is given float32, and statistics are kept as such.
+    # The model and the statistics take float32.
     for column, value in zip(columns, values[0]):
         if column["kind"] == "number" and max(abs(value), abs(value - column["mean"]) / column["deviation"]) > 3e38:
             raise ValueError(f"column {column['name']} is too far from what it was in the training rows: {value:g}")
@@ -123,7 +133,7 @@ REVOKE ALL ON FUNCTION "${schema}".encode_row(jsonb, jsonb) FROM PUBLIC;
 --rollback DROP FUNCTION "${schema}".encode_row(jsonb, jsonb);
 
 --changeset project:answer_encoded_row splitStatements:false stripComments:false
--- Probabilities of what encode_row gave. Numbers that are far from all training rows may be too much for the model.
+-- Returns the probabilities of a row that encode_row encoded. Numbers far from all training rows may overflow.
 CREATE FUNCTION "${schema}".answer_encoded_row(features bytea, sha256 text)
 RETURNS real[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -141,7 +151,7 @@ REVOKE ALL ON FUNCTION "${schema}".answer_encoded_row(bytea, text) FROM PUBLIC;
 --rollback DROP FUNCTION "${schema}".answer_encoded_row(bytea, text);
 
 --changeset project:predict_row splitStatements:false stripComments:false
--- Probabilities in class order of a raw row: a value for each column's name, as to_jsonb(t) gives of a row t.
+-- Returns the probabilities, in class order, of a raw row: values by column name, as to_jsonb(t) returns a row t.
 CREATE FUNCTION "${schema}".predict_row(given jsonb, model text, stage text)
 RETURNS real[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -181,7 +191,7 @@ GRANT EXECUTE ON FUNCTION "${schema}".predict_row(jsonb) TO "${schema}_app";
 --rollback DROP FUNCTION "${schema}".predict_row(jsonb);
 
 --changeset project:predict_any_row splitStatements:false stripComments:false
--- SELECT predict(t.*) FROM t: whatever table has the columns. It asks with the caller's own rights.
+-- SELECT predict(t.*) FROM t, for any table t with the columns. It runs with the rights of the caller.
 CREATE FUNCTION "${schema}".predict(given anyelement)
 RETURNS real[] LANGUAGE sql STABLE AS $$
     SELECT "${schema}".predict_row(pg_catalog.to_jsonb(predict.given))
@@ -192,8 +202,8 @@ GRANT EXECUTE ON FUNCTION "${schema}".predict(anyelement) TO "${schema}_app";
 --rollback DROP FUNCTION "${schema}".predict(anyelement);
 
 --changeset project:run_inference_task_of_a_row splitStatements:false stripComments:false
--- As run_inference_task of an image. Statistics of a row are its raw values; of the row itself the model's columns
--- are kept, a number as it was read: what is trained on later can be read again.
+-- Like run_inference_task for an image. The statistics of a row are its raw values. The input that is stored holds the
+-- model's columns, numbers as they were read, so that later training can read it again.
 CREATE FUNCTION "${schema}".run_inference_task(given jsonb, model text, stage text)
 RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -202,7 +212,7 @@ DECLARE
     encoded record;
     answer real[];
     answer_label text;
-    kept jsonb;
+    stored_input jsonb;
     new_id uuid;
 BEGIN
     SELECT v.version, v.sha256, v.classes, v.encoding INTO served
@@ -230,7 +240,7 @@ BEGIN
                 WHEN c.described ->> 'kind' = 'number' THEN to_jsonb(nullif(encoded.raw[c.position], 'NaN'))
                 ELSE given -> (c.described ->> 'name')
             END
-        ) INTO kept
+        ) INTO stored_input
         FROM jsonb_array_elements(served.encoding -> 'columns') WITH ORDINALITY AS c (described, position);
     END IF;
     INSERT INTO "${schema}".prediction_log (model, version, label, probabilities, statistics, input)
@@ -239,12 +249,12 @@ BEGIN
         CASE
             WHEN setting.log_statistics
                 THEN (
-                    -- What real cannot hold is as good as zero.
+                    -- Zero stands for numbers too small for real.
                     SELECT array_agg(CASE WHEN abs(r.value) < 1e-37 THEN 0 ELSE nullif(r.value, 'NaN') END ORDER BY r.position)
                     FROM unnest(encoded.raw) WITH ORDINALITY AS r (value, position)
                 )
         END,
-        convert_to(kept::text, 'UTF8')
+        convert_to(stored_input::text, 'UTF8')
     )
     RETURNING prediction_id INTO new_id;
     RETURN jsonb_build_object(
