@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.databases import query
 from pipeline.errors import StepError
+from pipeline.records import Encoding, EpochRow, Scores, TrainingStatistics
 from pipeline.settings import settings
 
 # See database/training/004-fit-and-evaluate.sql: task, token, rows, sum of losses, correct; then float32.
@@ -23,9 +24,9 @@ class TrainingData(NamedTuple):
     dtype: str
     classes: list[str]
     split_rows: dict[str, int]
-    statistics: dict[str, Any]
+    statistics: TrainingStatistics
     # How a row of the source table becomes numbers; None where dataset.py gives them.
-    encoding: dict[str, Any] | None = None
+    encoding: Encoding | None = None
 
 
 class StoredArchitecture(NamedTuple):
@@ -178,15 +179,24 @@ def finished_run(connection: Any) -> FinishedRun:
     )
 
 
-def epoch_rows(connection: Any, run_hash: str) -> list[dict[str, Any]]:
-    """Return a run's committed epochs in order: epoch, train_loss, train_accuracy, val_loss, val_accuracy."""
-    columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+def epoch_rows(connection: Any, run_hash: str) -> list[EpochRow]:
+    """Return a run's committed epochs in order."""
     rows = query(
         connection,
-        f"SELECT {', '.join(columns)}" + " FROM {schema}.training_epoch WHERE run_hash = %s ORDER BY epoch",
+        "SELECT epoch, train_loss, train_accuracy, val_loss, val_accuracy "
+        "FROM {schema}.training_epoch WHERE run_hash = %s ORDER BY epoch",
         (run_hash,),
     )
-    return [dict(zip(columns, row)) for row in rows]
+    return [
+        EpochRow(
+            epoch=epoch,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+        )
+        for epoch, train_loss, train_accuracy, val_loss, val_accuracy in rows
+    ]
 
 
 def evaluation_config(architecture: str, data: TrainingData, greenplum: bool) -> str:
@@ -244,14 +254,26 @@ def fit(
 def evaluate(
     connection: Any, dataset: str, split: str, weights: bytes, config: str, blocks: Blocks = ALL_BLOCKS,
     features: Features = AS_STORED,
-) -> dict[str, Any]:  # fmt: skip
-    """Return {rows, loss, accuracy, f1, confusion_matrix} of a split, computed in the database; None without rows."""
-    return query(
+) -> Scores:  # fmt: skip
+    """Return the scores of a split, computed in the database. Raises StepError when it holds no row."""
+    scores = evaluate_blocks(connection, dataset, split, weights, config, blocks, features)
+    if scores is None:
+        raise StepError(f"the {split} split holds no row: run `python -m pipeline upload_dataset`")
+    return scores
+
+
+def evaluate_blocks(
+    connection: Any, dataset: str, split: str, weights: bytes, config: str, blocks: Blocks,
+    features: Features = AS_STORED,
+) -> Scores | None:  # fmt: skip
+    """Return the scores of some blocks of a split, computed in the database; None when they hold no row."""
+    scores: Scores | None = query(
         connection,
         "SELECT {schema}.evaluate(" + features.expression + ", labels, row_count, %s, %s) FROM {schema}.dataset_batch "
         "WHERE dataset = %s AND split = %s AND " + blocks.condition,
         (*features.parameters, weights, config, dataset, split, *blocks.values),
     )[0][0]
+    return scores
 
 
 def training_blocks(connection: Any, dataset: str) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from matplotlib import pyplot
 from pipeline import doctor, training_db
 from pipeline.data import source
 from pipeline.databases import binding, session
+from pipeline.records import Scores
 from pipeline.registry import report
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
@@ -19,7 +20,7 @@ def run() -> str:
         trained = training_db.finished_run(connection)
         config = training_db.evaluation_config(trained.architecture.json, trained.data, binding("trainer").is_greenplum)
         scores = training_db.evaluate(connection, trained.data.dataset, "validation", trained.weights, config)
-        source.keep_evaluated(connection, trained, config)
+        source.store_evaluated_model(connection, trained, config)
         epochs = training_db.epoch_rows(connection, trained.run_hash)
     figures = {
         "Training": report.curves(epochs, trained.best_epoch),
@@ -29,7 +30,7 @@ def run() -> str:
     return f"validation: accuracy {scores['accuracy']:.4f}, F1 {scores['f1']:.4f} on {scores['rows']} rows"
 
 
-def _log(trained: training_db.FinishedRun, scores: dict, figures: dict) -> None:
+def _log(trained: training_db.FinishedRun, scores: Scores, figures: dict) -> None:
     mlflow = load_mlflow()
     facts = {
         "validation accuracy": f"{scores['accuracy']:.4f}",

@@ -13,7 +13,7 @@ from pipeline.registry import report
 from pipeline.tracking import load_mlflow
 from pipeline.training import experiments
 from pipeline.training import run as training_run
-from pipeline.training.experiments import Candidate, Division
+from pipeline.training.candidates import Candidate, Division
 
 # A difference of accuracies counts when it is larger than so many standard errors.
 STANDARD_ERRORS = 2
@@ -57,9 +57,9 @@ def run(
         "patience": patience,
         "run": run,
     }
-    training_run.check(parameters)
+    training_run.check_parameters(parameters)
     doctor.require(doctor.trainer, doctor.mlflow_server)
-    whole = training_run.choose(parameters)
+    whole = training_run.current_training(parameters)
     connection = session("trainer")
     with connection:
         found = cut(training_db.training_blocks(connection, whole.data.dataset), wanted)
@@ -70,12 +70,12 @@ def run(
         for share in found
     ]  # fmt: skip
     # On Greenplum one session trains on all segments, as train_model does.
-    stations = 1 if binding("trainer").is_greenplum else min(sessions, len(trainings))
+    session_count = 1 if binding("trainer").is_greenplum else min(sessions, len(trainings))
     return experiments.run(
         "learning_curve",
         "share",
         trainings,
-        Division(stations),
+        Division(session_count),
         lambda connection, candidates: _conclude(connection, candidates, found),
     )
 
@@ -151,9 +151,7 @@ def _conclude(connection: Any, candidates: list[Candidate], shares: list[Share])
     for point in points:
         scores = {"train_accuracy": point.train_accuracy, "val_accuracy": point.val_accuracy}
         mlflow.log_metrics(scores, step=point.rows)
-    mlflow.log_figure(
-        report.learning_curve([point._asdict() for point in points], found.sentence), "learning_curve.png"
-    )
+    mlflow.log_figure(report.learning_curve(points, found.sentence), "learning_curve.png")
     pyplot.close("all")
     mlflow.set_tags({"decision": found.decision, "sentence": found.sentence})
     for point in points:

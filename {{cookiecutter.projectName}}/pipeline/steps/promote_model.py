@@ -12,6 +12,7 @@ from pipeline.data import source
 from pipeline.databases import binding, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
+from pipeline.records import Scores
 from pipeline.registry import aliases, onnx_export
 from pipeline.run_identity import git_commit
 from pipeline.settings import chosen_stage, settings
@@ -42,7 +43,7 @@ def _promote_version(version: int, stage: str) -> Promotion:
     if aliases.registered_version(version) is None:
         raise StepError(f"MLflow has no version {version} of the model {settings().model}")
     with step_run("promote_model"):
-        aliases.promoted_by_hand(stage, version)
+        aliases.record_manual_promotion(stage, version)
         load_mlflow().MlflowClient().set_registered_model_alias(settings().model, stage, str(version))
         _log_decision(version, stage, True)
     return Promotion(True, f"version {version} now holds {stage}")
@@ -81,16 +82,16 @@ def _promote_candidate(stage: str) -> Promotion:
     return Promotion(True, f"version {version} now holds {stage} ({_told(scores)})")
 
 
-def _told(scores: dict[str, Any]) -> str:
+def _told(scores: Scores) -> str:
     return f"accuracy {scores['accuracy']:.4f} on {scores['rows']} held-out rows"
 
 
-def _metrics(scores: dict[str, Any]) -> dict[str, float]:
+def _metrics(scores: Scores) -> dict[str, float]:
     return {"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]}
 
 
 def _refusal(
-    connection: Any, candidate: FinishedRun, version: int | None, scores: dict[str, Any], current: Any, stage: str
+    connection: Any, candidate: FinishedRun, version: int | None, scores: Scores, current: Any, stage: str
 ) -> str | None:
     """Return why the candidate, which may have a version already, may not have the alias; None when it may."""
     least = settings().minimum_accuracy
@@ -138,7 +139,7 @@ def _registered_version(candidate: FinishedRun) -> int | None:
     return max((int(version.version) for version in found), default=None)
 
 
-def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -> int:
+def _register(connection: Any, candidate: FinishedRun, scores: Scores) -> int:
     """Export to ONNX, log it with all that serving needs to know, and register it; return the version."""
     mlflow = load_mlflow()
     import onnx

@@ -13,7 +13,7 @@ from pipeline.settings import section
 from pipeline.tracking import load_mlflow
 from pipeline.training import experiments
 from pipeline.training import run as training_run
-from pipeline.training.experiments import Candidate, Division
+from pipeline.training.candidates import Candidate, Division
 from pipeline.training.search_space import configurations
 
 
@@ -29,7 +29,7 @@ def run(sessions: int, run: int) -> str:
     chosen = configurations(section("search"), steps()["train_model"])
     doctor.require(doctor.trainer, doctor.mlflow_server)
     if binding("trainer").is_greenplum:
-        division = experiments.hopping_over_segments(session("trainer"))
+        division = experiments.division_by_segment(session("trainer"))
     else:
         division = Division(min(sessions, len(chosen)))
     return search([{**parameters, "run": run} for parameters in chosen], division)
@@ -37,7 +37,7 @@ def run(sessions: int, run: int) -> str:
 
 def search(chosen: list[dict[str, Any]], division: Division) -> str:
     """Train configurations, the parameters of train_model each, spread as `division` says. Raises StepError."""
-    trainings = [training_run.choose({**parameters, **division.parameters}) for parameters in chosen]
+    trainings = [training_run.current_training({**parameters, **division.parameters}) for parameters in chosen]
     return experiments.run("search", "configuration", trainings, division, _conclude)
 
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline import doctor, training_db
 from pipeline.databases import binding, interruptible, session
 from pipeline.errors import StepError
+from pipeline.records import EpochRow
 from pipeline.tracking import dataset_input, load_mlflow, step_run
 from pipeline.training.checkpoints import (
     best_epoch,
@@ -22,19 +23,21 @@ from pipeline.training.checkpoints import (
 )
 from pipeline.training.in_database import InDatabase
 from pipeline.training.in_memory import InMemory
+from pipeline.training.learner import Learner
 from pipeline.training.run import (
     Training,
-    begin,
-    check,
-    choose,
+    check_parameters,
     committed_epochs,
-    failures_are_recorded,
-    finish,
+    current_training,
     heartbeat,
     log_parameters,
-    one_at_a_time,
+    mark_finished,
+    mark_running,
     open_run,
     reconnecting,
+    recording_failures,
+    select,
+    training_lock,
 )
 
 PLACES = ("database", "memory")
@@ -57,13 +60,13 @@ def run(
         "patience": patience,
         "run": run,
     }
-    check(parameters)
+    check_parameters(parameters)
     if where not in PLACES:
         raise StepError(f"where is {where!r}; allowed is {' or '.join(PLACES)}")
     if where != "database":
         parameters["where"] = where
     doctor.require(doctor.trainer, doctor.mlflow_server)
-    return _reconnecting(choose(parameters))
+    return _reconnecting(current_training(parameters))
 
 
 def _reconnecting(training: Training) -> str:
@@ -79,17 +82,19 @@ def _train(training: Training) -> str:
     greenplum = binding("trainer").is_greenplum
     with connection:
         training_db.prepare_session(connection, greenplum)
-    with one_at_a_time("train_model", connection):
+    with training_lock("train_model", connection):
         epoch_rows, mlflow_run = open_run(connection, training)
+        with connection:
+            select(connection, training)
         if mlflow_run is None:
             return (
                 f"run {training.run_hash[:12]} was trained before: best epoch {best_epoch(epoch_rows)} is chosen again"
             )
         with step_run("train_model", mlflow_run or None, data_hash=training.data.data_hash) as tracked:
             _describe(connection, training, tracked.info.run_id)
-            with heartbeat([training.run_hash]), failures_are_recorded([training.run_hash]):
+            with heartbeat([training.run_hash]), recording_failures([training.run_hash]):
                 epoch_rows = _epochs(connection, training, greenplum, epoch_rows)
-                finish(connection, training, best_epoch(epoch_rows))
+                mark_finished(connection, training, best_epoch(epoch_rows))
                 load_mlflow().log_metric("best_epoch", best_epoch(epoch_rows))
     best = best_epoch(epoch_rows)
     loss, accuracy = next((row["val_loss"], row["val_accuracy"]) for row in epoch_rows if row["epoch"] == best)
@@ -100,12 +105,10 @@ def _train(training: Training) -> str:
 def _describe(connection: Any, training: Training, mlflow_run: str) -> None:
     log_parameters(training, mlflow_run)
     load_mlflow().log_input(dataset_input(training.data.data_hash), context="training")
-    begin(connection, training, mlflow_run)
+    mark_running(connection, training, mlflow_run)
 
 
-def _epochs(
-    connection: Any, training: Training, greenplum: bool, epoch_rows: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _epochs(connection: Any, training: Training, greenplum: bool, epoch_rows: list[EpochRow]) -> list[EpochRow]:
     """Run the epochs that are missing and return all of them."""
     state = last_state(connection, training, len(epoch_rows))
     log_missing_epochs(load_mlflow().active_run().info.run_id, epoch_rows)
@@ -134,7 +137,7 @@ def _epochs(
     return epoch_rows
 
 
-def _learner(connection: Any, training: Training) -> Any:
+def _learner(connection: Any, training: Training) -> Learner:
     if training.parameters.get("where") != "memory":
         return InDatabase(connection, training)
     return InMemory(connection, training.data, training.architecture.weight_count)
@@ -143,11 +146,11 @@ def _learner(connection: Any, training: Training) -> Any:
 def _one_epoch(
     connection: Any,
     training: Training,
-    learner: Any,
+    learner: Learner,
     greenplum: bool,
     state: bytes,
-    earlier: list[dict[str, Any]],
-) -> tuple[bytes, dict[str, Any]]:
+    earlier: list[EpochRow],
+) -> tuple[bytes, EpochRow]:
     """Fit, evaluate on the validation split and write the checkpoint: one transaction."""
     epoch = len(earlier) + 1
     config = training.config(epoch, learner.threads)
@@ -156,6 +159,8 @@ def _one_epoch(
         if greenplum and epoch == 1 and isinstance(learner, InDatabase):
             training_db.require_partial_aggregate(connection, training.data.dataset, config)
         fitted = learner.fit(state, config)
+        if fitted is None:
+            raise StepError("the train split holds no row: run `python -m pipeline upload_dataset`")
         scores = learner.evaluate(fitted.weights, config)
         row = epoch_row(epoch, fitted, scores)
         write_checkpoint(connection, training, row, fitted, time.monotonic() - started, earlier)

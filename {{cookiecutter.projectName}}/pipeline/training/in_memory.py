@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import training_db
 from pipeline.databases import in_schema
 from pipeline.errors import StepError
+from pipeline.records import Scores
 from pipeline.settings import ROOT
 from pipeline.training_db import Fitted, TrainingData
 
@@ -62,10 +63,11 @@ class InMemory:
         """Train one epoch from `state`: weights and optimizer slots, empty before the first. Raises StepError."""
         return training_db.fitted(aggregate(b"fit", self.blocks["train"], state, config), self.weight_count)
 
-    def evaluate(self, weights: bytes, config: str) -> dict[str, Any]:
-        """Return {rows, loss, accuracy, …} of the validation split."""
+    def evaluate(self, weights: bytes, config: str) -> Scores:
+        """Return the scores of the validation split."""
         state = aggregate(b"evaluate", self.blocks["validation"], weights, config)
-        return json.loads(function("evaluate_final")(state))
+        scores: Scores = json.loads(function("evaluate_final")(state))
+        return scores
 
 
 def aggregate(task: bytes, blocks: Iterable[Block], weights: bytes, config: str) -> bytes:
