@@ -1,15 +1,15 @@
-"""The model: yours to change. `python -m pipeline deploy_training_code` says whether it can be trained."""
+"""The model: replace it with your own. `python -m pipeline deploy_training_code` checks whether it can be trained."""
 
 import keras
 from keras import layers
 
 
 def build_model(shape: tuple[int, ...], classes: int) -> keras.Model:
-    """Return a classifier for one row of `shape` with one probability a class.
+    """Return a classifier for rows of `shape` with one probability per class.
 
     Images (height, width, channels) get convolutions, other rows dense layers. Rows arrive as they are stored
-    (uint8 0–255 or float32), so scaling is a layer of the model: what serves is what was trained. Only layers
-    that Keras itself provides reach the database.
+    (uint8 0–255 or float32), so scaling is a layer of the model: the served model then scales as in training. The
+    database allows only layers that Keras itself provides.
     """
     model = keras.Sequential([keras.Input(shape=shape, name="images")])
     if len(shape) == 3:
@@ -23,7 +23,7 @@ def build_model(shape: tuple[int, ...], classes: int) -> keras.Model:
 
 
 def _add_convolutions(model: keras.Sequential, size: int) -> None:
-    """Halve an image of `size` pixels until 4 are left, and flatten it."""
+    """Add convolutions that halve an image of `size` pixels down to 4, and flatten it."""
     model.add(layers.Rescaling(1 / 255))
     filters = 32
     while size > 4:

@@ -143,15 +143,15 @@ def _undone(deployer):
 @pytest.mark.servers
 def test_the_alias_remembers_what_the_registry_held(undone) -> None:
     stage = settings().promotion_stage
-    assert aliases.locked(undone, stage) == (1, 1, {})
+    assert aliases.lock(undone, stage) == (1, 1, {})
     aliases.roll_back(undone, stage, 77)
-    held = aliases.locked(undone, stage)
+    held = aliases.lock(undone, stage)
     assert (held.version, held.registry_version, list(held.rolled_back_from)) == (77, 1, ["1"])
     aliases.roll_back(undone, stage, 1)
-    held = aliases.locked(undone, stage)
+    held = aliases.lock(undone, stage)
     assert (held.version, held.registry_version, list(held.rolled_back_from)) == (1, 1, ["77"])
-    aliases.set_in_line(undone, stage, 1)
-    assert aliases.locked(undone, stage) == (1, 1, {})
+    aliases.follow_registry(undone, stage, 1)
+    assert aliases.lock(undone, stage) == (1, 1, {})
     history = query(undone, "SELECT version FROM {schema}.model_alias_history WHERE alias = %s ORDER BY id", (stage,))
     assert history[-2:] == [(77,), (1,)]
 

@@ -38,13 +38,13 @@ def show() -> None:
         unseen = source.unseen_row()
         answer = query(
             connection,
-            "SELECT {schema}.run_inference_task(%s" + f"::{unseen.type}, %s, %s)",
+            "SELECT {schema}.run_inference_task(%s" + f"::{unseen.sql_type}, %s, %s)",
             (unseen.value, settings().model, stage),
         )[0][0]
     version, metrics = served[0]
     print(f"accuracy {metrics['accuracy_score']:.4f} on {metrics['rows']} held-out rows")
     print(f"model {settings().model}, version {version}, stage {stage}")
-    print(f"{unseen.what} it had never seen: predicted {answer['label']}, true {unseen.label}")
+    print(f"{unseen.description} it had never seen: predicted {answer['label']}, true {unseen.label}")
 
 
 if __name__ == "__main__":

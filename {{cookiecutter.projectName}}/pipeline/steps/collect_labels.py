@@ -18,7 +18,7 @@ def run() -> str:
         with inference:
             require_relation(inference, "labelled_prediction", "deploy_inference_db")
             found = labelled_rows.stored_inputs(inference, settings().model)
-            new = sum(labelled_rows.keep(trainer, rows) for rows in found)
+            new = sum(labelled_rows.upsert(trainer, rows) for rows in found)
         kept = query(trainer, "SELECT count(*) FROM {schema}.labelled_row")[0][0]
     with step_run("collect_labels"):
         load_mlflow().log_metrics({"labels_new": new, "labels": kept})

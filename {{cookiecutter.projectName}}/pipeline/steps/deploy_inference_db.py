@@ -51,7 +51,7 @@ def _follow(connection: Any, stage: str) -> str:
     with connection:
         _store_registered(connection, registered_alias(stage))
     with connection, impatient():
-        held = aliases.locked(connection, stage)
+        held = aliases.lock(connection, stage)
         registered = registered_alias(stage)
         if held and held.registry_lags(registered, stage):
             return _tell(connection, stage, held)
@@ -60,7 +60,7 @@ def _follow(connection: Any, stage: str) -> str:
             return _take_away(connection, stage, held) + ended
         _store_registered(connection, registered)
         version = int(registered.version)
-        aliases.set_in_line(connection, stage, version)
+        aliases.follow_registry(connection, stage, version)
     is_new = held is None or held.version != version
     return f"{stage} is {'now ' if is_new else ''}version {version}{ended}"
 
@@ -68,9 +68,9 @@ def _follow(connection: Any, stage: str) -> str:
 def _tell(connection: Any, stage: str, held: aliases.Alias) -> str:
     """Bring the registry in line with a rollback that was made without it."""
     rolled_back = f"{stage} stays version {held.version} after a rollback"
-    if not aliases.tell_registry(stage, held.version, held.rolled_back_from):
+    if not aliases.update_registry(stage, held.version, held.rolled_back_from):
         return f"{rolled_back}; MLflow's registry has no version {held.version} and still says {held.registry_version}"
-    aliases.set_in_line(connection, stage, held.version)
+    aliases.follow_registry(connection, stage, held.version)
     return f"{rolled_back}, of which MLflow's registry was told now (it said version {held.registry_version})"
 
 
@@ -80,7 +80,7 @@ def _end_rollback(stage: str, held: aliases.Alias | None, registered: Any) -> st
         return ""
     version = registered.version if registered else None
     left = {number: time for number, time in held.rolled_back_from.items() if number != str(version)}
-    aliases.mark(stage, left)
+    aliases.mark_rolled_back(stage, left)
     if str(version) == str(held.version):
         return ""
     return f" (the alias was moved in MLflow's registry; so the rollback to version {held.version} ended)"
@@ -89,7 +89,7 @@ def _end_rollback(stage: str, held: aliases.Alias | None, registered: Any) -> st
 def _take_away(connection: Any, stage: str, held: aliases.Alias | None) -> str:
     if held is None:
         return ""
-    aliases.take_away(connection, stage)
+    aliases.remove(connection, stage)
     return f"{stage} no longer has a version (version {held.version} lost it in MLflow)"
 
 

@@ -62,7 +62,7 @@ def _roll_back_model(version: int, stage: str) -> str:
     with connection, _lock_awaited(stage):
         _require_version(connection, version)
         query(connection, f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-        held = aliases.locked(connection, stage)
+        held = aliases.lock(connection, stage)
         if held is None:
             raise StepError(
                 f"no version of {settings().model} holds {stage} in the inference database, so there is nothing to "
@@ -116,7 +116,7 @@ def _tell_registry(connection: Any, stage: str, before: int, version: int) -> st
         return f"MLflow's registry does not know yet: {finding.detail}; {later}"
     try:
         with impatient(), connection:
-            held = aliases.locked(connection, stage)
+            held = aliases.lock(connection, stage)
             if held is None or held.version != version:
                 return f"{stage} was changed again meanwhile"
             registered = registered_alias(stage)
@@ -127,9 +127,9 @@ def _tell_registry(connection: Any, stage: str, before: int, version: int) -> st
             if registry_version not in (version, None):
                 # The registry may have promoted a version that the database has not seen.
                 left.setdefault(str(registry_version), aliases.now())
-            if not aliases.tell_registry(stage, version, left):
+            if not aliases.update_registry(stage, version, left):
                 return f"MLflow's registry has no version {version}; {stage} stays version {registry_version} there"
-            aliases.set_in_line(connection, stage, version)
+            aliases.follow_registry(connection, stage, version)
             with step_run("rollback"):
                 _log(stage=stage, **{"from": registry_version if before == version else before, "to": version})
     except StepError as error:

@@ -2,7 +2,7 @@
 
 from pipeline import doctor
 from pipeline.data import source
-from pipeline.data.splits import Packed
+from pipeline.data.splits import PackResult
 from pipeline.databases import session
 from pipeline.errors import StepError
 from pipeline.settings import require_seed
@@ -20,16 +20,16 @@ def run(seed: int, rows_per_block: int) -> str:
     with connection:
         packed = source.pack(connection, seed, rows_per_block)
     _log(packed, seed, rows_per_block)
-    told = ", ".join(f"{count:,} {split}" for split, count in packed.counts.items())
+    told = ", ".join(f"{count:,} {split}" for split, count in packed.row_counts.items())
     if packed.labelled or packed.unused:
         told += f" (labelled in the app: {packed.labelled:,} of them; {packed.unused:,} not used)"
-    return f"{told} rows; data {packed.data_hash[:12]} {'uploaded' if packed.new else 'was there already'}"
+    return f"{told} rows; data {packed.data_hash[:12]} {'uploaded' if packed.is_new else 'was there already'}"
 
 
-def _log(packed: Packed, seed: int, rows_per_block: int) -> None:
+def _log(packed: PackResult, seed: int, rows_per_block: int) -> None:
     mlflow = load_mlflow()
     with step_run("upload_dataset", data_hash=packed.data_hash):
         mlflow.log_input(dataset_input(packed.data_hash), context="training")
         mlflow.log_params({"seed": seed, "rows_per_block": rows_per_block})
-        counts = {**packed.counts, "labelled": packed.labelled}
+        counts = {**packed.row_counts, "labelled": packed.labelled}
         mlflow.log_metrics({f"rows_{split}": count for split, count in counts.items()})
