@@ -137,11 +137,11 @@ def start(names: Sequence[str], roles: Sequence[str]) -> State:
 
 def _make_example(state: State) -> None:
     """Put the table of the first run into the training database, once. Raises LocalError."""
-    program, marker = PROJECT / "pipeline" / "example_table.py", state.folder / "training" / "example"
+    program, marker = PROJECT / "pipeline" / "commands" / "example_table.py", state.folder / "training" / "example"
     if marker.exists() or not program.exists():
         return
     done = subprocess.run(
-        [environments.environment("pipeline") / "bin" / "python", "-m", "pipeline.commands.example_table"],
+        [environments.environment("pipeline") / "bin" / "python", "-m", "pipeline", "example_table"],
         cwd=PROJECT, env=clean_environment(SERVICE_BINDING_ROOT=str(state.folder / "bindings")),
         capture_output=True, text=True,
     )  # fmt: skip
@@ -275,7 +275,7 @@ def _doctor(chosen: argparse.Namespace) -> int:
         # What the databases need is asked there.
         environment = bound_environment("pipeline")
         _activate(environment, environments.environment("pipeline"))
-        execute(["python", "-m", "pipeline.doctor"], environment)
+        execute(["python", "-m", "pipeline", "doctor"], environment)
     if not missing:
         print("missing  local servers: they do not run\n         mend: run `make start`")
     return 1
