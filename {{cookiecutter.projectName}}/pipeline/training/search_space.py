@@ -46,11 +46,13 @@ def configurations(section: Any, train: Step) -> list[dict[str, float]]:
     number = _whole(section, "number", 1, MOST_CONFIGURATIONS)
     seed = _whole(section, "seed", 0, 2**31 - 1)
     known: dict[str, Kind] = {
-        name: kind for name, (kind, _) in train.parameters.items() if kind is not str and name not in NOT_SEARCHED
+        name: kind
+        for name, (kind, _) in train.parameters.items()
+        if issubclass(kind, int | float) and name not in NOT_SEARCHED
     }
     choices = _choices(section.get("parameters"), known, method)
     drawn = _grid(choices, number) if method == "grid" else _random(choices, known, number, seed)
-    defaults = {name: train.defaults[name] for name in known}
+    defaults = {name: kind(train.defaults[name]) for name, kind in known.items()}
     complete = [{**defaults, **values} for values in drawn]
     for configuration in complete:
         _check(configuration)
