@@ -32,7 +32,7 @@ class Metadata(TypedDict):
     classes: list[str]
     input_shape: list[int]
     input_dtype: str
-    metrics: dict[str, Any]
+    metrics: dict[str, object]
     training_statistics: TrainingStatistics
     samples: NotRequired[dict[str, str] | None]
     data_hash: str
