@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from pipeline.data import source
+from pipeline.data import mini_batches
 from pipeline.data.mini_batches import SPLITS, PackedDataset
 from pipeline.databases import query, session
 from pipeline.user_code import Dataset
@@ -26,7 +26,7 @@ def training_rows(name: str, rows: int, rows_per_block: int) -> Iterator[tuple[n
     remove(name)
     trainer = session("trainer")
     with trainer:
-        source.upload(trainer, packed(name, features, labels, rows_per_block), data.SEED)
+        mini_batches.upload(trainer, packed(name, features, labels, rows_per_block), data.SEED)
     vacuum()
     try:
         yield features, labels

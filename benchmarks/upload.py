@@ -9,7 +9,7 @@ import tempfile
 import unittest.mock
 from collections.abc import Callable
 
-from pipeline.data import mini_batches, source
+from pipeline.data import mini_batches
 from pipeline.data.mini_batches import PackedDataset
 from pipeline.databases import binding, in_schema, session
 from pipeline.user_code import Dataset
@@ -59,7 +59,7 @@ def _upload(packed: PackedDataset) -> None:
     trainer = session("trainer")
     without = unittest.mock.patch.object(mini_batches, "training_statistics", return_value={})
     with without, trainer:
-        source.upload(trainer, packed, SEED)
+        mini_batches.upload(trainer, packed, SEED)
 
 
 def _psql(file: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""The model: yours to change. `./run deploy_training_code` says whether it can be trained."""
+"""The model: yours to change. `python -m pipeline deploy_training_code` says whether it can be trained."""
 
 import keras
 from keras import layers

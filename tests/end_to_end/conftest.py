@@ -121,7 +121,7 @@ def named_projects(default_project: Project, work: Path) -> dict[str, tuple[Proj
     def run_all(project: Project) -> str:
         output = project.pipeline("all", KERAS_HOME=str(keras_home)).stdout
         # Reading CIFAR-10 again takes longer than all the rest: its test predicts by itself.
-        return output if project is cifar else output + project.run("python", "-m", "pipeline.commands.demo").stdout
+        return output if project is cifar else output + project.run("python", "-m", "pipeline", "demo").stdout
 
     # Two at once: much of a run is waiting for processes that import.
     with concurrent.futures.ThreadPoolExecutor(2) as pool:

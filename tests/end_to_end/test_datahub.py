@@ -200,7 +200,7 @@ def test_of_other_peoples_tables_none_is_brought(trained: Project, work: Path) -
     parent = work / "table-with-datahub"
     parent.mkdir()
     project = Project.generate(parent, trained.servers, **answers)
-    project.run("python", "-m", "pipeline.commands.example_table")
+    project.run("python", "-m", "pipeline", "example_table")
     project.pipeline("deploy_training_code", "deploy_training_db")
     with project.database("training-deployer") as database:
         database.query("CREATE TABLE IF NOT EXISTS public.of_others (id int)")

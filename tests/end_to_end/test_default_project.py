@@ -58,7 +58,7 @@ def test_accuracy_on_the_holdout(trained: Project) -> None:
 
 def test_demo_prints_three_lines(trained: Project) -> None:
     """The demo tells accuracy, what is served, and the right label of an image."""
-    accuracy, served, answer = trained.run("python", "-m", "pipeline.commands.demo").stdout.splitlines()
+    accuracy, served, answer = trained.run("python", "-m", "pipeline", "demo").stdout.splitlines()
     assert re.fullmatch(r"accuracy 0\.9[789]\d\d on \d+ held-out rows", accuracy)
     assert served == "model image_classifier, version 1, stage staging"
     labels = re.fullmatch(r"an image it had never seen: predicted (\d), true (\d)", answer)

@@ -243,6 +243,6 @@ def test_without_inputs_nothing_is_collected(loop: Loop) -> None:
     private = loop.project.variant("private")
     answers = private.folder / "project.yaml"
     answers.write_text(re.sub("storeInputs: .*", "storeInputs: false", answers.read_text()))
-    assert "kept without their inputs" in private.refuses("collect_labels")
+    assert "stored without their inputs" in private.refuses("collect_labels")
     answers.write_text(re.sub("includeMonitoring: .*", "includeMonitoring: false", answers.read_text()))
     assert "is not monitored (project.yaml: includeMonitoring)" in private.refuses("monitor_model")

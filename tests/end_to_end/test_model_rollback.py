@@ -211,7 +211,7 @@ def test_rollback_again_changes_nothing(project: Project, served: Served) -> Non
         (("--to_version", "99999999999"), "no version 99999999999 of rolled_back; it holds 1, 2"),
         (("--to_version", "1", "--stage", "production"), "no version of rolled_back holds production"),
         (("--to_tag", "no-such-tag"), "no tag 'no-such-tag'; its tags, newest first, are"),
-        ((), "where to was not said; name exactly one of --to_version N"),
+        ((), "no target was given; name exactly one of --to_version N"),
     ],
 )
 def test_mistakes(project: Project, served: Served, options: tuple[str, ...], told: str) -> None:
@@ -251,7 +251,7 @@ def test_rollback_without_mlflow(project: Project, without_mlflow: list[str]) ->
     """The database goes back at once and the registry is told later, whatever it said before."""
     (sentence,) = without_mlflow[0].strip().splitlines()
     assert re.match(r"rollback: MLflow's registry does not know yet: http\S+ does not answer .*will tell it$", sentence)
-    told = "staging stays version 1 after a rollback, of which MLflow's registry was told now (it said version 2)"
+    told = "staging stays version 1 after a rollback; MLflow's registry, which said version 2, now says so too"
     assert told in without_mlflow[1]
     assert state(project) == (1, "1")
     assert marks(project, 2) == {"rolled_back_from.staging", "promoted.staging"}

@@ -177,7 +177,7 @@ def test_a_table_has_a_notebook_of_its_own(default_project: Project, work: Path)
     """It asks the table where it lies: rows and means by class, and a prediction for a row as it is there."""
     answers = {"projectName": "with-table", "dataset": "table", "includeNotebook": "true", "epochs": "3"}
     project = Project.generate(work / "table", default_project.servers, **answers)
-    project.run("python", "-m", "pipeline.commands.example_table")
+    project.run("python", "-m", "pipeline", "example_table")
     explored = run(project)
     assert not explored.errors
     assert [cell["source"] for cell in explored.code if not cell["outputs"]] == []

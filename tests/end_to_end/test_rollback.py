@@ -69,4 +69,4 @@ def test_forward_again(project: Project, rolled_back: dict[str, tuple[set[str], 
     output = project.pipeline("all").stdout
     assert "deploy_inference_db: postgresql" in output
     assert {name: (objects(project, name), roles(project, name)) for name in DATABASES} == rolled_back
-    assert "predicted" in project.run("python", "-m", "pipeline.commands.demo").stdout
+    assert "predicted" in project.run("python", "-m", "pipeline", "demo").stdout

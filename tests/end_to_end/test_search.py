@@ -46,9 +46,10 @@ HOP = """
 import json
 from pipeline import training_db
 from pipeline.steps import search, train_model
-from pipeline.training import in_memory, hopping
 from pipeline.databases import session
-from pipeline.training.experiments import Division, merged_fitted, merged_scores
+from pipeline.training import checkpoints, hopping, in_memory
+from pipeline.training import run as training_run
+from pipeline.training.candidates import Division, merged_fitted, merged_scores
 
 chosen = [
     {"epochs": 2, "batch_size": 64, "learning_rate": rate, "seed": 1, "patience": 5, "run": 3}
@@ -59,7 +60,7 @@ print(search.search(chosen, division))
 connection = session("trainer")
 found = []
 for parameters in chosen:
-    training = training_run.choose({**parameters, **division.parameters})
+    training = training_run.current_training({**parameters, **division.parameters})
     with connection:
         parts = {
             split: [in_memory.export(connection, training.data.dataset, split)[part::2] for part in range(2)]
@@ -69,7 +70,7 @@ for parameters in chosen:
     state, alone = b"", []
     for epoch in (1, 2):
         config, fitted, scores = training.config(epoch, 0), [], []
-        for task, part in hopping.itinerary(hopping.first_station(training.run_hash, 2), 2):
+        for task, part in hopping.epoch_visits(hopping.first_session(training.run_hash, 2), 2):
             if task == "fit":
                 last = in_memory.aggregate(b"fit", parts["train"][part], state, config)
                 fitted.append(training_db.fitted(last, training.architecture.weight_count))

@@ -20,7 +20,7 @@ def _table(default_project: Project) -> Iterator[Project]:
     project = Project.generate(
         default_project.folder.parent, default_project.servers, dataset="table", projectName="breast-cancer"
     )
-    project.run("python", "-m", "pipeline.commands.example_table")
+    project.run("python", "-m", "pipeline", "example_table")
     yield project
     with project.database("training-deployer") as database:
         database.query(f"DROP TABLE {TABLE} CASCADE")
@@ -31,7 +31,7 @@ def _first(table: Project) -> tuple[str, list[tuple], list[tuple]]:
     """What the first run and the demo printed, and the table before and after."""
     with table.database("training-deployer") as database:
         before = database.query(FINGERPRINT)
-    told = table.pipeline("all").stdout + table.run("python", "-m", "pipeline.commands.demo").stdout
+    told = table.pipeline("all").stdout + table.run("python", "-m", "pipeline", "demo").stdout
     with table.database("training-deployer") as database:
         return told, before, database.query(FINGERPRINT)
 
@@ -44,7 +44,7 @@ def test_the_bundled_table_is_an_ordinary_one(table: Project) -> None:
             "WHERE table_name = 'breast_cancer' AND table_schema = 'public'"
         )[0]
     assert (rows, columns) == (569, 32)
-    assert table.run("python", "-m", "pipeline.commands.example_table").stdout == ""
+    assert table.run("python", "-m", "pipeline", "example_table").stdout == ""
 
 
 def test_from_a_table_to_a_prediction(table: Project, first: tuple[str, list[tuple], list[tuple]]) -> None:
@@ -75,17 +75,13 @@ def test_both_databases_answer_a_raw_row_alike(table: Project) -> None:
 def test_a_person_asks_either_database_as_the_page_says(table: Project) -> None:
     """`make psql` with a role and without; names are found without their schemas."""
     asked = "SELECT count(probability) FROM (SELECT predict(t.*) AS probability FROM breast_cancer AS t LIMIT 5) AS p"
-    assert table.run("python", "-m", "pipeline.commands.psql", "trainer", "-Atc", asked).stdout == "5\n"
+    assert table.run("python", "-m", "pipeline", "psql", "trainer", "-Atc", asked).stdout == "5\n"
     made = "CREATE TABLE public.of_a_person (a int); SELECT current_user; DROP TABLE of_a_person"
-    told = table.run("python", "-m", "pipeline.commands.psql", "training-deployer", "-qAtc", made).stdout
-    assert (
-        told == table.run("python", "-m", "pipeline.commands.psql", "training-deployer", "-Atc", "SELECT user").stdout
-    )
+    told = table.run("python", "-m", "pipeline", "psql", "training-deployer", "-qAtc", made).stdout
+    assert told == table.run("python", "-m", "pipeline", "psql", "training-deployer", "-Atc", "SELECT user").stdout
     served = "SELECT model FROM model_info"
-    assert (
-        table.run("python", "-m", "pipeline.commands.psql", "inference-app", "-Atc", served).stdout == "breast_cancer\n"
-    )
-    done = table.run("python", "-m", "pipeline.commands.psql", "nobody", status=1)
+    assert table.run("python", "-m", "pipeline", "psql", "inference-app", "-Atc", served).stdout == "breast_cancer\n"
+    done = table.run("python", "-m", "pipeline", "psql", "nobody", status=1)
     assert done.stderr.startswith("error: there is no role nobody; there are training-deployer, ")
 
 
@@ -106,7 +102,8 @@ def test_packing_brings_no_row_to_the_client(table: Project) -> None:
     """All that upload_dataset is sent while it packs, watched on the wire, is smaller than a column of the table."""
     watched = (
         "import psycopg2.extensions as e, json, sys\n"
-        "from pipeline import databases, source\n"
+        "from pipeline import databases\n"
+        "from pipeline.data import source\n"
         "sent = []\n"
         "class Cursor(e.cursor):\n"
         "    def copy_expert(self, *_, **__): sys.exit('a copy')\n"

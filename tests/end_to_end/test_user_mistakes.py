@@ -61,7 +61,7 @@ def build_optimizer(learning_rate):
 END = "layers.Dense(classes, activation='softmax')"
 MODELS = {
     "lambda": (f"more = [layers.Lambda(lambda x: x), {END}]", "keras.layers.Lambda cannot be trained"),
-    "outputs": ("more = [layers.Dense(classes + 1)]", "returns (11,) a row; 10 classes need (10,)"),
+    "outputs": ("more = [layers.Dense(classes + 1)]", "returns (11,) per row; 10 classes need (10,)"),
     "own-layer": (f"more = [Doubled(), {END}]", "Doubled cannot be trained in the database"),
     "failing": (
         "raise RuntimeError('no idea')",

@@ -143,7 +143,7 @@ def _doctor(options: argparse.Namespace) -> int:
         # It asks the databases for what they need.
         environment = commands.bound_environment("pipeline")
         commands.activate(environment, "pipeline")
-        commands.execute(["python", "-m", "pipeline.doctor"], environment)
+        commands.execute(["python", "-m", "pipeline", "doctor"], environment)
     if not missing:
         print("missing  local servers: they do not run\n         fix: run `make start`")
     return 1

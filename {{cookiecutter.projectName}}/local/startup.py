@@ -85,7 +85,7 @@ def _make_example(state: State) -> None:
     if marker.exists() or not program.exists():
         return
     completed = subprocess.run(
-        [environments.environment("pipeline") / "bin" / "python", "-m", "pipeline.commands.example_table"],
+        [environments.environment("pipeline") / "bin" / "python", "-m", "pipeline", "example_table"],
         cwd=PROJECT, env=clean_environment(SERVICE_BINDING_ROOT=str(state.folder / "bindings")),
         capture_output=True, text=True,
     )  # fmt: skip

@@ -1,1 +1,1 @@
-"""The pipeline: what runs outside the databases. One module a step, in the order of MLproject."""
+"""The pipeline outside the databases: one module per step of MLproject, and what the steps share."""

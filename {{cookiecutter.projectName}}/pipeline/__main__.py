@@ -1,12 +1,15 @@
-"""Command line: `python -m pipeline <step> [options] [<step> …]`, `all` or `retrain`. Options come from MLproject."""
+"""Train, evaluate, promote, serve and monitor the model: `./run STEP [OPTIONS] [STEP …]`, `./run all`.
+
+MLproject declares the steps and the defaults of their options. Exit status 75 marks an error worth retrying.
+"""
 
 import importlib
-import importlib.util
 import inspect
 import os
+import pkgutil
 import sys
 import time
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pipeline import lock_file
 
@@ -14,116 +17,171 @@ try:
     import click
     import psycopg2
 
+    from pipeline import commands
     from pipeline.databases import first_line, may_pass
     from pipeline.errors import StepError
-    from pipeline.mlproject import LAST_OF_CHAIN, Step, chain, steps
+    from pipeline.help import Help, help_of
+    from pipeline.mlproject import LAST_OF_CHAIN, Step, Value, chain, steps
 except ModuleNotFoundError as error:
-    mend = "run it as `/usr/bin/python3 -m local run -- python -m pipeline …`"
-    sys.exit(f"error: {error.name} is not installed here: {lock_file.MEND if os.environ.get(lock_file.LOCK) else mend}")
+    fix = lock_file.REBUILD_HINT if os.environ.get(lock_file.LOCK) else "run it as `./run …`"
+    sys.exit(f"error: {error.name} is not installed here: {fix}")
 
-# It ends what the others began: it must run in whatever image there is.
+PROGRAM = "./run"
+# finish_run releases what the other steps left behind, so it runs in any image.
 END_OF_RUN = "finish_run"
 
 
-def run_step(context: click.Context, step: Step, values: dict[str, Any]) -> None:
-    """Run one step and print its answer, unless the promotion before it was refused."""
-    # A refused promotion is an outcome, not a failure: what would serve the model is skipped.
-    if step.name == LAST_OF_CHAIN and context.obj.get("refused"):
+class Commands(click.Group):
+    """A group that lists its commands in the order in which they were added, not by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(self.commands)
+
+
+def run_step(context: click.Context, step: Step, values: dict[str, Value]) -> None:
+    """Run one step and print its result.
+
+    A refused promotion is an outcome, not a failure: the step that would serve the model is skipped.
+    Raises StepError when MLproject and the step disagree about its parameters, or the step fails.
+    """
+    if step.name == LAST_OF_CHAIN and context.obj.get("is_refused"):
         click.echo(f"{step.name}: skipped, nothing was promoted")
         return
     if step.name != END_OF_RUN:
         lock_file.require_own_lock()
     started = time.monotonic()
     run = importlib.import_module(f"pipeline.steps.{step.name}").run
-    taken = list(inspect.signature(run).parameters)
-    if sorted(taken) != sorted(values):
-        raise StepError(f"MLproject: {step.name} has the parameters {sorted(values)}; the step takes {sorted(taken)}")
-    answer = run(**values)
+    accepted = sorted(inspect.signature(run).parameters)
+    if accepted != sorted(values):
+        raise StepError(f"MLproject: {step.name} has the parameters {sorted(values)}; the step takes {accepted}")
+    result = run(**values)
     if step.name == "promote_model":
-        context.obj["refused"] = not answer.promoted
-        answer = answer.reason
-    click.echo(f"{step.name}: {answer} ({time.monotonic() - started:.1f} s)")
+        context.obj["is_refused"] = not result.promoted
+        result = result.reason
+    click.echo(f"{step.name}: {result} ({time.monotonic() - started:.1f} s)")
 
 
-def command(step: Step) -> click.Command:
-    """Make the command of a step: its options and their defaults are the parameters in MLproject."""
+def step_command(step: Step) -> click.Command:
+    """Return the command of a step; its options and their defaults are the parameters in MLproject.
+
+    Raises StepError when the step has no module.
+    """
 
     @click.pass_context
-    def callback(context: click.Context, **values: Any) -> None:
+    def callback(context: click.Context, /, **values: Value) -> None:
         run_step(context, step, values)
 
-    if importlib.util.find_spec(f"pipeline.steps.{step.name}") is None:
+    texts = help_of(f"pipeline.steps.{step.name}")
+    if texts is None:
         raise StepError(f"MLproject names the entry point {step.name}; there is no pipeline/steps/{step.name}.py")
-    options = [
-        click.Option(_spellings(name), type=kind, default=default, show_default=True)
-        for name, (kind, default) in step.parameters.items()
-    ]
-    return click.Command(step.name, callback=callback, params=options)
+    options: list[click.Parameter] = [
+        click.Option(
+            _spellings(name), type=parameter.type, default=parameter.default, show_default=True,
+            help=texts.options.get(name),
+        )
+        for name, parameter in step.parameters.items()
+    ]  # fmt: skip
+    return click.Command(step.name, callback=callback, params=options, help=texts.description, short_help=texts.summary)
+
+
+def module_command(name: str) -> click.Command:
+    """Return the command of a module of pipeline.commands, whose `main` takes the arguments."""
+    module = f"{commands.__name__}.{name}"
+
+    def callback(arguments: tuple[str, ...]) -> None:
+        main = importlib.import_module(module).main
+        try:
+            inspect.signature(main).bind(*arguments)
+        except TypeError as error:
+            raise click.UsageError(f"{name}: {error}") from error
+        main(*arguments)
+
+    texts = help_of(module) or Help("", {})
+    return click.Command(
+        name,
+        callback=callback,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        help=texts.description,
+        short_help=texts.summary,
+        # Options after the name belong to the program that the command starts, such as psql.
+        context_settings={"ignore_unknown_options": True},
+    )
 
 
 def _spellings(name: str) -> list[str]:
-    """Return an option as MLproject names it and, where that differs, as command lines usually do."""
+    """Return an option as MLproject spells it and, where that differs, with hyphens."""
     return list(dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]))
 
 
 def command_line() -> click.Group:
-    """Make the group of all steps, which can be named one after the other."""
+    """Return the group of all steps and commands. Raises StepError on a mistake in MLproject."""
 
-    @click.group(chain=True, help=__doc__)
+    @click.group(cls=Commands, chain=True, help=__doc__, context_settings={"max_content_width": 120})
     @click.pass_context
     def group(context: click.Context) -> None:
         context.obj = {}
 
-    found = steps()
-    for step in found.values():
-        group.add_command(command(step))
+    for step in steps().values():
+        group.add_command(step_command(step))
 
-    @group.command("all", help="Run the chain: every step up to deploy_inference_db, with its defaults.")
+    @group.command("all")
     @click.pass_context
     def run_all(context: click.Context) -> None:
+        """Run every step up to deploy_inference_db."""
         for step in chain():
             run_step(context, step, step.defaults)
 
-    @group.command(
-        "retrain", help="Run the chain with what people have labelled: collect_labels comes before upload_dataset."
-    )
+    @group.command("retrain")
     @click.pass_context
     def retrain(context: click.Context) -> None:
-        for name in ("collect_labels", "upload_dataset"):
-            if name not in found:
-                raise StepError(f"MLproject: the entry point {name}, which retrain needs, is missing")
-        importlib.import_module("pipeline.steps.collect_labels").require_inputs()
-        for step in chain():
-            # What was labelled needs its table, which deploy_training_db makes.
-            if step.name == "upload_dataset":
-                run_step(context, found["collect_labels"], found["collect_labels"].defaults)
-            run_step(context, step, step.defaults)
+        """Run `all` with the rows that people labelled.
 
+        collect_labels runs before upload_dataset.
+        """
+        run_retrain(context)
+
+    group.commands["retrain"].short_help = "Run `all` with the rows that people labelled."
+    for module in pkgutil.iter_modules(commands.__path__):
+        group.add_command(module_command(module.name))
     return group
 
 
-def main() -> None:
-    """Run the command line; a failure is printed as one sentence.
+def run_retrain(context: click.Context) -> None:
+    """Run the chain with collect_labels. Raises StepError when MLproject lacks a step or inputs are not stored."""
+    for name in ("collect_labels", "upload_dataset"):
+        if name not in steps():
+            raise StepError(f"MLproject: the entry point {name}, which retrain needs, is missing")
+    importlib.import_module("pipeline.steps.collect_labels").require_inputs()
+    for step in chain():
+        # collect_labels writes to a table that deploy_training_db creates.
+        if step.name == "upload_dataset":
+            run_step(context, steps()["collect_labels"], steps()["collect_labels"].defaults)
+        run_step(context, step, step.defaults)
 
-    The exit status is 75 (EX_TEMPFAIL) for what may pass by itself, 1 for what a person must mend.
+
+def main() -> None:
+    """Run the command line; a failure prints one sentence.
+
+    Exits with status 75 (EX_TEMPFAIL) for an error that may pass by itself, with 1 for one that a person must fix.
     """
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     try:
-        command_line()(standalone_mode=False)
+        command_line()(prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit("stopped; the same command goes on where it stopped")
     except StepError as error:
-        end(str(error), error)
+        fail(str(error), error)
     except psycopg2.Error as error:
-        end(f"the database {'went away' if may_pass(error) else 'refused'}: {first_line(error)}", error)
+        fail(f"the database {'went away' if may_pass(error) else 'refused'}: {first_line(error)}", error)
 
 
-def end(told: str, error: Exception) -> NoReturn:
-    """Print the sentence and exit with the status that fits the error."""
-    print(f"error: {told}", file=sys.stderr)
+def fail(sentence: str, error: Exception) -> NoReturn:
+    """Print the sentence and exit with the status of the error."""
+    print(f"error: {sentence}", file=sys.stderr)
     sys.exit(os.EX_TEMPFAIL if may_pass(error) else 1)
 
 

@@ -1,4 +1,4 @@
-"""Service bindings (servicebinding.io) and sessions of the databases they point at."""
+"""Service bindings (servicebinding.io), and sessions of the databases that they name."""
 
 import atexit
 import contextlib
@@ -9,7 +9,7 @@ import pathlib
 import re
 import select
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg2
@@ -21,6 +21,8 @@ import pyservicebinding.binding
 from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import settings
 
+Connection = psycopg2.extensions.connection
+
 TYPES = {
     "training-deployer": ("greenplum", "postgresql"),
     "trainer": ("greenplum", "postgresql"),
@@ -28,15 +30,15 @@ TYPES = {
     "inference-app": ("postgresql",),
 }
 REQUIRED_KEYS = ("type", "host", "port", "database", "username", "password")
-# libpq tells no SQLSTATE of a connection that was not made. What is not named here, a person must mend.
+# libpq gives no SQLSTATE for a failed connection, so match its message. Any message not listed needs a person.
 RECOVERS = re.compile("recovery mode|starting up|shutting down|not yet accepting")
-# A name may be unknown for as long as a pod takes to start.
+# "could not translate host name": a name may be unknown until its pod has started.
 IS_AWAY = re.compile(
     "Connection refused|Connection reset|Broken pipe|timed out|timeout expired|No route to host|is unreachable"
     "|Host is down|server closed the connection|closed unexpectedly|EOF detected|terminating connection"
     "|could not translate host name|too many clients|too many connections|connection slots are reserved"
 )
-# After Ctrl-C the running statement is cancelled so often.
+# Seconds between cancel requests after Ctrl-C.
 CANCEL_SECONDS = 0.5
 
 
@@ -57,7 +59,7 @@ class Binding:
 
     @property
     def where(self) -> str:
-        """The database as a person names it, without credentials."""
+        """The database for a message, without credentials."""
         return f"{self.type} {self.host}:{self.port}/{self.database}"
 
     @property
@@ -67,7 +69,7 @@ class Binding:
 
     @property
     def dsn(self) -> str:
-        """The connection string of libpq, password and all; each value is quoted."""
+        """The connection string of libpq with the password; each value is quoted."""
         tls = {"sslmode": self.sslmode} if self.sslmode else {}
         if self.ca_file:
             tls = {"sslmode": self.sslmode or "verify-full", "sslrootcert": self.ca_file}
@@ -85,8 +87,8 @@ class Binding:
 def binding(name: str) -> Binding:
     """Return the binding called `name` ($SERVICE_BINDING_ROOT/<name>).
 
-    Where no folder has that name, the one binding of a fitting type is taken. Raises StepError when there
-    is none, several fit, a key is missing or the type is not the one project.yaml names.
+    Without a folder of that name, return the only binding of the right type. Raises StepError when there is none or
+    more than one, a key is missing, or the type differs from project.yaml.
     """
     root = os.environ.get("SERVICE_BINDING_ROOT")
     if not root:
@@ -119,28 +121,31 @@ def _read_folder(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _only_binding(name: str) -> dict[str, str]:
-    """Find by type where no folder has the name: pyservicebinding does not tell folder names.
+    """Return the keys of the only binding of the role's type, leaving out folders named after another role.
 
-    A folder with the name of another role is that role's alone.
+    pyservicebinding does not return folder names, so bindings are compared by their keys.
     """
-    kind = settings().training_database if name.startswith("train") else "postgresql"
-    folders = [pathlib.Path(os.environ["SERVICE_BINDING_ROOT"]) / other for other in TYPES]
-    taken = [_read_folder(folder) for folder in folders if folder.is_dir()]
-    every = pyservicebinding.binding.ServiceBinding().bindings(kind)
-    bound = [{key: str(value).strip() for key, value in one.items()} for one in every]
-    found = [keys for keys in bound if keys not in taken]
-    if len(found) != 1:
+    database_type = settings().training_database if name.startswith("train") else "postgresql"
+    role_folders = [pathlib.Path(os.environ["SERVICE_BINDING_ROOT"]) / role for role in TYPES]
+    of_other_roles = [_read_folder(folder) for folder in role_folders if folder.is_dir()]
+    bindings = [
+        {key: str(value).strip() for key, value in keys.items()}
+        for keys in pyservicebinding.binding.ServiceBinding().bindings(database_type)
+    ]
+    candidates = [keys for keys in bindings if keys not in of_other_roles]
+    if len(candidates) != 1:
         raise StepError(
-            f"{os.environ['SERVICE_BINDING_ROOT']} holds no folder {name} and {len(found)} bindings of type "
-            f"{kind} that are no other role's: name a folder {name}, or leave exactly one of that type"
+            f"{os.environ['SERVICE_BINDING_ROOT']} holds no folder {name} and {len(candidates)} bindings of type "
+            f"{database_type} that belong to no other role: name a folder {name}, or leave exactly one of that type"
         )
-    return dict(found[0])
+    return candidates[0]
 
 
 def _check_type(name: str, keys: dict[str, str]) -> None:
+    """Raise StepError when a binding's type is not allowed for its role."""
     allowed = TYPES[name]
     if name.startswith("train") and keys.get("provider") != "local":
-        # The local servers stand in for whatever holds the data elsewhere.
+        # The local servers stand in for the training database, whatever its type is elsewhere.
         allowed = (settings().training_database,)
     if keys["type"] not in allowed:
         raise StepError(
@@ -150,7 +155,7 @@ def _check_type(name: str, keys: dict[str, str]) -> None:
 
 
 def _ca_file(folder: pathlib.Path, keys: dict[str, str]) -> str:
-    """Return the certificate's path: libpq and Java's driver read it from a file."""
+    """Return the certificate's path, empty without one; libpq and Java's driver read it from a file."""
     if not keys.get("ca.crt"):
         return ""
     if (folder / "ca.crt").is_file():
@@ -162,35 +167,32 @@ def _ca_file(folder: pathlib.Path, keys: dict[str, str]) -> str:
     return path
 
 
-def connect(name: str) -> Any:
+def connect(name: str) -> Connection:
     """Open a new session with the binding called `name`.
 
-    Raises TemporaryError when the server is away, StepError when it refuses, psycopg2.OperationalError while it
-    recovers.
+    Raises TemporaryError when the server is away, StepError when it refuses, and psycopg2.OperationalError while it
+    recovers: a caller that can wait tries again.
     """
-    found = binding(name)
+    address = binding(name)
     try:
-        connection = psycopg2.connect(
-            found.dsn, connect_timeout=10, application_name=f"{settings().project_name} {name}"
-        )
+        return psycopg2.connect(address.dsn, connect_timeout=10, application_name=f"{settings().project_name} {name}")
     except psycopg2.OperationalError as error:
         if RECOVERS.search(str(error)):
-            raise  # it is there and will answer: whoever can wait tries again
-        # One line an address that was tried; a server that answered is the last.
-        tried = [line for line in str(error).splitlines() if line.startswith("connection to server")]
-        reason = tried[-1] if tried else first_line(error)
-        kind = TemporaryError if IS_AWAY.search(reason) else StepError
-        raise kind(f"{name}: {found.where} does not answer: {reason}") from error
-    return connection
+            raise
+        # One line per address; a server that answered is in the last one.
+        attempts = [line for line in str(error).splitlines() if line.startswith("connection to server")]
+        reason = attempts[-1] if attempts else first_line(error)
+        exception = TemporaryError if IS_AWAY.search(reason) else StepError
+        raise exception(f"{name}: {address.where} does not answer: {reason}") from error
 
 
-_sessions: dict[str, Any] = {}
+_sessions: dict[str, Connection] = {}
 
 
-def session(name: str) -> Any:
-    """Return this process's session of a binding, opened when needed: the steps of one command share it.
+def session(name: str) -> Connection:
+    """Return this process's session of a binding, and open it when needed. Raises StepError.
 
-    What a session has imported and compiled (TensorFlow: 5 s) then serves every step. Raises StepError.
+    All steps of one command share it, so its backend imports and compiles (TensorFlow: 5 s) only once.
     """
     if name not in _sessions or _sessions[name].closed:
         _sessions[name] = connect(name)
@@ -204,26 +206,28 @@ def forget_session(name: str) -> None:
             _sessions.pop(name).close()
 
 
-def query(connection: Any, statement: str, parameters: Any = None) -> list[Any]:
+def query(
+    connection: Connection, statement: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
     """Run one statement, `{schema}` replaced by the quoted schema, and return its rows (empty if none)."""
     with connection.cursor() as cursor:
         cursor.execute(in_schema(statement), parameters)
         return cursor.fetchall() if cursor.description else []
 
 
-def has_relation(connection: Any, name: str) -> bool:
+def has_relation(connection: Connection, name: str) -> bool:
     """Whether the project's schema has a table or view of that name."""
     return query(connection, "SELECT to_regclass(%s)", (in_schema("{schema}.") + name,))[0][0] is not None
 
 
-def require_relation(connection: Any, name: str, step: str) -> None:
-    """Raise StepError naming the step that creates a table or view of the project's schema when it is not there."""
+def require_relation(connection: Connection, name: str, step: str) -> None:
+    """Raise StepError, naming the step that creates it, when the project's schema lacks a table or view."""
     if not has_relation(connection, name):
         raise StepError(f"the database {connection.info.dbname} has no {name} of this project yet: run {step}")
 
 
-def insert(connection: Any, table: str, values: dict[str, Any]) -> None:
-    """Insert one row, given as columns and values, into a table of the project's schema."""
+def insert(connection: Connection, table: str, values: Mapping[str, object]) -> None:
+    """Insert one row, a mapping of columns to values, into a table of the project's schema."""
     marks = ", ".join(["%s"] * len(values))
     query(
         connection, "INSERT INTO {schema}." + f"{table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values())
@@ -235,11 +239,11 @@ def in_schema(statement: str) -> str:
     return statement.replace("{schema}", f'"{settings().schema}"')
 
 
-def grant_role(connection: Any, group: str, user: str) -> None:
-    """Make `user` a member of the group role; does nothing when it is one already."""
+def grant_role(connection: Connection, group: str, user: str) -> None:
+    """Make `user` a member of the group role, unless it is one already."""
     with connection:
-        member = query(connection, "SELECT pg_has_role(%s, %s, 'member')", (user, group))[0][0]
-        if not member:
+        is_member = query(connection, "SELECT pg_has_role(%s, %s, 'member')", (user, group))[0][0]
+        if not is_member:
             names = [psycopg2.extensions.quote_ident(name, connection) for name in (group, user)]
             query(connection, f"GRANT {names[0]} TO {names[1]}")
 
@@ -260,7 +264,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what went wrong as one line: the message without PL/Python's exception name and traceback."""
+    """Return an error's message as one line, without PL/Python's exception name and traceback."""
     text = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
     line = text.strip().splitlines()[0] if text.strip() else type(error).__name__
     return line.removeprefix("ValueError: ").removeprefix("plpy.Error: ")
@@ -268,26 +272,28 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C cancel a running statement and raise KeyboardInterrupt; without this libpq waits for its end.
+    """Let Ctrl-C cancel a running statement and raise KeyboardInterrupt; otherwise libpq waits for its end.
 
-    It is raised at the end of the block at the latest: a statement may end before it is cancelled.
+    A statement may end before the cancel request reaches it: then the end of the block raises KeyboardInterrupt.
     """
     interrupted = False
 
-    def wait(connection: Any) -> None:
+    def wait(connection: Connection) -> None:
         nonlocal interrupted
         while True:
             try:
                 if interrupted:
-                    # The server answers with an error, which ends the loop. Again and again, for a statement that was
-                    # only on its way cannot be cancelled.
+                    # The server answers with an error, which ends the loop. A request that arrives before its
+                    # statement has no effect, so it is repeated.
                     connection.cancel()
                 state = connection.poll()
                 if state == psycopg2.extensions.POLL_OK:
                     return
-                ready = [connection.fileno()], []
                 patience = CANCEL_SECONDS if interrupted else None
-                select.select(*(ready if state == psycopg2.extensions.POLL_READ else ready[::-1]), [], patience)
+                if state == psycopg2.extensions.POLL_READ:
+                    select.select([connection.fileno()], [], [], patience)
+                else:
+                    select.select([], [connection.fileno()], [], patience)
             except KeyboardInterrupt:
                 interrupted = True
 

@@ -1,9 +1,9 @@
-"""The exceptions that a person is meant to read."""
+"""The exceptions whose text a person reads."""
 
 
 class StepError(Exception):
-    """A step cannot go on; its text is one sentence: what is wrong, where, and what mends it."""
+    """A step cannot go on. The text is one sentence: what is wrong, where, and how to fix it."""
 
 
 class TemporaryError(StepError):
-    """What may pass by itself, a database or MLflow that is away: the same step may succeed a little later."""
+    """A database or MLflow is away; the same step may succeed a little later."""

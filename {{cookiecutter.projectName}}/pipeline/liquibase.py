@@ -1,4 +1,4 @@
-"""Liquibase: brings a database's code to what the changelog says, tags it, and takes it back."""
+"""Liquibase: deploy a changelog to a database, tag the deployment, and roll it back."""
 
 import os
 import re
@@ -19,9 +19,9 @@ from pipeline.settings import ROOT, settings
 
 # The tag that the changelogs themselves give to a database in which nothing is deployed.
 EMPTY = "empty"
-# Liquibase's own variable for how long to wait for its lock.
+# Liquibase's own variable: minutes to wait for its lock.
 WAIT_MINUTES = "LIQUIBASE_CHANGELOG_LOCK_WAIT_TIME_IN_MINUTES"
-# What Liquibase says when it lost the database.
+# Liquibase's messages for a lost database.
 LOST = re.compile(
     "database system is|terminating connection|connection has been closed|I/O error occurred|Connection to .* refused"
     "|connection attempt failed"
@@ -29,23 +29,30 @@ LOST = re.compile(
 
 
 class Change(NamedTuple):
-    """A deployed change, named as Liquibase names it (file::id::author), and its tag if it ended a deployment."""
+    """A deployed change with Liquibase's name for it (file::id::author), and its tag if it ended a deployment."""
 
     name: str
     tag: str | None
 
 
-def deploy(name: str, folder: str) -> str:
-    """Run `update` with the changelog in `folder` and tag what is new; return the tag now in force.
+class Lock(NamedTuple):
+    """Liquibase's lock: host#<pipeline run> (address) of its holder, and the time when it was taken."""
 
-    A tag stays with the change it was given to: a commit that changes nothing in the database gets none,
-    so that every older tag can still be rolled back to. Raises StepError with Liquibase's own reason.
+    holder: str
+    since: str
+
+
+def deploy(name: str, folder: str) -> str:
+    """Run `update` with the changelog in `folder`, tag new changes, and return the tag now in force.
+
+    A tag never moves to another change: a commit that changes nothing in the database gets none, so every older tag
+    remains a target of a rollback. Raises StepError with Liquibase's reason.
     """
     connection = session(name)
     with connection:
         quoted = psycopg2.extensions.quote_ident(settings().schema, connection)
-        exists = query(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", (settings().schema,))
-        if not exists:
+        schema_exists = query(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", (settings().schema,))
+        if not schema_exists:
             query(connection, f"CREATE SCHEMA {quoted}")
     take_turn(name)
     checksums.accept_present_texts(connection)
@@ -58,21 +65,21 @@ def deploy(name: str, folder: str) -> str:
 
 
 def deployed(name: str) -> list[Change]:
-    """Return the changes that the database with this binding holds, newest first; none before the first time."""
+    """Return the deployed changes of a binding's database, newest first; none before the first deployment."""
     connection = session(name)
     with connection:
         if not has_relation(connection, "databasechangelog"):
             return []
-        found = query(
+        rows = query(
             connection,
             "SELECT filename || '::' || id || '::' || author, tag FROM {schema}.databasechangelog "
             "ORDER BY orderexecuted DESC",
         )
-    return [Change(*row) for row in found]
+    return [Change(*row) for row in rows]
 
 
 def run(name: str, folder: str, *command: str) -> str:
-    """Run one Liquibase command with a binding's database; return what it printed.
+    """Run one Liquibase command with a binding's database and return its output.
 
     The password travels by environment; the lock that Liquibase takes names the pipeline run.
     Raises StepError when Liquibase is missing or refuses, TemporaryError when it lost the database.
@@ -80,40 +87,40 @@ def run(name: str, folder: str, *command: str) -> str:
     program = shutil.which("liquibase")
     if not program:
         raise StepError("liquibase is not on PATH: run `make install`, or install Liquibase 4.28")
-    found = binding(name)
+    address = binding(name)
     environment = {
         **os.environ,
         "JAVA_OPTS": f"{os.environ.get('JAVA_OPTS', '')} -Dliquibase.hostDescription={pipeline_run()}".strip(),
-        "LIQUIBASE_COMMAND_URL": _url(found),
-        "LIQUIBASE_COMMAND_USERNAME": found.username,
-        "LIQUIBASE_COMMAND_PASSWORD": found.password,
+        "LIQUIBASE_COMMAND_URL": _url(address),
+        "LIQUIBASE_COMMAND_USERNAME": address.username,
+        "LIQUIBASE_COMMAND_PASSWORD": address.password,
         "LIQUIBASE_ANALYTICS_ENABLED": "false",
         "LIQUIBASE_SHOW_BANNER": "false",
         "LIQUIBASE_HEADLESS": "true",
         "LIQUIBASE_LOG_LEVEL": "SEVERE",
         "LIQUIBASE_SEARCH_PATH": str(ROOT / folder),
         "LIQUIBASE_COMMAND_CHANGELOG_FILE": "changelog.yaml",
-        "LIQUIBASE_COMMAND_CONTEXTS": found.type,
+        "LIQUIBASE_COMMAND_CONTEXTS": address.type,
     }
     verb, *options = command
-    # Changelog parameters are options of the verbs that read the changelog; `tag` does not.
+    # Only verbs that read the changelog take its parameters.
     parameters = [] if verb in ("tag", "release-locks") else [f"-Dschema={settings().schema}"]
-    done = subprocess.run(
+    completed = subprocess.run(
         [program, verb, *options, *parameters],
         cwd=ROOT, env=environment, capture_output=True, text=True,
     )  # fmt: skip
-    if done.returncode:
-        reason = _reason(done.stderr or done.stdout)
-        kind = TemporaryError if LOST.search(reason) else StepError
-        raise kind(f"liquibase {verb} on {found.where} failed: {reason}")
-    return done.stdout + done.stderr
+    if completed.returncode:
+        reason = _reason(completed.stderr or completed.stdout)
+        exception = TemporaryError if LOST.search(reason) else StepError
+        raise exception(f"liquibase {verb} on {address.where} failed: {reason}")
+    return completed.stdout + completed.stderr
 
 
 def release_own_lock(name: str) -> bool:
     """Release Liquibase's lock on a binding's database if this pipeline run holds it; return whether it did.
 
-    It does when a step of the run was killed: the run's next try, or finish_run, must not wait for it. What that
-    step left in the database is ended first, lest two deploy at once.
+    A killed step leaves the lock behind, and the run's next try must not wait for it. The killed step's sessions are
+    terminated too, so that no two deploy at once.
     """
     connection = session(name)
     with connection:
@@ -123,7 +130,7 @@ def release_own_lock(name: str) -> bool:
             connection,
             "UPDATE {schema}.databasechangeloglock SET locked = FALSE, lockgranted = NULL, lockedby = NULL "
             "WHERE locked AND strpos(lockedby, %s) > 0 RETURNING 1",
-            # Liquibase writes host#<hostDescription> (address); a run's name holds neither of the marks.
+            # Liquibase writes host#<hostDescription> (address); a run's name contains neither `#` nor ` (`.
             (f"#{pipeline_run()} (",),
         )
         if released:
@@ -137,68 +144,71 @@ def release_own_lock(name: str) -> bool:
 
 
 def take_turn(name: str) -> None:
-    """Release what a killed step of this run has locked, and wait while anybody else holds Liquibase's lock.
+    """Release the lock of a killed step of this run, and wait while another run holds Liquibase's lock.
 
     Liquibase 4.28 waits too, but its `update` releases the lock of others when it gives up or has nothing to do.
     Raises StepError when the lock is held for too long.
     """
     release_own_lock(name)
-    given = os.environ.get(WAIT_MINUTES, "5")
-    if not re.fullmatch("[0-9]{1,4}", given):
-        raise StepError(f"{WAIT_MINUTES} is {given!r}; allowed is a whole number of minutes")
-    deadline, told = time.monotonic() + 60 * int(given), False
-    while held := _lock(name):
-        holder, since = held
+    minutes = os.environ.get(WAIT_MINUTES, "5")
+    if not re.fullmatch("[0-9]{1,4}", minutes):
+        raise StepError(f"{WAIT_MINUTES} is {minutes!r}; allowed is a whole number of minutes")
+    deadline, is_announced = time.monotonic() + 60 * int(minutes), False
+    while lock := _lock(name):
+        where = binding(name).where
         if time.monotonic() >= deadline:
-            raise StepError(f"{binding(name).where}: {holder} has held Liquibase's lock since {since}; {_mend(holder)}")
-        if not told:
-            print(f"{binding(name).where}: waiting for {holder}, who deploys since {since}", file=sys.stderr)
-        told = True
+            raise StepError(
+                f"{where}: {lock.holder} has held Liquibase's lock since {lock.since}; {_release_hint(lock.holder)}"
+            )
+        if not is_announced:
+            print(f"{where}: waiting for {lock.holder}, deploying since {lock.since}", file=sys.stderr)
+            is_announced = True
         time.sleep(1)
 
 
-def _lock(name: str) -> tuple[str, str] | None:
-    """Return who holds Liquibase's lock, and since when; None when nobody does."""
+def _lock(name: str) -> Lock | None:
+    """Return Liquibase's lock on a binding's database, None when nobody holds it."""
     connection = session(name)
     with connection:
         if not has_relation(connection, "databasechangeloglock"):
             return None
-        found = query(
+        rows = query(
             connection,
             "SELECT coalesce(lockedby, 'somebody'), coalesce(to_char(lockgranted, 'YYYY-MM-DD HH24:MI:SS'), '?') "
             "FROM {schema}.databasechangeloglock WHERE locked",
         )
-    return found[0] if found else None
+    return Lock(*rows[0]) if rows else None
 
 
-def _mend(holder: str) -> str:
+def _release_hint(holder: str) -> str:
+    """Return the command that releases the lock of a run that no longer exists."""
     run_name = re.search(r"#(\S+) \(", holder)
-    release = f"`PIPELINE_RUN={run_name[1]} python -m pipeline finish_run`" if run_name else "Liquibase's release-locks"
-    return f"if nothing of it works any more, {release} releases it"
+    release = f"`PIPELINE_RUN={run_name[1]} ./run finish_run`" if run_name else "Liquibase's release-locks"
+    return f"if that run has ended, {release} releases it"
 
 
 def _session_name() -> str:
-    """Return the name of Liquibase's sessions: 63 characters are kept, and a run's last ones are its time."""
+    """Return the name of Liquibase's sessions: PostgreSQL keeps 63 characters, and a run's name ends in its time."""
     return f"liquibase {pipeline_run()[-53:]}"
 
 
-def _url(found: Binding) -> str:
-    """Return the JDBC address; Liquibase keeps its own two tables in the current schema."""
+def _url(address: Binding) -> str:
+    """Return the JDBC address; Liquibase's own two tables lie in the current schema."""
     options = [f"currentSchema=%22{settings().schema}%22", f"ApplicationName={urllib.parse.quote(_session_name())}"]
-    if found.sslmode or found.ca_file:
-        options.append(f"sslmode={found.sslmode or 'verify-full'}")
-    if found.ca_file:
-        options.append(f"sslrootcert={urllib.parse.quote(found.ca_file)}")
-    return f"jdbc:postgresql://{found.host}:{found.port}/{found.database}?{'&'.join(options)}"
+    if address.sslmode or address.ca_file:
+        options.append(f"sslmode={address.sslmode or 'verify-full'}")
+    if address.ca_file:
+        options.append(f"sslrootcert={urllib.parse.quote(address.ca_file)}")
+    return f"jdbc:postgresql://{address.host}:{address.port}/{address.database}?{'&'.join(options)}"
 
 
 def _reason(output: str) -> str:
-    """Return why, and at which change, as one sentence: Liquibase adds stack traces and hints and repeats itself."""
+    """Return Liquibase's reason and change as one sentence, without its stack traces, hints and repetitions."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     changes = [line.split(": ", 1)[1] for line in lines if re.match(r"(Running|Rolling Back) Changeset: ", line)]
     where = f" (change {changes[-1]})" if changes else ""
     for line in lines:
         if "Exception Primary Reason:" in line:
             return line.split("Reason:", 1)[1].strip().removeprefix("ERROR: ") + where
-    telling = [line for line in lines if "ERROR" in line or "Reason" in line or "Caused by" in line]
-    return " ".join((telling or lines or ["no reason given"])[:2])
+    reasons = [line for line in lines if "ERROR" in line or "Reason" in line or "Caused by" in line]
+    return " ".join((reasons or lines or ["no reason given"])[:2])

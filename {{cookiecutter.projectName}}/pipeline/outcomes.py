@@ -7,9 +7,9 @@ from pipeline.errors import StepError
 
 
 def write_outcome(name: str, value: str) -> None:
-    """Write an outcome as the file $STEP_OUTPUTS/<name>, for an orchestrator; nothing without it.
+    """Write an outcome to the file $STEP_OUTPUTS/<name>; without that variable, do nothing.
 
-    Raises StepError when it cannot be written: what comes next would be decided without it.
+    Raises StepError when the file cannot be written: the orchestrator would decide without it.
     """
     folder = os.environ.get("STEP_OUTPUTS")
     if not folder:

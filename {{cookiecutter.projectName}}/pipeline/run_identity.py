@@ -11,17 +11,17 @@ import time
 from pipeline.errors import StepError
 from pipeline.settings import ROOT
 
-# It stands in MLflow's searches, in Liquibase's lock (255 characters with host and address) and on a command line.
+# A run's name stands in MLflow's searches, in Liquibase's lock (255 characters with host and address) and in commands.
 RUN_NAME = "[A-Za-z0-9._-]{1,100}"
 
 
 def pipeline_run() -> str:
-    """Return the name that all steps of a pipeline run share: $PIPELINE_RUN, for this process alone made up here.
+    """Return the name that all steps of a pipeline run share: $PIPELINE_RUN, or a new name for this process.
 
-    Raises StepError when the name given holds what it may not.
+    Raises StepError when $PIPELINE_RUN holds a character that is not allowed.
     """
-    made_up = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{os.getpid()}"
-    name = os.environ.get("PIPELINE_RUN") or made_up
+    new_name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{os.getpid()}"
+    name = os.environ.get("PIPELINE_RUN") or new_name
     if not re.fullmatch(RUN_NAME, name):
         raise StepError(f"PIPELINE_RUN is {name!r}; allowed are 1 to 100 letters, digits, dots, hyphens, underscores")
     os.environ["PIPELINE_RUN"] = name
@@ -37,9 +37,9 @@ def git_commit() -> str:
 
 
 def code_tag(folder: str) -> str:
-    """Return the Liquibase tag for a changelog folder: the commit, or a hash of what is not committed.
+    """Return the Liquibase tag for a changelog folder: the commit, or a hash of uncommitted files.
 
-    $GIT_COMMIT is believed: whoever gives it has checked that commit out, and git may be missing or refuse.
+    $GIT_COMMIT is trusted without asking git: whoever sets it has checked that commit out, and git may be missing.
     """
     commit = git_commit()
     if os.environ.get("GIT_COMMIT"):
@@ -54,7 +54,7 @@ def code_tag(folder: str) -> str:
 
 
 def _git(*arguments: str) -> str:
-    """Return git's answer for this folder; empty when there is no git, or the folder is not a work tree's root."""
+    """Return git's output for this folder; empty without git, or when the folder is not a work tree's root."""
     try:
         top = subprocess.run(
             ["git", "rev-parse", "--show-toplevel"], cwd=ROOT, capture_output=True, text=True, check=True

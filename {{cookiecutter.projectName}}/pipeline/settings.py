@@ -5,7 +5,8 @@ import functools
 import os
 import pathlib
 import re
-from typing import Any
+import types
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -13,14 +14,14 @@ from pipeline.errors import StepError
 
 PROJECT_NAME = r"(?!pg-|gp-)[a-z][a-z0-9-]{1,38}[a-z0-9]"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
 STAGES = ("staging", "production")
+DATABASES = ("greenplum", "postgresql")
+SOURCE_KEYS = ("schema", "table", "label", "features", "key")
 
 
 @dataclasses.dataclass(frozen=True)
 class Monitoring:
-    """What monitor_model looks at and decides by: see project.yaml."""
+    """The limits of monitor_model: see project.yaml."""
 
     window: int
     minimum_labels: int
@@ -32,7 +33,7 @@ class Monitoring:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The table that is trained on: see project.yaml. `features` is None for all columns, `key` may be empty."""
+    """The source table: see project.yaml. `features` is None for all columns; `key` may be empty."""
 
     schema: str
     table: str
@@ -45,7 +46,7 @@ class Source:
 class Settings:
     """The answers in project.yaml; `model` and `schema` derive from the project's name.
 
-    `promotion_stage` is $MODEL_STAGE where that is set: one project may be deployed for each stage.
+    `promotion_stage` is $MODEL_STAGE where that is set: one project may be deployed once per stage.
     """
 
     project_name: str
@@ -70,23 +71,69 @@ class Settings:
         return self.schema
 
 
+class Rule(NamedTuple):
+    """The allowed type of an answer, its range where it is a number, and both in words."""
+
+    type: type | types.UnionType
+    words: str
+    least: float = float("-inf")
+    most: float = float("inf")
+
+    def allows(self, value: object) -> bool:
+        """Whether an answer keeps the rule; true and false are no numbers."""
+        if not isinstance(value, self.type) or (isinstance(value, bool) and self.type is not bool):
+            return False
+        return not isinstance(value, int | float) or self.least <= value <= self.most
+
+
+_TEXT = Rule(str, "text")
+_SWITCH = Rule(bool, "true or false")
+_ROWS = Rule(int, "a whole number from 1 to 1000000", 1, 1_000_000)
+RULES = {
+    "projectName": _TEXT,
+    "owner": _TEXT,
+    "description": _TEXT,
+    "minimumAccuracy": Rule(int | float, "a number from 0 to 1"),
+    "promotionStage": _TEXT,
+    "trainingDatabase": _TEXT,
+    "includeMonitoring": _SWITCH,
+    "storeInputs": _SWITCH,
+}
+MONITORING_RULES = {
+    "window": _ROWS,
+    "minimumLabels": _ROWS,
+    "minimumPredictions": _ROWS,
+    "accuracyFloor": Rule(int | float, "a number from 0 to 1", 0, 1),
+    "maximumPsi": Rule(int | float, "a number from 0 to 100", 0, 100),
+    "retentionDays": Rule(int, "a whole number from 1 to 36500", 1, 36_500),
+}
+
+
 @functools.cache
 def settings() -> Settings:
-    """Read project.yaml. Raises StepError when it is missing or says something that is not allowed."""
+    """Return the answers in project.yaml. Raises StepError when the file is missing or an answer is not allowed."""
     answers = read_yaml("project.yaml")
-    wanted = {
-        "projectName": (str, "text"),
-        "owner": (str, "text"),
-        "description": (str, "text"),
-        "minimumAccuracy": (int | float, "a number from 0 to 1"),
-        "promotionStage": (str, "text"),
-        "trainingDatabase": (str, "text"),
-        "includeMonitoring": (bool, "true or false"),
-        "storeInputs": (bool, "true or false"),
-    }
-    for name, (kind, told) in wanted.items():
-        if not _is(kind, answers.get(name)):
-            raise StepError(f"project.yaml: {name} is {answers.get(name)!r}; it must be {told}")
+    _check_answers(answers)
+    return Settings(
+        project_name=answers["projectName"],
+        owner=answers["owner"],
+        description=answers["description"],
+        minimum_accuracy=answers["minimumAccuracy"],
+        promotion_stage=_own_stage() or answers["promotionStage"],
+        training_database=answers["trainingDatabase"],
+        include_monitoring=answers["includeMonitoring"],
+        # Without monitoring nobody reads the inputs, so they are not stored.
+        store_inputs=answers["storeInputs"] and answers["includeMonitoring"],
+        monitoring=_monitoring(answers.get("monitoring")),
+        source=_source(answers["source"]) if "source" in answers else None,
+    )
+
+
+def _check_answers(answers: dict[str, Any]) -> None:
+    """Raise StepError with the first answer outside the sections that is not allowed."""
+    for name, rule in RULES.items():
+        if not rule.allows(answers.get(name)):
+            raise StepError(f"project.yaml: {name} is {answers.get(name)!r}; it must be {rule.words}")
     if not re.fullmatch(PROJECT_NAME, answers["projectName"]):
         raise StepError(
             f"project.yaml: projectName is {answers['projectName']!r}; allowed are 3 to 40 lower-case letters, digits "
@@ -94,29 +141,18 @@ def settings() -> Settings:
         )
     if not 0 <= answers["minimumAccuracy"] <= 1:
         raise StepError(f"project.yaml: minimumAccuracy is {answers['minimumAccuracy']}; allowed is 0 to 1")
-    for name, allowed in (
-        ("promotionStage", STAGES),
-        ("trainingDatabase", ("greenplum", "postgresql")),
-    ):
+    for name, allowed in (("promotionStage", STAGES), ("trainingDatabase", DATABASES)):
         if answers[name] not in allowed:
             raise StepError(f"project.yaml: {name} is {answers[name]!r}; allowed is {' or '.join(allowed)}")
-    answers["promotionStage"] = _own_stage() or answers["promotionStage"]
-    # What is not monitored is not kept either.
-    answers["storeInputs"] &= answers["includeMonitoring"]
-    return Settings(
-        *(answers[name] for name in wanted),
-        monitoring=_monitoring(answers.get("monitoring")),
-        source=_source(answers["source"]) if "source" in answers else None,
-    )
 
 
-def _source(given: Any) -> Source:
-    """Return the section `source`. Raises StepError when a value is missing, not known or not allowed."""
-    values, names = given if isinstance(given, dict) else {}, ("schema", "table", "label", "features", "key")
+def _source(section: object) -> Source:
+    """Return the section `source`. Raises StepError when a value is missing, unknown or not allowed."""
+    values = section if isinstance(section, dict) else {}
     for name in values:
-        if name not in names:
-            raise StepError(f"project.yaml: source.{name} is not known; there are {', '.join(names)}")
-    for name in names:
+        if name not in SOURCE_KEYS:
+            raise StepError(f"project.yaml: source.{name} is not known; there are {', '.join(SOURCE_KEYS)}")
+    for name in SOURCE_KEYS:
         value = values.get(name)
         if not isinstance(value, str) or "\0" in value or (name != "key" and not value.strip()):
             raise StepError(
@@ -127,54 +163,46 @@ def _source(given: Any) -> Source:
 
 
 def _names(where: str, text: str) -> tuple[str, ...]:
-    """Return the names between commas. Raises StepError when one is empty or stands there twice."""
+    """Return the names between commas. Raises StepError when one is empty or repeated."""
     names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
     wrong = [name for name in names if not name or names.count(name) > 1]
     if wrong:
-        told = f"names {wrong[0]} twice" if wrong[0] else "has a comma without a name"
-        raise StepError(f"project.yaml: {where} {told}; write each column once, with commas between")
+        mistake = f"names {wrong[0]} twice" if wrong[0] else "has a comma without a name"
+        raise StepError(f"project.yaml: {where} {mistake}; write each column once, with commas between")
     return names
 
 
 def _own_stage() -> str:
-    """Return $MODEL_STAGE, empty when it is not set. Raises StepError when it is no stage."""
+    """Return $MODEL_STAGE, empty when it is not set. Raises StepError when it is not a stage."""
     stage = os.environ.get("MODEL_STAGE", "")
     if stage not in ("", *STAGES):
         raise StepError(f"MODEL_STAGE is {stage!r}; allowed is {' or '.join(STAGES)}")
     return stage
 
 
-def _is(kind: Any, value: Any) -> bool:
-    """Whether a value is of a kind; true and false are no numbers."""
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _monitoring(given: Any) -> Monitoring:
+def _monitoring(section: object) -> Monitoring:
     """Return the section `monitoring`. Raises StepError when a value is missing or not allowed."""
-    wanted: dict[str, tuple[Any, float, float, str]] = {
-        "window": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
-        "minimumLabels": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
-        "minimumPredictions": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
-        "accuracyFloor": (int | float, 0, 1, "a number from 0 to 1"),
-        "maximumPsi": (int | float, 0, 100, "a number from 0 to 100"),
-        "retentionDays": (int, 1, 36_500, "a whole number from 1 to 36500"),
-    }
-    values = given if isinstance(given, dict) else {}
-    for name, (kind, least, most, told) in wanted.items():
-        value = values.get(name)
-        if not _is(kind, value) or not least <= value <= most:
-            raise StepError(f"project.yaml: monitoring.{name} is {value!r}; it must be {told}")
+    values = section if isinstance(section, dict) else {}
+    for name, rule in MONITORING_RULES.items():
+        if not rule.allows(values.get(name)):
+            raise StepError(f"project.yaml: monitoring.{name} is {values.get(name)!r}; it must be {rule.words}")
     for name in ("minimumLabels", "minimumPredictions"):
         if values[name] > values["window"]:
             raise StepError(
-                f"project.yaml: monitoring.{name} is {values[name]}; only {values['window']} are looked at "
-                "(monitoring.window), so it must not be more"
+                f"project.yaml: monitoring.{name} is {values[name]}; use at most {values['window']} (monitoring.window)"
             )
-    return Monitoring(*(values[name] for name in wanted))
+    return Monitoring(
+        window=values["window"],
+        minimum_labels=values["minimumLabels"],
+        minimum_predictions=values["minimumPredictions"],
+        accuracy_floor=values["accuracyFloor"],
+        maximum_psi=values["maximumPsi"],
+        retention_days=values["retentionDays"],
+    )
 
 
-def section(name: str) -> Any:
-    """Return a section of project.yaml that one step alone reads, None when there is none. Raises StepError."""
+def section(name: str) -> object:
+    """Return a section of project.yaml that only one step reads, None when it is absent. Raises StepError."""
     return read_yaml("project.yaml").get(name)
 
 
@@ -192,13 +220,13 @@ def read_yaml(name: str) -> dict[str, Any]:
 
 
 def chosen_stage(stage: str) -> str:
-    """Return a step's parameter `stage`, the project's own where it is empty. Raises StepError when it is none."""
+    """Return a step's parameter `stage`, or the project's stage when it is empty. Raises StepError."""
     if stage not in ("", *STAGES):
         raise StepError(f"stage is {stage!r}; allowed is {' or '.join(STAGES)}")
     return stage or settings().promotion_stage
 
 
 def require_seed(seed: int) -> None:
-    """Raise StepError when the seed is none that numpy, TensorFlow and the database all take."""
+    """Raise StepError when numpy, TensorFlow or the database would refuse the seed."""
     if not 0 <= seed < 2**31:
         raise StepError(f"seed is {seed}; allowed is 0 to {2**31 - 1}")

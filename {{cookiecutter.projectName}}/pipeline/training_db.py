@@ -1,13 +1,15 @@
-"""What the training database knows: data sets, architectures, training runs and their checkpoints."""
+"""The content of the training database: data sets, architectures, training runs and their checkpoints."""
 
 import json
 import struct
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.databases import query
+from pipeline.databases import Connection, query
 from pipeline.errors import StepError
+from pipeline.records import Encoding, EpochRow, Scores, TrainingStatistics
 from pipeline.settings import settings
 
 # See database/training/004-fit-and-evaluate.sql: task, token, rows, sum of losses, correct; then float32.
@@ -15,7 +17,11 @@ STATE_HEADER = struct.Struct("<8s16sqdq")
 
 
 class TrainingData(NamedTuple):
-    """The data set that was uploaded or confirmed last."""
+    """A data set; the current one was uploaded or selected last.
+
+    `shape` is that of one row, `dtype` numpy's name for its values, `split_rows` the row counts per split, `encoding`
+    how a row of the source table becomes numbers (None for dataset.py).
+    """
 
     dataset: str
     data_hash: str
@@ -23,13 +29,12 @@ class TrainingData(NamedTuple):
     dtype: str
     classes: list[str]
     split_rows: dict[str, int]
-    statistics: dict[str, Any]
-    # How a row of the source table becomes numbers; None where dataset.py gives them.
-    encoding: dict[str, Any] | None = None
+    statistics: TrainingStatistics
+    encoding: Encoding | None = None
 
 
 class StoredArchitecture(NamedTuple):
-    """The architecture that was deployed last."""
+    """A deployed architecture: its SHA-256, Keras JSON, one row's shape, numbers of classes and of weights."""
 
     hash: str
     json: str
@@ -52,14 +57,14 @@ class FinishedRun(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Rows (n, *shape) to check a model with, and for the page to offer: a class's name, and base64 of a row of it."""
+    """Rows (n, *shape) to check a model with, and samples for the page: base64 of one row by class name."""
 
-    rows: np.ndarray
+    rows: npt.NDArray[Any]
     samples: dict[str, str]
 
 
 class Features(NamedTuple):
-    """What of dataset_batch a model is given: an SQL expression and its parameters."""
+    """The features of dataset_batch that a model gets: an SQL expression and its parameters."""
 
     expression: str
     parameters: tuple[str, ...] = ()
@@ -69,7 +74,7 @@ AS_STORED = Features("features")
 
 
 class Fitted(NamedTuple):
-    """What `fit` gave: mean loss and accuracy while training, weights, optimizer slots, and the rows it saw."""
+    """The result of `fit`: means of loss and accuracy while training, weights and slots (float32), and its rows."""
 
     loss: float
     accuracy: float
@@ -79,17 +84,17 @@ class Fitted(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Which blocks of a split are meant: a condition in SQL, with the values of its placeholders."""
+    """Some blocks of a split: a condition in SQL, with the values of its placeholders."""
 
     condition: str = "TRUE"
-    values: tuple[Any, ...] = ()
+    values: tuple[object, ...] = ()
 
 
 ALL_BLOCKS = Blocks()
 
 
 def fitted(state: bytes, weight_count: int) -> Fitted | None:
-    """Read the last state of `fit`; None when there was no row to train on."""
+    """Unpack the last state of `fit`; None when there was no row to train on."""
     if len(state) < STATE_HEADER.size:
         return None
     _, _, rows, loss_sum, correct = STATE_HEADER.unpack_from(state)
@@ -97,8 +102,8 @@ def fitted(state: bytes, weight_count: int) -> Fitted | None:
     return Fitted(loss_sum / rows, correct / rows, body[: 4 * weight_count], body[4 * weight_count :], rows)
 
 
-def current_data(connection: Any, dataset: str | None = None) -> TrainingData:
-    """Return the data set to train on, or the named one. Raises StepError when there is none."""
+def current_data(connection: Connection, dataset: str | None = None) -> TrainingData:
+    """Return the current data set, or the named one. Raises StepError when there is none."""
     columns = "dataset, data_hash, shape, dtype, classes, split_rows, training_statistics"
     columns += ", encoding" if settings().source else ", NULL"
     rows = query(
@@ -108,7 +113,7 @@ def current_data(connection: Any, dataset: str | None = None) -> TrainingData:
         {"name": dataset},
     )
     if not rows:
-        raise StepError("the training database holds no data set: run `python -m pipeline upload_dataset`")
+        raise StepError("the training database holds no data set: run `./run upload_dataset`")
     name, data_hash, shape, dtype, classes, split_rows, statistics, encoding = rows[0]
     return TrainingData(
         name,
@@ -122,8 +127,8 @@ def current_data(connection: Any, dataset: str | None = None) -> TrainingData:
     )
 
 
-def select_data(connection: Any, dataset: str) -> bool:
-    """Make the data set the one that is trained on; False when it is not in the database."""
+def select_data(connection: Connection, dataset: str) -> bool:
+    """Make a data set the current one; False when the database does not hold it."""
     return bool(
         query(
             connection,
@@ -133,8 +138,8 @@ def select_data(connection: Any, dataset: str) -> bool:
     )
 
 
-def current_architecture(connection: Any, architecture_hash: str | None = None) -> StoredArchitecture:
-    """Return the architecture to train, or the named one. Raises StepError when there is none."""
+def current_architecture(connection: Connection, architecture_hash: str | None = None) -> StoredArchitecture:
+    """Return the architecture deployed last, or the named one. Raises StepError when there is none."""
     rows = query(
         connection,
         "SELECT architecture_hash, architecture, shape, classes, weight_count FROM {schema}.model_architecture "
@@ -142,19 +147,19 @@ def current_architecture(connection: Any, architecture_hash: str | None = None) 
         {"hash": architecture_hash},
     )
     if not rows:
-        raise StepError("the training database holds no architecture: run `python -m pipeline deploy_training_db`")
-    found, text, shape, classes, weight_count = rows[0]
-    return StoredArchitecture(found, text, _shape(shape), classes, weight_count)
+        raise StepError("the training database holds no architecture: run `./run deploy_training_db`")
+    stored_hash, text, shape, classes, weight_count = rows[0]
+    return StoredArchitecture(stored_hash, text, _shape(shape), classes, weight_count)
 
 
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in text.split(","))
 
 
-def finished_run(connection: Any) -> FinishedRun:
-    """Return the finished run that train_model or search chose last. Raises StepError when there is none.
+def finished_run(connection: Connection) -> FinishedRun:
+    """Return the finished run that train_model or search selected last. Raises StepError when there is none.
 
-    A run that nobody has chosen, as another candidate of a search, has selected_at -infinity.
+    A run that was never selected, such as another candidate of a search, has selected_at -infinity.
     """
     rows = query(
         connection,
@@ -164,7 +169,7 @@ def finished_run(connection: Any) -> FinishedRun:
         "ORDER BY selected_at DESC LIMIT 1",
     )
     if not rows:
-        raise StepError("no training run has finished: run `python -m pipeline train_model`")
+        raise StepError("no training run has finished: run `./run train_model`")
     run_hash, dataset, architecture, parameters, best_epoch, weights, git_commit, mlflow_run = rows[0]
     return FinishedRun(
         run_hash,
@@ -178,15 +183,24 @@ def finished_run(connection: Any) -> FinishedRun:
     )
 
 
-def epoch_rows(connection: Any, run_hash: str) -> list[dict[str, Any]]:
-    """Return a run's committed epochs in order: epoch, train_loss, train_accuracy, val_loss, val_accuracy."""
-    columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+def epoch_rows(connection: Connection, run_hash: str) -> list[EpochRow]:
+    """Return a run's committed epochs in order."""
     rows = query(
         connection,
-        f"SELECT {', '.join(columns)}" + " FROM {schema}.training_epoch WHERE run_hash = %s ORDER BY epoch",
+        "SELECT epoch, train_loss, train_accuracy, val_loss, val_accuracy FROM {schema}.training_epoch "
+        "WHERE run_hash = %s ORDER BY epoch",
         (run_hash,),
     )
-    return [dict(zip(columns, row)) for row in rows]
+    return [
+        EpochRow(
+            epoch=epoch,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+        )
+        for epoch, train_loss, train_accuracy, val_loss, val_accuracy in rows
+    ]
 
 
 def evaluation_config(architecture: str, data: TrainingData, greenplum: bool) -> str:
@@ -198,8 +212,8 @@ def model_config(
     architecture: str, shape: tuple[int, ...], classes: int, dtype: str, parameters: dict[str, Any] | None = None,
     optimizer: dict[str, Any] | None = None, epoch: int = 0, threads: int = 0,
 ) -> str:  # fmt: skip
-    """Return the `config` argument of `fit` and `evaluate` (JSON); threads 0: as many as TensorFlow likes."""
-    chosen = parameters or {}
+    """Return the `config` argument of `fit` and `evaluate` (JSON); 0 threads leave the number to TensorFlow."""
+    hyper_parameters = parameters or {}
     return json.dumps(
         {
             "architecture": json.loads(architecture),
@@ -207,8 +221,8 @@ def model_config(
             "shape": shape,
             "dtype": dtype,
             "classes": classes,
-            "batch_size": chosen.get("batch_size", 256),
-            "seed": chosen.get("seed", 0),
+            "batch_size": hyper_parameters.get("batch_size", 256),
+            "seed": hyper_parameters.get("seed", 0),
             "epoch": epoch,
             "threads": threads,
         },
@@ -226,11 +240,11 @@ SGD = {
 
 
 def fit(
-    connection: Any, dataset: str, weights: bytes, config: str, weight_count: int, blocks: Blocks = ALL_BLOCKS
+    connection: Connection, dataset: str, weights: bytes, config: str, weight_count: int, blocks: Blocks = ALL_BLOCKS
 ) -> Fitted | None:
-    """Train once on the training split, or on some blocks of it; None when there is no row among them.
+    """Train one pass over the training split, or over some blocks of it; None when they hold no row.
 
-    `weights` is empty, weights, or weights and optimizer slots.
+    `weights` is float32 bytes: empty, weights, or weights and optimizer slots.
     """
     state = query(
         connection,
@@ -242,49 +256,65 @@ def fit(
 
 
 def evaluate(
-    connection: Any, dataset: str, split: str, weights: bytes, config: str, blocks: Blocks = ALL_BLOCKS,
+    connection: Connection, dataset: str, split: str, weights: bytes, config: str, blocks: Blocks = ALL_BLOCKS,
     features: Features = AS_STORED,
-) -> dict[str, Any]:  # fmt: skip
-    """Return {rows, loss, accuracy, f1, confusion_matrix} of a split, computed in the database; None without rows."""
-    return query(
+) -> Scores:  # fmt: skip
+    """Return the scores of a split, computed in the database. Raises StepError when it holds no row."""
+    scores = evaluate_blocks(connection, dataset, split, weights, config, blocks, features)
+    if scores is None:
+        raise StepError(f"the {split} split holds no row: run `./run upload_dataset`")
+    return scores
+
+
+def evaluate_blocks(
+    connection: Connection, dataset: str, split: str, weights: bytes, config: str, blocks: Blocks,
+    features: Features = AS_STORED,
+) -> Scores | None:  # fmt: skip
+    """Return the scores of some blocks of a split, computed in the database; None when they hold no row."""
+    scores: Scores | None = query(
         connection,
         "SELECT {schema}.evaluate(" + features.expression + ", labels, row_count, %s, %s) FROM {schema}.dataset_batch "
         "WHERE dataset = %s AND split = %s AND " + blocks.condition,
         (*features.parameters, weights, config, dataset, split, *blocks.values),
     )[0][0]
+    return scores
 
 
-def training_blocks(connection: Any, dataset: str) -> list[tuple[int, int]]:
-    """Return batch_id and rows of each block of the training split, in the order of batch_id."""
-    return query(
+def training_blocks(connection: Connection, dataset: str) -> list[tuple[int, int]]:
+    """Return the (batch_id, row count) of each block of the training split, in the order of batch_id."""
+    rows = query(
         connection,
         "SELECT batch_id, row_count FROM {schema}.dataset_batch WHERE dataset = %s AND split = 'train' "
         "ORDER BY batch_id",
         (dataset,),
     )
+    return [(batch_id, row_count) for batch_id, row_count in rows]
 
 
-def sample_rows(connection: Any, data: TrainingData, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return up to `count` rows of a split, an array (n, *shape) of the data set's dtype, and their labels (n,)."""
-    found = query(
+def sample_rows(
+    connection: Connection, data: TrainingData, split: str, count: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
+    """Return up to `count` rows of a split, (n, *shape) of the data set's dtype, and their labels (n,), int32."""
+    blocks = query(
         connection,
         "SELECT features, labels FROM {schema}.dataset_batch WHERE dataset = %s AND split = %s "
         "ORDER BY batch_id LIMIT %s",
         (data.dataset, split, count),
     )
-    features = np.frombuffer(b"".join(bytes(packed) for packed, _ in found), data.dtype)
-    labels = np.frombuffer(b"".join(bytes(packed) for _, packed in found), "<i4")
+    features = np.frombuffer(b"".join(bytes(packed) for packed, _ in blocks), data.dtype)
+    labels = np.frombuffer(b"".join(bytes(packed) for _, packed in blocks), "<i4")
     return features.reshape(-1, *data.shape)[:count], labels[:count]
 
 
-def prepare_session(connection: Any, greenplum: bool) -> None:
-    """Set what training asks of a session: see docs/greenplum.md. Raises psycopg2.Error."""
+def prepare_session(connection: Connection, greenplum: bool) -> None:
+    """Change the settings of a session for training: see docs/greenplum.md. Raises psycopg2.Error."""
     settings = (
         {"gp_eager_two_phase_agg": "on", "gp_vmem_idle_resource_timeout": "0", "synchronize_seqscans": "off"}
         if greenplum
         else {
-            # A client that died must not leave its epoch running; rows come in the same order at each epoch.
+            # A client that died must not leave its epoch running.
             "client_connection_check_interval": "1s",
+            # Every epoch reads the rows in the same order.
             "synchronize_seqscans": "off",
             "max_parallel_workers_per_gather": "0",
         }
@@ -293,8 +323,8 @@ def prepare_session(connection: Any, greenplum: bool) -> None:
         query(connection, f"SET {name} = '{value}'")
 
 
-def require_partial_aggregate(connection: Any, dataset: str, config: str, blocks: Blocks = ALL_BLOCKS) -> None:
-    """Refuse to train on Greenplum with a plan that would gather all rows on the coordinator."""
+def require_partial_aggregate(connection: Connection, dataset: str, config: str, blocks: Blocks = ALL_BLOCKS) -> None:
+    """Raise StepError when Greenplum's plan of `fit` would gather all rows on the coordinator."""
     plan = query(
         connection,
         "EXPLAIN SELECT {schema}.fit(features, labels, row_count, ''::bytea, %s) FROM {schema}.dataset_batch "
@@ -309,5 +339,5 @@ def require_partial_aggregate(connection: Any, dataset: str, config: str, blocks
 
 
 def threads_for(greenplum: bool) -> int:
-    """Return TensorFlow threads a session: one a segment on Greenplum, TensorFlow's own choice elsewhere."""
+    """Return TensorFlow's threads per session: one per segment on Greenplum, elsewhere 0 for its own choice."""
     return 1 if greenplum else 0

@@ -1,4 +1,4 @@
-"""What a person writes: `dataset.py` and `model.py`, loaded and checked."""
+"""Load and check the code that a person writes: `dataset.py` and `model.py`."""
 
 import contextlib
 import functools
@@ -10,12 +10,17 @@ import sys
 import traceback
 import types
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import StepError
 from pipeline.settings import ROOT
+
+# Importing Keras takes 4 s, so it is imported when it is first used.
+if TYPE_CHECKING:
+    import keras
 
 KERAS_MODULES = {
     "keras",
@@ -29,9 +34,9 @@ KERAS_MODULES = {
     "keras.src.models.functional",
     "keras.src.ops.numpy",
 }
-# Weights and two slots each, sent as hexadecimal text: less than the 1 GB that a value may have.
+# A weight with two optimizer slots is 12 bytes, 24 as hexadecimal text; a value of the database holds 1 GB.
 MOST_WEIGHTS = 40_000_000
-# These run code of their own or read files of the server.
+# These classes run their own code or read files of the server.
 REFUSED_CLASSES = {
     "Lambda",
     "TFSMLayer",
@@ -45,20 +50,20 @@ REFUSED_CLASSES = {
 
 
 class Dataset(NamedTuple):
-    """features (n, …) uint8 or float32; labels (n,) int32 from 0; the classes' names."""
+    """Features (n, …), uint8 or float32; labels (n,), int32 from 0; and the names of the classes."""
 
-    features: np.ndarray
-    labels: np.ndarray
+    features: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
     classes: list[str]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one row."""
+        """The shape of one row."""
         return self.features.shape[1:]
 
 
 class Architecture(NamedTuple):
-    """A model without its weights: Keras JSON, one row's shape, number of classes and of weights."""
+    """A model without its weights: Keras JSON, one row's shape, numbers of classes and of weights."""
 
     json: str
     shape: tuple[int, ...]
@@ -73,15 +78,15 @@ class Architecture(NamedTuple):
 
 @functools.cache
 def load_dataset() -> Dataset:
-    """Call `dataset.load()`. Raises StepError with one sentence on what is wrong with the answer."""
+    """Call `dataset.load()` and check what it returns. Raises StepError with the first mistake."""
     loaded = _call("dataset", "load")
     if not isinstance(loaded, tuple) or len(loaded) != 3:
         raise StepError("dataset.py: load() must return (features, labels, classes)")
     return check_dataset(*loaded)
 
 
-def check_dataset(features: Any, labels: Any, classes: Any) -> Dataset:
-    """Return the data set with int32 labels. Raises StepError: one sentence on the first thing that is wrong."""
+def check_dataset(features: object, labels: object, classes: object) -> Dataset:
+    """Return the data set with int32 labels. Raises StepError with the first mistake."""
     where = "dataset.py: load():"
     if not isinstance(features, np.ndarray) or features.dtype not in (np.uint8, np.float32):
         kind = getattr(features, "dtype", type(features).__name__)
@@ -96,13 +101,14 @@ def check_dataset(features: Any, labels: Any, classes: Any) -> Dataset:
     names = [str(name) for name in classes]
     if len(names) < 2 or len(set(names)) != len(names):
         raise StepError(f"{where} classes are {names}; at least two different names are needed")
-    labels = np.asarray(labels)
-    if labels.shape != (len(features),):
-        raise StepError(f"{where} labels have the shape {labels.shape}; {len(features)} rows need ({len(features)},)")
-    return Dataset(np.ascontiguousarray(features), _whole_labels(labels, len(names), where), names)
+    array = np.asarray(labels)
+    if array.shape != (len(features),):
+        raise StepError(f"{where} labels have the shape {array.shape}; {len(features)} rows need ({len(features)},)")
+    return Dataset(np.ascontiguousarray(features), _whole_labels(array, len(names), where), names)
 
 
-def _whole_labels(labels: np.ndarray, classes: int, where: str) -> np.ndarray:
+def _whole_labels(labels: npt.NDArray[Any], classes: int, where: str) -> npt.NDArray[np.int32]:
+    """Return labels (n,) as int32. Raises StepError unless all are whole numbers from 0 to `classes` - 1."""
     try:
         numbers = labels.astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -117,18 +123,21 @@ def _whole_labels(labels: np.ndarray, classes: int, where: str) -> np.ndarray:
 
 
 def build_architecture(shape: tuple[int, ...], classes: int) -> Architecture:
-    """Build the model of `model.py` and return it as JSON. Raises StepError when it cannot be trained."""
+    """Build the model of `model.py` and return it as JSON. Raises StepError when it cannot be trained.
+
+    `shape` is the shape of one row.
+    """
     keras = load_keras()
-    keras.backend.clear_session()  # layer names count on; the same code must give the same JSON
+    keras.backend.clear_session()  # Keras numbers layer names; the same code must give the same JSON
     model = _call("model", "build_model", shape, classes)
     where = "model.py: build_model():"
     if not isinstance(model, keras.Model) or not model.built:
         raise StepError(f"{where} returned {type(model).__name__}; a keras.Model with a known input is needed")
     if tuple(model.input_shape) != (None, *shape):
-        raise StepError(f"{where} the model takes {model.input_shape[1:]} a row; the data set has {shape}")
+        raise StepError(f"{where} the model takes {model.input_shape[1:]} per row; the data set has {shape}")
     if tuple(model.output_shape) != (None, classes):
         raise StepError(
-            f"{where} the model returns {model.output_shape[1:]} a row; {classes} classes need ({classes},)"
+            f"{where} the model returns {model.output_shape[1:]} per row; {classes} classes need ({classes},)"
         )
     if model.count_params() > MOST_WEIGHTS:
         raise StepError(
@@ -143,30 +152,31 @@ def build_architecture(shape: tuple[int, ...], classes: int) -> Architecture:
     return Architecture(json.dumps(description, sort_keys=True), shape, classes, model.count_params())
 
 
-def _require_probabilities(model: Any, shape: tuple[int, ...], where: str) -> None:
-    answers = np.asarray(model(np.zeros((2, *shape), np.float32), training=False))
-    if answers.min() < 0 or not np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+def _require_probabilities(model: "keras.Model", shape: tuple[int, ...], where: str) -> None:
+    """Raise StepError unless the model's output for a row is probabilities."""
+    outputs = np.asarray(model(np.zeros((2, *shape), np.float32), training=False))
+    if outputs.min() < 0 or not np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
         raise StepError(
-            f"{where} the model's answer to a row is no probabilities (they add up to {answers[0].sum():.3g}); "
-            "end it with a Dense layer of one unit a class and activation softmax"
+            f"{where} the model's outputs are no probabilities (they add up to {outputs[0].sum():.3g}); "
+            "end it with a Dense layer of one unit per class and activation softmax"
         )
 
 
 def build_optimizer(learning_rate: float) -> dict[str, Any]:
     """Return the optimizer of `model.py` as Keras configuration. Raises StepError when it cannot be used."""
     keras = load_keras()
-    keras.backend.clear_session()  # its name counts on too, and belongs to what a run is recognised by
+    keras.backend.clear_session()  # Keras numbers its name too, and the name is part of the run's hash
     optimizer = _call("model", "build_optimizer", learning_rate)
     where = "model.py: build_optimizer():"
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise StepError(f"{where} returned {type(optimizer).__name__}; a keras.optimizers.Optimizer is needed")
-    description = keras.optimizers.serialize(optimizer)
+    description: dict[str, Any] = keras.optimizers.serialize(optimizer)
     refuse_foreign_objects(description, where)
     return description
 
 
-def refuse_foreign_objects(node: Any, where: str) -> None:
-    """Refuse what the database would refuse: it builds nothing but what Keras itself provides."""
+def refuse_foreign_objects(node: object, where: str) -> None:
+    """Raise StepError for an object that is not Keras's own: the database would refuse to build it."""
     if isinstance(node, dict):
         name = node.get("class_name")
         if name not in (None, "__keras_tensor__") and (
@@ -184,41 +194,42 @@ def refuse_foreign_objects(node: Any, where: str) -> None:
             refuse_foreign_objects(child, where)
 
 
-def load_keras() -> Any:
-    """Import Keras on TensorFlow without its start-up messages (4 s the first time)."""
+def load_keras() -> types.ModuleType:
+    """Import Keras on TensorFlow, without its start-up messages, and return it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     with _silent_libraries():
-        import keras
+        keras = importlib.import_module("keras")
     return keras
 
 
 @contextlib.contextmanager
 def _silent_libraries() -> Iterator[None]:
-    """Keep what C++ writes at start-up off the terminal: no setting silences it before TensorFlow is imported.
+    """Silence the C++ libraries that TensorFlow loads; no setting silences them before its import.
 
-    When the import fails, Python's own error still says why.
+    When the import fails, Python's own exception still gives the reason.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
-def _call(module: str, function: str, *arguments: Any) -> Any:
+def _call(module: str, function: str, *arguments: object) -> Any:
+    """Call a person's function. Raises StepError with its error and line."""
     code = _import(module)
     if not callable(getattr(code, function, None)):
         raise StepError(f"{module}.py has no function {function}")
     try:
         return getattr(code, function)(*arguments)
     except (Exception, SystemExit) as error:
-        raise StepError(f"{module}.py: {function}() failed: {_told(error, module)}") from error
+        raise StepError(f"{module}.py: {function}() failed: {_described(error, module)}") from error
 
 
 def _import(module: str) -> types.ModuleType:
@@ -227,17 +238,17 @@ def _import(module: str) -> types.ModuleType:
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        raise StepError(f"{module}.py cannot be imported: {_told(error, module)}") from error
+        raise StepError(f"{module}.py cannot be imported: {_described(error, module)}") from error
 
 
-def _told(error: BaseException, module: str) -> str:
-    """Return the error with the line of the person's own file that it came from."""
-    lines = [
+def _described(error: BaseException, module: str) -> str:
+    """Return the error with the line of the person's own file that raised it."""
+    lines: list[int | None] = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"{module}.py")
     ]
     if isinstance(error, SyntaxError):
         lines = [error.lineno]
     place = f" ({module}.py, line {lines[-1]})" if lines else ""
-    told = error.msg if isinstance(error, SyntaxError) else str(error)
-    text = (told or "").strip().splitlines()
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    text = (message or "").strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}{place}"

@@ -1,4 +1,4 @@
-"""What tests on servers share: the project, trained for one epoch and deployed."""
+"""Fixtures of tests on servers: the project, trained for one epoch and deployed, and sessions of its roles."""
 
 import os
 import subprocess
@@ -11,16 +11,16 @@ from pipeline.settings import settings
 
 
 def run_pipeline(*arguments: str) -> str:
-    """Run `python -m pipeline …` and return what it printed."""
+    """Run `python -m pipeline …` and return its output. Fails on another exit status than 0."""
     command = [sys.executable, "-m", "pipeline", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 @pytest.fixture(scope="session")
 def deployed() -> None:
-    """Train for one epoch and let a person's decision, not the accuracy, promote the result."""
+    """Train for one epoch and deploy the result; it is promoted by version, whatever its accuracy."""
     assert os.environ.get("SERVICE_BINDING_ROOT"), "no servers: run `make test`"
     steps = "deploy_training_code deploy_training_db upload_dataset train_model --epochs 1 evaluate_model promote_model"
     run_pipeline(*steps.split())

@@ -9,93 +9,95 @@ import numpy as np
 import pytest
 
 from local import sql_bodies
-from pipeline import mlproject, settings
+from pipeline import mlproject, settings, training_db
 from pipeline.databases import query
 from pipeline.errors import StepError
 from pipeline.steps import learning_curve, search, train_model
 from pipeline.steps.learning_curve import Point, Share
 from pipeline.training import hopping, in_memory, search_space
-from pipeline.training.experiments import Candidate, Division, merged_fitted, merged_scores
+from pipeline.training.candidates import Candidate, Division, merged_fitted, merged_scores
 from pipeline.training.run import Training
 from pipeline.training_db import Fitted, StoredArchitecture, TrainingData
 
 
-def hop(starts: list[int], stations: int, epochs: int, lengths) -> tuple[list, list]:
-    """Let trainings hop; return all visits as (begin, end, training, task, station, epoch), and each one's end."""
-    stops = [hopping.itinerary(first, stations) * epochs for first in starts]
-    done, visits, now = [0] * len(starts), [], 0
-    waiting, under_way = list(range(len(starts))), {}
-    while waiting or under_way:
-        wanted = [(number, stops[training][done[training]].station) for number, training in enumerate(waiting)]
-        free = set(range(stations)) - {station for _, station in under_way.values()}
-        for number, station in sorted(hopping.next_visits(wanted, free), reverse=True):
+def hop(starts: list[int], sessions: int, epochs: int, lengths) -> tuple[list, list]:
+    """Let trainings hop; return visits (begin, end, training, task, session, number), and their count per training."""
+    schedule = [hopping.epoch_visits(first, sessions) * epochs for first in starts]
+    visit_counts, visits, now = [0] * len(starts), [], 0
+    waiting, running = list(range(len(starts))), {}
+    while waiting or running:
+        wanted = [
+            (number, schedule[training][visit_counts[training]].session) for number, training in enumerate(waiting)
+        ]
+        free = set(range(sessions)) - {session for _, session in running.values()}
+        for number, session in sorted(hopping.next_visits(wanted, free), reverse=True):
             training = waiting.pop(number)
-            under_way[training] = now + lengths(training, station), station
-        now = min(end for end, _ in under_way.values())
-        for training in [each for each, (end, _) in under_way.items() if end == now]:
-            _, station = under_way.pop(training)
-            task = stops[training][done[training]].task
-            visits.append((now - lengths(training, station), now, training, task, station, done[training]))
-            done[training] += 1
-            if done[training] < len(stops[training]):
+            running[training] = now + lengths(training, session), session
+        now = min(end for end, _ in running.values())
+        for training in [number for number, (end, _) in running.items() if end == now]:
+            _, session = running.pop(training)
+            task = schedule[training][visit_counts[training]].task
+            visits.append((now - lengths(training, session), now, training, task, session, visit_counts[training]))
+            visit_counts[training] += 1
+            if visit_counts[training] < len(schedule[training]):
                 waiting.append(training)
-    return visits, done
+    return visits, visit_counts
 
 
-def uneven(training: int, station: int) -> int:
+def uneven(training: int, session: int) -> int:
     """Visits of unlike length."""
-    return 1 + (7 * training + 3 * station) % 4
+    return 1 + (7 * training + 3 * session) % 4
 
 
 @pytest.mark.parametrize("lengths", [lambda *_: 1, uneven])
-@pytest.mark.parametrize(("trainings", "stations"), [(1, 1), (1, 4), (3, 3), (2, 5), (7, 3), (16, 16)])
-def test_every_training_meets_every_row_once_an_epoch(trainings, stations, lengths) -> None:
+@pytest.mark.parametrize(("trainings", "sessions"), [(1, 1), (1, 4), (3, 3), (2, 5), (7, 3), (16, 16)])
+def test_every_training_meets_every_row_once_an_epoch(trainings, sessions, lengths) -> None:
     epochs = 3
-    starts = [hopping.first_station(hashlib.sha256(str(each).encode()).hexdigest(), stations)
+    starts = [hopping.first_session(hashlib.sha256(str(each).encode()).hexdigest(), sessions)
               for each in range(trainings)]  # fmt: skip
-    visits, _ = hop(starts, stations, epochs, lengths)
+    visits, _ = hop(starts, sessions, epochs, lengths)
     for training in range(trainings):
         own = sorted(visit for visit in visits if visit[2] == training)
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(own)), "in two places at once"
         for epoch in range(epochs):
-            of_epoch = [visit[3:5] for visit in own[epoch * 2 * stations : (epoch + 1) * 2 * stations]]
-            assert sorted(of_epoch) == sorted((task, each) for task in ("fit", "evaluate") for each in range(stations))
-            assert [task for task, _ in of_epoch] == ["fit"] * stations + ["evaluate"] * stations
-    for station in range(stations):
-        there = sorted(visit for visit in visits if visit[4] == station)
-        assert all(before[1] <= after[0] for before, after in itertools.pairwise(there)), "two at one station"
+            of_epoch = [visit[3:5] for visit in own[epoch * 2 * sessions : (epoch + 1) * 2 * sessions]]
+            assert sorted(of_epoch) == sorted((task, each) for task in ("fit", "evaluate") for each in range(sessions))
+            assert [task for task, _ in of_epoch] == ["fit"] * sessions + ["evaluate"] * sessions
+    for session in range(sessions):
+        there = sorted(visit for visit in visits if visit[4] == session)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(there)), "two in one session"
 
 
 @pytest.mark.parametrize("starts", [[0, 1, 2, 3], [0, 0, 0, 0], [2, 2, 1, 0]])
-def test_as_many_trainings_as_stations_keep_all_busy(starts) -> None:
-    stations, epochs = len(starts), 5
-    visits, _ = hop(starts, stations, epochs, lambda *_: 1)
+def test_as_many_trainings_as_sessions_keep_all_busy(starts) -> None:
+    sessions, epochs = len(starts), 5
+    visits, _ = hop(starts, sessions, epochs, lambda *_: 1)
     busy = [sum(begin == moment for begin, *_ in visits) for moment in range(max(end for _, end, *_ in visits))]
-    wait = len(busy) - 2 * stations * epochs
-    assert wait == (0 if len(set(starts)) == stations else wait)
-    assert wait < stations
-    # After the trainings have spread out, and before the first ends, no station waits.
-    assert set(busy[stations - 1 : 2 * stations * epochs - 1]) == {stations}
+    wait = len(busy) - 2 * sessions * epochs
+    assert wait == (0 if len(set(starts)) == sessions else wait)
+    assert wait < sessions
+    # After the trainings have spread out, and before the first ends, no session waits.
+    assert set(busy[sessions - 1 : 2 * sessions * epochs - 1]) == {sessions}
 
 
 def test_the_order_of_a_training_is_its_own() -> None:
-    """Whatever else is trained, a run begins at the same station and goes the same way round."""
+    """Whatever else is trained, a run begins in the same session and goes the same way round."""
     alone, _ = hop([2], 3, 1, uneven)
     among, _ = hop([2, 0, 2, 1], 3, 1, uneven)
     order = [visit[3:5] for visit in sorted(alone)]
     assert order == [visit[3:5] for visit in sorted(among) if visit[2] == 0]
-    assert hopping.first_station("0000000bff", 4) == 3
+    assert hopping.first_session("0000000bff", 4) == 3
 
 
-def test_who_waits_longest_goes_first_and_nobody_to_a_station_that_is_taken() -> None:
+def test_who_waits_longest_goes_first_and_nobody_to_a_session_that_is_taken() -> None:
     assert hopping.next_visits([(5, 1), (6, 1), (7, 0), (8, 2)], {0, 1}) == [(5, 1), (7, 0)]
     assert hopping.next_visits([(5, 1)], set()) == []
 
 
-def test_a_station_sees_its_own_rows() -> None:
+def test_a_session_sees_its_own_rows() -> None:
     division = Division.hopping("batch_id % 3", [0, 1, 2])
     assert division.blocks(2) == ("(batch_id %% 3) = %s", (2,))
-    assert (division.stations, division.parameters) == (3, {"partitions": 3})
+    assert (division.sessions, division.parameters) == (3, {"partitions": 3})
     assert Division(2).blocks(1) == ("TRUE", ())
     assert Division(2).parameters == {}
 
@@ -121,28 +123,30 @@ def _train():
 
 
 def test_a_grid_is_every_combination(train) -> None:
-    found = search_space.configurations(GRID, train)
-    assert [(each["batch_size"], each["learning_rate"]) for each in found] == [
+    configurations = search_space.configurations(GRID, train)
+    assert [(each["batch_size"], each["learning_rate"]) for each in configurations] == [
         (16, 0.001),
         (16, 1),
         (64, 0.001),
         (64, 1),
     ]
     rest = {"epochs", "seed", "patience"}
-    assert all({name: each[name] for name in rest} == {name: train.defaults[name] for name in rest} for each in found)
+    assert all(
+        {name: each[name] for name in rest} == {name: train.defaults[name] for name in rest} for each in configurations
+    )
 
 
 def test_random_configurations_are_drawn_from_ranges_the_same_again(train) -> None:
-    found = search_space.configurations(RANDOM, train)
-    assert found == search_space.configurations(RANDOM, train)
-    assert len({json.dumps(each) for each in found}) == 20
-    assert all(8 <= each["batch_size"] <= 256 and isinstance(each["batch_size"], int) for each in found)
-    assert all(0.0001 <= each["learning_rate"] <= 0.1 for each in found)
+    configurations = search_space.configurations(RANDOM, train)
+    assert configurations == search_space.configurations(RANDOM, train)
+    assert len({json.dumps(each) for each in configurations}) == 20
+    assert all(8 <= each["batch_size"] <= 256 and isinstance(each["batch_size"], int) for each in configurations)
+    assert all(0.0001 <= each["learning_rate"] <= 0.1 for each in configurations)
     # By the logarithm: a third of the draws a power of ten.
-    assert 3 <= sum(each["learning_rate"] < 0.001 for each in found) <= 12
-    assert {each["seed"] for each in found} == {1, 2}
-    assert search_space.configurations({**RANDOM, "number": 5}, train) == found[:5]
-    assert search_space.configurations({**RANDOM, "seed": 8}, train) != found
+    assert 3 <= sum(each["learning_rate"] < 0.001 for each in configurations) <= 12
+    assert {each["seed"] for each in configurations} == {1, 2}
+    assert search_space.configurations({**RANDOM, "number": 5}, train) == configurations[:5]
+    assert search_space.configurations({**RANDOM, "seed": 8}, train) != configurations
 
 
 def test_there_may_be_fewer_random_configurations_than_asked_for(train) -> None:
@@ -155,7 +159,7 @@ def test_the_section_of_the_project_is_good(train) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (None, "search is None; it must have method, number, seed, parameters"),
         ({"method": "gird"}, "search.method is 'gird'; allowed is grid or random"),
@@ -180,9 +184,9 @@ def test_the_section_of_the_project_is_good(train) -> None:
         ({"method": "random", "parameters": {"epochs": {"from": 2, "to": 1}}}, "from 2 to 1; a range goes from"),
     ],
 )  # fmt: skip
-def test_a_wrong_section_is_refused_with_one_sentence(train, changed, told) -> None:
+def test_a_wrong_section_is_refused_with_one_sentence(train, changed, message) -> None:
     section = None if changed is None else {**GRID, **changed}
-    with pytest.raises(StepError, match=told) as refused:
+    with pytest.raises(StepError, match=message) as refused:
         search_space.configurations(section, train)
     assert "\n" not in str(refused.value)
 
@@ -231,7 +235,7 @@ def test_a_candidate_is_complete_with_its_last_epoch_or_its_patience(losses, com
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "must be numbers with commas between them"),
         ("a,1", "must be numbers with commas between them"),
@@ -243,8 +247,8 @@ def test_a_candidate_is_complete_with_its_last_epoch_or_its_patience(losses, com
         ("nan,1", "two or more different numbers"),
     ],
 )
-def test_wrong_shares_are_refused(text, told) -> None:
-    with pytest.raises(StepError, match=told):
+def test_wrong_shares_are_refused(text, message) -> None:
+    with pytest.raises(StepError, match=message):
         learning_curve.parsed_shares(text)
 
 
@@ -277,17 +281,17 @@ def test_shares_are_cut_between_blocks() -> None:
     ],
 )
 def test_the_curve_is_judged_by_its_rule(points, decision) -> None:
-    found = learning_curve.verdict([Point(point[0] / 1000, *point) for point in points], 1000)
-    assert found.decision == decision
+    verdict = learning_curve.verdict([Point(point[0] / 1000, *point) for point in points], 1000)
+    assert verdict.decision == decision
     begins = {"more-data": "more data helps: ", "larger-model": "a larger model may help, ", "neither": "neither "}
-    assert found.sentence.startswith(begins[decision])
+    assert verdict.sentence.startswith(begins[decision])
 
 
 def test_a_block_that_reaches_beyond_the_half_is_of_the_half() -> None:
     points = [Point(0.25, 390, 1, 0.80), Point(0.5, 512, 1, 0.89), Point(1, 1000, 1, 0.90)]
-    found = learning_curve.verdict(points, 1000)
-    assert found.decision == "neither"
-    assert "from 512 to 1,000 rows" in found.sentence
+    verdict = learning_curve.verdict(points, 1000)
+    assert verdict.decision == "neither"
+    assert "from 512 to 1,000 rows" in verdict.sentence
 
 
 # Training in memory
@@ -321,7 +325,7 @@ def test_the_functions_are_those_of_the_database(trainer, name, module) -> None:
 
 
 def test_scores_are_computed_by_the_databases_function() -> None:
-    header = in_memory.training_db.STATE_HEADER.pack(b"evaluate", bytes(16), 4, 2.0, 3)
+    header = training_db.STATE_HEADER.pack(b"evaluate", bytes(16), 4, 2.0, 3)
     state = header + np.array([[2, 0], [1, 1]], "<i8").tobytes()
     scores = json.loads(in_memory.scores(state))
     assert (scores["rows"], scores["loss"], scores["accuracy"]) == (4, 0.5, 0.75)

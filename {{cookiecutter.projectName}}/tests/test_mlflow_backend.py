@@ -1,4 +1,4 @@
-"""Which S3 store the local tracking server is told of, and what of it a step sees."""
+"""The S3 store of the local tracking server: how it is named, and that steps do not see it."""
 
 import os
 
@@ -17,8 +17,8 @@ STORE = {
 
 
 @pytest.fixture(autouse=True)
-def nothing_given(monkeypatch):
-    """No store is named by whoever runs the tests."""
+def _without_store(monkeypatch):
+    """Remove the store that the environment of the tests names."""
     for name in list(os.environ):
         if mlflow_backend.OURS.fullmatch(name):
             monkeypatch.delenv(name)
@@ -26,7 +26,7 @@ def nothing_given(monkeypatch):
 
 @pytest.fixture
 def shell(monkeypatch):
-    """A shell with the store's variables; a test sets more."""
+    """monkeypatch, with the store's variables set."""
     for name, value in STORE.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
@@ -62,27 +62,27 @@ def test_a_wrong_destination_is_refused(shell, destination):
 )
 def test_a_wrong_endpoint_is_refused_and_not_repeated(shell, endpoint):
     shell.setenv("MLFLOW_S3_ENDPOINT_URL", endpoint)
-    with pytest.raises(LocalError) as refused:
+    with pytest.raises(LocalError) as raised:
         mlflow_backend.from_environment()
-    assert endpoint not in str(refused.value)
+    assert endpoint not in str(raised.value)
 
 
-def test_keys_of_a_file_take_its_place(shell, tmp_path):
+def test_the_keys_of_a_file_replace_the_variable(shell, tmp_path):
     file = tmp_path / "credentials"
     file.write_text("[default]\naws_access_key_id = other\n[team]\naws_access_key_id = k\naws_secret_access_key = s%\n")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         shell.delenv(name)
     shell.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     shell.setenv("AWS_PROFILE", "team")
-    found = mlflow_backend.from_environment()
-    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == ("k", "s%")
-    assert not {"AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"} & found.keys()
+    variables = mlflow_backend.from_environment()
+    assert (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"]) == ("k", "s%")
+    assert not {"AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"} & variables.keys()
     file.write_text("no section")
     with pytest.raises(LocalError, match="it is not in AWS's format"):
         mlflow_backend.from_environment()
 
 
-def test_what_was_given_is_kept(shell, tmp_path):
+def test_the_store_of_the_start_stays(shell, tmp_path):
     state = State(tmp_path)
     assert mlflow_backend.chosen(state) == STORE
     state.keep_variables("mlflow", STORE)
@@ -92,10 +92,10 @@ def test_what_was_given_is_kept(shell, tmp_path):
     assert mlflow_backend.chosen(again) == STORE
 
 
-@pytest.mark.parametrize("kept", [{}, {**STORE, "MLFLOW_ARTIFACTS_DESTINATION": "s3://another"}])
-def test_another_place_is_refused_where_runs_are(shell, tmp_path, kept):
+@pytest.mark.parametrize("stored", [{}, {**STORE, "MLFLOW_ARTIFACTS_DESTINATION": "s3://another"}])
+def test_another_store_is_refused_while_there_are_runs(shell, tmp_path, stored):
     state = State(tmp_path)
-    state.keep_variables("mlflow", kept)
+    state.keep_variables("mlflow", stored)
     (tmp_path / "mlflow" / "data").mkdir(parents=True)
     with pytest.raises(LocalError, match="run `make down`, which removes its runs"):
         mlflow_backend.chosen(state)

@@ -1,4 +1,4 @@
-"""The project's own pipeline on real servers: one epoch, deployed, asked. `make test` starts the servers."""
+"""The pipeline on real servers: one epoch, deployed and served. `make test` starts the servers."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import settings
 
 pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("deployed")]
-ASK = "SELECT {schema}.predict(%s, %s, %s)"
+PREDICT = "SELECT {schema}.predict(%s, %s, %s)"
 
 
 def served() -> tuple[str, str]:
@@ -25,22 +25,22 @@ def served() -> tuple[str, str]:
 
 
 def test_the_same_again_changes_nothing() -> None:
-    told = run_pipeline("deploy_training_db", "upload_dataset", "train_model", "--epochs", "1", "promote_model")
-    assert "was there already" in told
-    assert "was trained before" in told
-    assert "version 1 " in told
+    output = run_pipeline("deploy_training_db", "upload_dataset", "train_model", "--epochs", "1", "promote_model")
+    assert "was there already" in output
+    assert "was trained before" in output
+    assert "version 1 " in output
 
 
 @pytest.mark.parametrize(
     "statement",
     [
         "SELECT pg_sleep(60)",
-        # It ends as if nobody had wanted to stop it.
+        # The statement swallows the cancel request and ends normally.
         "DO $$ BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END $$",
     ],
 )
-def test_ctrl_c_is_heard_whatever_the_statement_does(statement) -> None:
-    # What a shell starts in the background ignores it.
+def test_ctrl_c_ends_any_statement(statement) -> None:
+    # A process that a shell starts in the background ignores SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     connection = connect("trainer")
     person = threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
@@ -55,20 +55,20 @@ def test_ctrl_c_is_heard_whatever_the_statement_does(statement) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "stage", "told"),
+    ("features", "stage", "message"),
     [
         (b"12", None, "features has 2 bytes for 1 rows; the model takes"),
         (None, None, "features is NULL for 1 rows"),
         (b"12", "nowhere", 'holds the alias "nowhere"'),
     ],
 )
-def test_a_wrong_question_is_answered_with_a_sentence(app, features, stage, told) -> None:
-    with pytest.raises(psycopg2.Error, match=told):
-        query(app, ASK, (features, settings().model, stage or settings().promotion_stage))
+def test_wrong_arguments_of_predict_are_refused_with_a_sentence(app, features, stage, message) -> None:
+    with pytest.raises(psycopg2.Error, match=message):
+        query(app, PREDICT, (features, settings().model, stage or settings().promotion_stage))
 
 
 @pytest.mark.parametrize("name", ["training-deployer", "inference-deployer"])
-def test_no_function_has_a_superusers_rights_or_is_for_everyone(name) -> None:
+def test_no_function_has_a_superusers_rights_or_is_public(name) -> None:
     with connect(name) as deployer:
         functions = query(
             deployer,
@@ -98,7 +98,7 @@ def test_no_function_has_a_superusers_rights_or_is_for_everyone(name) -> None:
         "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE plpython3u AS 'return 1'",
     ],
 )
-def test_the_app_may_ask_and_nothing_else(app, statement) -> None:
+def test_the_app_role_may_only_predict(app, statement) -> None:
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         query(app, statement)
 
@@ -112,14 +112,14 @@ def test_the_app_may_ask_and_nothing_else(app, statement) -> None:
         "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE plpython3u AS 'return 1'",
     ],
 )
-def test_the_trainer_may_train_and_nothing_else(trainer, statement) -> None:
+def test_the_trainer_role_may_only_train(trainer, statement) -> None:
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         query(trainer, statement)
 
 
 @pytest.fixture(name="own_binding")
 def _own_binding(tmp_path, monkeypatch):
-    """A copy of the app's binding that a test may spoil."""
+    """A copy of the app's binding that a test may change."""
     shutil.copytree(pathlib.Path(os.environ["SERVICE_BINDING_ROOT"], "inference-app"), tmp_path / "inference-app")
     monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
     binding.cache_clear()
@@ -127,7 +127,7 @@ def _own_binding(tmp_path, monkeypatch):
     binding.cache_clear()
 
 
-def test_a_server_that_another_authority_signed_is_not_trusted(own_binding) -> None:
+def test_a_certificate_of_another_authority_is_not_trusted(own_binding) -> None:
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=another authority"]
     subprocess.run([*command, "-keyout", os.devnull, "-out", own_binding / "ca.crt"], check=True, capture_output=True)
     with pytest.raises(StepError, match="certificate verify failed"):
@@ -135,10 +135,10 @@ def test_a_server_that_another_authority_signed_is_not_trusted(own_binding) -> N
 
 
 @pytest.mark.parametrize(("key", "value"), [("sslmode", "disable"), ("password", "wrong")])
-def test_no_one_comes_in_without_tls_or_with_a_wrong_password(own_binding, key, value) -> None:
+def test_tls_and_the_right_password_are_needed(own_binding, key, value) -> None:
     (own_binding / key).write_text(value, encoding="utf-8")
     if key == "sslmode":
         (own_binding / "ca.crt").unlink()
-    with pytest.raises(StepError, match=r"inference-app: postgresql localhost:.* does not answer: ") as refused:
+    with pytest.raises(StepError, match=r"inference-app: postgresql localhost:.* does not answer: ") as raised:
         connect("inference-app")
-    assert not isinstance(refused.value, TemporaryError)
+    assert not isinstance(raised.value, TemporaryError)

@@ -1,4 +1,4 @@
-"""Back to a named version or tag: what is refused, which side is told, and what would be lost."""
+"""Rollback to a version or a tag: refusals, the registry that lags behind, and the rows that would be lost."""
 
 import contextlib
 from types import SimpleNamespace
@@ -13,14 +13,14 @@ from pipeline.registry import aliases
 from pipeline.settings import settings
 from pipeline.steps import rollback
 
-NOTHING = {"to_version": 0, "to_tag": "", "stage": "", "database": "inference", "drop_data": "false"}
+DEFAULTS = {"to_version": 0, "to_tag": "", "stage": "", "database": "inference", "drop_data": "false"}
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("arguments", "message"),
     [
-        ({}, "where to was not said; name exactly one of --to_version N .* or --to_tag T"),
-        ({"stage": "staging"}, "where to was not said"),
+        ({}, "no target was given; name exactly one of --to_version N .* or --to_tag T"),
+        ({"stage": "staging"}, "no target was given"),
         ({"to_version": 1, "to_tag": "x"}, "both --to_version and --to_tag were given; name exactly one of"),
         ({"to_version": -1}, "to_version is -1; allowed is the number of a version, from 1"),
         ({"to_version": -1, "to_tag": "x"}, "to_version is -1"),
@@ -32,9 +32,9 @@ NOTHING = {"to_version": 0, "to_tag": "", "stage": "", "database": "inference", 
         ({"to_version": 1, "drop_data": "true"}, "--database and --drop_data belong to --to_tag"),
     ],
 )
-def test_mistakes_are_refused_before_anything_is_asked(given, told) -> None:
-    with pytest.raises(StepError, match=told):
-        rollback.run(**{**NOTHING, **given})
+def test_mistakes_are_refused_before_a_connection(arguments, message) -> None:
+    with pytest.raises(StepError, match=message):
+        rollback.run(**{**DEFAULTS, **arguments})
 
 
 BEFORE, ROLLED_BACK, AFTER = (f"2026-01-01T0{hour}:00:00.5+00:00" for hour in (1, 2, 3))
@@ -62,7 +62,7 @@ BEFORE, ROLLED_BACK, AFTER = (f"2026-01-01T0{hour}:00:00.5+00:00" for hour in (1
         ((1, None, {"2": ROLLED_BACK}), None, None, True),
     ],
 )
-def test_the_registry_is_told_only_what_it_cannot_know(alias, registry, promoted, lags) -> None:
+def test_the_registry_lags_only_behind_a_rollback(alias, registry, promoted, lags) -> None:
     registered = registry and SimpleNamespace(
         version=str(registry), tags={"promoted.staging": promoted} if promoted else {"promoted.production": AFTER}
     )
@@ -71,7 +71,7 @@ def test_the_registry_is_told_only_what_it_cannot_know(alias, registry, promoted
 
 PLAN = """
 -- Rolling Back ChangeSet: 5.sql::five::project
--- DROP TABLE "s".told_of_only;
+-- DROP TABLE "s".commented_out;
 DROP TABLE IF EXISTS "s".one, two CASCADE;
 DROP TRIGGER one ON "s".three;
 DROP VIEW "s".three;
@@ -85,7 +85,7 @@ DROP TABLE nobody;
 """
 
 
-def test_all_that_would_be_lost_is_found(monkeypatch) -> None:
+def test_every_loss_in_a_plan_is_listed(monkeypatch) -> None:
     rows = {"nobody": 0}
     monkeypatch.setattr(rollback, "query", lambda *_: [])
     monkeypatch.setattr(rollback, "_count", lambda _, table, what: rows.get(table, 3))
@@ -106,7 +106,7 @@ def test_a_change_that_is_not_checked_out_cannot_be_undone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "message"),
     [
         (
             "Running Changeset: 1.sql::x::project\nRunning Changeset: 1.sql::y::project\nliquibase.exception: long\n"
@@ -122,13 +122,13 @@ def test_a_change_that_is_not_checked_out_cannot_be_undone() -> None:
         ("", "no reason given"),
     ],
 )
-def test_liquibase_says_why_in_one_sentence(output, told) -> None:
-    assert liquibase._reason(output) == told
+def test_liquibases_reason_is_one_sentence(output, message) -> None:
+    assert liquibase._reason(output) == message
 
 
 @pytest.fixture(name="undone")
 def _undone(deployer):
-    """A deployer's session whose changes are forgotten afterwards, with a second version."""
+    """A deployer's session with a second version; its changes are rolled back."""
     deployer.autocommit = False
     query(
         deployer,
@@ -141,22 +141,22 @@ def _undone(deployer):
 
 
 @pytest.mark.servers
-def test_the_alias_remembers_what_the_registry_held(undone) -> None:
+def test_the_alias_remembers_the_registrys_version(undone) -> None:
     stage = settings().promotion_stage
-    assert aliases.locked(undone, stage) == (1, 1, {})
+    assert aliases.lock(undone, stage) == (1, 1, {})
     aliases.roll_back(undone, stage, 77)
-    held = aliases.locked(undone, stage)
-    assert (held.version, held.registry_version, list(held.rolled_back_from)) == (77, 1, ["1"])
+    alias = aliases.lock(undone, stage)
+    assert (alias.version, alias.registry_version, list(alias.rolled_back_from)) == (77, 1, ["1"])
     aliases.roll_back(undone, stage, 1)
-    held = aliases.locked(undone, stage)
-    assert (held.version, held.registry_version, list(held.rolled_back_from)) == (1, 1, ["77"])
-    aliases.set_in_line(undone, stage, 1)
-    assert aliases.locked(undone, stage) == (1, 1, {})
+    alias = aliases.lock(undone, stage)
+    assert (alias.version, alias.registry_version, list(alias.rolled_back_from)) == (1, 1, ["77"])
+    aliases.follow_registry(undone, stage, 1)
+    assert aliases.lock(undone, stage) == (1, 1, {})
     history = query(undone, "SELECT version FROM {schema}.model_alias_history WHERE alias = %s ORDER BY id", (stage,))
     assert history[-2:] == [(77,), (1,)]
 
 
 @pytest.mark.servers
-def test_a_rollback_to_what_is_served_is_none(deployed) -> None:
+def test_a_rollback_to_the_served_version_changes_nothing(deployed) -> None:
     assert "holds" in run_pipeline("rollback", "--to-version", "1")
     assert "already" in run_pipeline("rollback", "--to-version", "1")

@@ -1,12 +1,16 @@
-"""The project's answers and steps are read once and refused with a sentence."""
+"""The project's answers, steps and bindings: what is read, and what is refused with a sentence."""
 
 import pathlib
+import pkgutil
 import re
+import subprocess
+import sys
 
 import psycopg2
 import pytest
+from click.testing import CliRunner
 
-from pipeline import databases, liquibase, mlproject, settings
+from pipeline import commands, databases, help, liquibase, mlproject, settings
 from pipeline.__main__ import command_line
 from pipeline.errors import StepError, TemporaryError
 from pipeline.steps import train_model
@@ -50,12 +54,64 @@ def replace(path: pathlib.Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_steps_and_commands_are_the_entry_points() -> None:
+def test_the_command_line_has_every_step_and_command() -> None:
+    modules = [module.name for module in pkgutil.iter_modules(commands.__path__)]
     assert list(mlproject.steps()) == STEPS
-    assert list(command_line().commands) == [*STEPS, "all", "retrain"]
+    assert {"demo", "doctor", "psql"} <= set(modules)
+    assert list(command_line().commands) == [*STEPS, "all", "retrain", *modules]
 
 
-def test_the_chain_ends_with_what_is_served() -> None:
+def test_every_command_has_a_line_in_the_list() -> None:
+    answer = CliRunner().invoke(command_line(), ["--help"], prog_name="./run", terminal_width=80)
+    assert answer.output.startswith("Usage: ./run ")
+    lines = [line.strip() for line in answer.output.partition("Commands:\n")[2].splitlines()]
+    advice = "the first line of a module's docstring says in at most 54 characters what the step does"
+    assert [line.split()[0] for line in lines] == list(command_line().commands), advice
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == [], advice
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_option_of_a_step_has_help_type_and_default(name) -> None:
+    step = mlproject.steps()[name]
+    texts = help.help_of(f"pipeline.steps.{name}")
+    assert list(texts.options) == list(step.parameters), f"describe each parameter in the section Args: of {name}.run"
+    answer = CliRunner().invoke(command_line(), [name, "--help"], terminal_width=300)
+    output = " ".join(answer.output.split())
+    assert texts.summary in output
+    for option, text in texts.options.items():
+        type_name = {int: "INTEGER", float: "FLOAT", str: "TEXT"}[step.parameters[option].type]
+        default = step.parameters[option].default
+        shown = '""' if default == "" else default
+        assert f"--{option.replace('_', '-')} {type_name} {text} [default: {shown}]" in output
+
+
+def test_help_imports_no_step() -> None:
+    program = "import sys; from pipeline.__main__ import command_line; command_line(); print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert not {"tensorflow", "keras", "mlflow", "matplotlib", "pipeline.steps.train_model"} & set(output.split())
+
+
+def test_wrong_arguments_of_a_command_are_a_usage_error() -> None:
+    answer = CliRunner().invoke(command_line(), ["doctor", "everything"])
+    assert answer.exit_code == 2
+    assert "doctor: too many positional arguments" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("docstring", "options"),
+    [
+        ("Do.", {}),
+        (
+            "Do.\n\nArgs:\n    a: one\n    b_c: two\n        lines: here\n\nRaises:\n    StepError: x",
+            {"a": "one", "b_c": "two lines: here"},
+        ),
+    ],
+)
+def test_help_reads_the_section_args(docstring, options) -> None:
+    assert help.arguments(docstring) == options
+
+
+def test_the_chain_ends_with_deploy_inference_db() -> None:
     assert [step.name for step in mlproject.chain()] == STEPS[: STEPS.index("deploy_inference_db") + 1]
 
 
@@ -64,15 +120,15 @@ def test_options_are_written_with_hyphens_or_as_in_mlproject() -> None:
     assert option.opts == ["--batch_size", "--batch-size"]
 
 
-def test_the_command_of_an_entry_point_hands_on_all_its_parameters() -> None:
+def test_the_command_of_an_entry_point_passes_all_its_parameters() -> None:
     entry_points = settings.read_yaml("MLproject")["entry_points"]
     for name, step in mlproject.steps().items():
-        told = " ".join(f"--{parameter} " + "{" + parameter + "}" for parameter in step.parameters)
-        assert " ".join(entry_points[name]["command"].split()) == f"python -m pipeline {name} {told}".strip()
+        options = " ".join(f"--{parameter} " + "{" + parameter + "}" for parameter in step.parameters)
+        assert " ".join(entry_points[name]["command"].split()) == f"python -m pipeline {name} {options}".strip()
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "told"),
+    ("file", "old", "new", "message"),
     [
         ("project.yaml", "minimumAccuracy: ", "minimumAccuracy: 7", "allowed is 0 to 1"),
         ("project.yaml", "promotionStage: '", "promotionStage: 'x", "allowed is staging or production"),
@@ -83,19 +139,19 @@ def test_the_command_of_an_entry_point_hands_on_all_its_parameters() -> None:
         ("project.yaml", "owner: ", "owner: [", "project.yaml is not valid YAML"),
         ("project.yaml", "includeMonitoring: ", "includeMonitoring: 1 #", "includeMonitoring is 1; it must be true or"),
         ("project.yaml", "window: 500", "window: 0", "window is 0; it must be a whole number from 1 to 1000000"),
-        ("project.yaml", "window: 500", "window: 20", "minimumLabels is 50; only 20 are looked at"),
-        ("project.yaml", "window: 500", "window: 60", "minimumPredictions is 200; only 60 are looked at"),
+        ("project.yaml", "window: 500", "window: 20", "minimumLabels is 50; use at most 20"),
+        ("project.yaml", "window: 500", "window: 60", "minimumPredictions is 200; use at most 60"),
         ("project.yaml", "maximumPsi: 0.25", "maximumPsi: .nan", "maximumPsi is nan; it must be a number from 0"),
         ("project.yaml", "monitoring:", "monitored:", r"monitoring\.window is None; it must be a whole number"),
     ],
 )
-def test_a_wrong_answer_is_refused(project, file, old, new, told) -> None:
+def test_a_wrong_answer_is_refused(project, file, old, new, message) -> None:
     replace(project / file, old, new)
-    with pytest.raises(StepError, match=told):
+    with pytest.raises(StepError, match=message):
         settings.settings()
 
 
-def test_what_is_not_monitored_is_not_kept(project) -> None:
+def test_inputs_are_not_stored_without_monitoring(project) -> None:
     text = (project / "project.yaml").read_text(encoding="utf-8")
     text = re.sub("includeMonitoring: .*", "includeMonitoring: false", text)
     (project / "project.yaml").write_text(re.sub("storeInputs: .*", "storeInputs: true", text), encoding="utf-8")
@@ -103,7 +159,7 @@ def test_what_is_not_monitored_is_not_kept(project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("seed: {type: int, default: 1}", "seed: 1", r"upload_dataset\.seed is 1; write it as"),
         ("seed: {type: int, default: 1}", "seed: {type: int, default: ten}", "seed is 'ten'; its type is int"),
@@ -112,13 +168,13 @@ def test_what_is_not_monitored_is_not_kept(project) -> None:
         ("entry_points:", "entry_pints:", "entry_points must name the steps"),
     ],
 )
-def test_a_wrong_entry_point_is_refused(project, old, new, told) -> None:
+def test_a_wrong_entry_point_is_refused(project, old, new, message) -> None:
     replace(project / "MLproject", old, new)
-    with pytest.raises(StepError, match=told):
+    with pytest.raises(StepError, match=message):
         mlproject.steps()
 
 
-def test_a_database_that_dies_again_and_again_is_given_up(monkeypatch) -> None:
+def test_a_database_that_dies_repeatedly_ends_the_training(monkeypatch) -> None:
     def lost(training):
         raise psycopg2.InterfaceError("connection already closed")
 
@@ -128,7 +184,7 @@ def test_a_database_that_dies_again_and_again_is_given_up(monkeypatch) -> None:
         train_model._reconnecting(None)
 
 
-def test_a_training_that_goes_on_may_lose_its_server_often(monkeypatch) -> None:
+def test_a_training_that_progresses_may_lose_its_server_often(monkeypatch) -> None:
     tries, committed = iter(range(10)), iter(range(10))
 
     def mostly_lost(training):
@@ -149,22 +205,22 @@ def _bindings(tmp_path, monkeypatch) -> pathlib.Path:
 
 def write_binding(folder: pathlib.Path, **keys: str) -> None:
     folder.mkdir()
-    given = {"host": "h", "port": "1", "database": "d", "username": "u", "password": "canary", **keys}
-    for key, value in given.items():
+    contents = {"host": "h", "port": "1", "database": "d", "username": "u", "password": "canary", **keys}
+    for key, value in contents.items():
         (folder / key).write_text(value, encoding="utf-8")
 
 
 def test_a_binding_is_found_by_its_folder(bindings) -> None:
     write_binding(bindings / "trainer", type="postgresql", provider="local")
-    found = databases.binding("trainer")
-    assert found.where == "postgresql h:1/d"
-    assert "canary" not in repr(found)
+    bound = databases.binding("trainer")
+    assert bound.where == "postgresql h:1/d"
+    assert "canary" not in repr(bound)
 
 
 def test_a_binding_is_found_by_its_type(bindings) -> None:
     write_binding(bindings / "anything", type="postgresql", **{"ca.crt": "certificate"})
-    found = databases.binding("inference-app")
-    assert pathlib.Path(found.ca_file).read_text(encoding="utf-8") == "certificate"
+    bound = databases.binding("inference-app")
+    assert pathlib.Path(bound.ca_file).read_text(encoding="utf-8") == "certificate"
 
 
 def test_two_bindings_of_a_type_are_not_guessed(bindings) -> None:
@@ -180,7 +236,7 @@ def test_a_binding_of_another_type_is_refused(bindings) -> None:
         databases.binding("inference-app")
 
 
-def test_the_training_database_is_the_one_that_was_chosen(bindings) -> None:
+def test_the_training_database_has_the_type_of_project_yaml(bindings) -> None:
     other = {"greenplum": "postgresql", "postgresql": "greenplum"}[settings.settings().training_database]
     write_binding(bindings / "trainer", type=other, provider="elsewhere")
     with pytest.raises(StepError, match=f"is of type '{other}'"):
@@ -193,13 +249,13 @@ def test_a_missing_key_is_named(bindings) -> None:
         databases.binding("trainer")
 
 
-def test_a_folder_of_bindings_that_is_not_there_is_named(monkeypatch) -> None:
+def test_a_missing_folder_of_bindings_is_named(monkeypatch) -> None:
     monkeypatch.setenv("SERVICE_BINDING_ROOT", "/nowhere")
     with pytest.raises(StepError, match="SERVICE_BINDING_ROOT is /nowhere; there is no such folder"):
         databases.binding("trainer")
 
 
-def test_without_bindings_a_person_is_told_what_to_do(monkeypatch) -> None:
+def test_without_bindings_the_error_has_a_fix(monkeypatch) -> None:
     monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
     with pytest.raises(StepError, match="SERVICE_BINDING_ROOT is not set: `make pipeline`"):
         databases.binding("trainer")
@@ -212,7 +268,7 @@ def test_java_verifies_the_server_too(bindings) -> None:
     assert "canary" not in address
 
 
-def test_the_binding_of_another_role_is_not_taken(tmp_path, monkeypatch) -> None:
+def test_the_binding_of_another_role_is_not_used(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
     keys = {"type": "postgresql", "host": "h", "port": "1", "database": "d", "username": "u", "password": "p"}
     for folder in ("training-deployer", "unnamed"):
@@ -222,12 +278,12 @@ def test_the_binding_of_another_role_is_not_taken(tmp_path, monkeypatch) -> None
     assert databases.binding("inference-deployer").host == "unnamed"
     databases.binding.cache_clear()
     (tmp_path / "unnamed" / "type").write_text("rabbitmq", encoding="utf-8")
-    with pytest.raises(StepError, match="0 bindings of type postgresql that are no other role's"):
+    with pytest.raises(StepError, match="0 bindings of type postgresql that belong to no other role"):
         databases.binding("inference-deployer")
 
 
-def test_retrain_says_first_that_nothing_is_kept(project) -> None:
+def test_retrain_refuses_first_when_inputs_are_not_stored(project) -> None:
     text = (project / "project.yaml").read_text(encoding="utf-8")
     (project / "project.yaml").write_text(re.sub("storeInputs: .*", "storeInputs: false", text), encoding="utf-8")
-    with pytest.raises(StepError, match="kept without their inputs"):
+    with pytest.raises(StepError, match="stored without their inputs"):
         command_line()(["retrain"], standalone_mode=False)

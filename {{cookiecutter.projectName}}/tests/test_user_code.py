@@ -1,4 +1,4 @@
-"""model.py keeps the contract, and whoever breaks it is told how in one sentence."""
+"""model.py keeps the contract; a mistake in it is refused with one sentence."""
 
 import importlib
 
@@ -23,19 +23,19 @@ def test_the_database_refuses_the_same_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "activation", "told"), [(3, "relu", "is no probabilities"), (4, "softmax", "returns")]
+    ("units", "activation", "message"), [(3, "relu", "are no probabilities"), (4, "softmax", "returns")]
 )
-def test_a_model_that_is_no_classifier_is_refused(monkeypatch, units, activation, told) -> None:
+def test_a_model_without_probabilities_is_refused(monkeypatch, units, activation, message) -> None:
     def build_model(shape: tuple[int, ...], classes: int):
         keras = user_code.load_keras()
         return keras.Sequential([keras.Input(shape), keras.layers.Dense(units, activation=activation)])
 
     monkeypatch.setattr(importlib.import_module("model"), "build_model", build_model)
-    with pytest.raises(StepError, match=told):
+    with pytest.raises(StepError, match=message):
         user_code.build_architecture((2,), 3)
 
 
-def test_a_model_that_fits_into_no_value_is_refused(monkeypatch) -> None:
+def test_a_model_that_is_too_large_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(user_code, "MOST_WEIGHTS", 10)
     with pytest.raises(StepError, match="at most 10 fit"):
         user_code.build_architecture((30,), 2)
@@ -53,14 +53,14 @@ def test_a_model_with_branches_is_accepted(monkeypatch) -> None:
     assert user_code.build_architecture((2, 2, 1), 3).weight_count == 15
 
 
-def test_the_optimizer_takes_the_learning_rate() -> None:
+def test_the_optimizer_has_the_learning_rate() -> None:
     described = user_code.build_optimizer(0.25)
     assert described["config"]["learning_rate"] == pytest.approx(0.25)
     assert described == user_code.build_optimizer(0.25)
 
 
 @pytest.mark.parametrize(
-    ("node", "told"),
+    ("node", "message"),
     [
         ({"module": "os", "class_name": "system", "config": {}}, "os.system"),
         ({"module": "keras.layers", "class_name": "Lambda", "config": {}}, "keras.layers.Lambda"),
@@ -71,7 +71,7 @@ def test_the_optimizer_takes_the_learning_rate() -> None:
         ({"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": "/"}}, "StringLookup"),
     ],
 )
-def test_what_keras_does_not_provide_is_refused(node, told) -> None:
-    with pytest.raises(StepError, match="cannot be trained in the database") as refused:
+def test_objects_that_are_not_keras_own_are_refused(node, message) -> None:
+    with pytest.raises(StepError, match="cannot be trained in the database") as raised:
         user_code.refuse_foreign_objects(node, "model.py:")
-    assert told in str(refused.value)
+    assert message in str(raised.value)

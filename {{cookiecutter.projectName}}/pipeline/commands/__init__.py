@@ -1,1 +1,1 @@
-"""What a person or the Makefile calls beside the steps."""
+"""Commands beside the steps: `./run doctor`. A module's docstring is its help, `main` takes its arguments."""

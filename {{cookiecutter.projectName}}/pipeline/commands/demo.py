@@ -1,30 +1,19 @@
-"""Shows what is served: accuracy, version, and one row that the model has never seen.
+"""Show what is served, and one prediction.
 
-`python -m pipeline.commands.demo` asks the inference database for all of it, as the app would.
+The app's role asks the inference database for accuracy, version, and the label of a row that the model has never seen.
 """
 
-import sys
-
-import psycopg2
-
 from pipeline.data import source
-from pipeline.databases import first_line, query, session
+from pipeline.databases import query, session
 from pipeline.errors import StepError
 from pipeline.settings import settings
 
 
 def main() -> None:
-    """Print three lines: accuracy on the holdout; model, version, stage; a row's predicted and true label."""
-    try:
-        show()
-    except StepError as error:
-        sys.exit(f"error: {error}")
-    except psycopg2.Error as error:
-        sys.exit(f"error: the inference database refused: {first_line(error)}")
+    """Print three lines: accuracy on the holdout; model, version, stage; a row's predicted and true label.
 
-
-def show() -> None:
-    """Print the three lines. Raises StepError when no version holds the alias."""
+    Raises StepError when no version holds the alias.
+    """
     stage = settings().promotion_stage
     connection = session("inference-app")
     with connection:
@@ -38,14 +27,10 @@ def show() -> None:
         unseen = source.unseen_row()
         answer = query(
             connection,
-            "SELECT {schema}.run_inference_task(%s" + f"::{unseen.type}, %s, %s)",
+            "SELECT {schema}.run_inference_task(%s" + f"::{unseen.sql_type}, %s, %s)",
             (unseen.value, settings().model, stage),
         )[0][0]
     version, metrics = served[0]
     print(f"accuracy {metrics['accuracy_score']:.4f} on {metrics['rows']} held-out rows")
     print(f"model {settings().model}, version {version}, stage {stage}")
-    print(f"{unseen.what} it had never seen: predicted {answer['label']}, true {unseen.label}")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"{unseen.description} it had never seen: predicted {answer['label']}, true {unseen.label}")

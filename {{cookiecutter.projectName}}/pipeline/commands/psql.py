@@ -1,42 +1,37 @@
-"""Opens psql: `make psql` in the inference database as the app would, with `ROLE=trainer` in the training database."""
+"""Open psql with the binding of a role.
+
+`./run psql [ROLE] [options of psql]`: roles are training-deployer, trainer, inference-deployer and inference-app, which
+is the default.
+"""
 
 import os
 import shutil
-import sys
 
 from pipeline.databases import TYPES, binding
 from pipeline.errors import StepError
 from pipeline.settings import settings
 
 
-def main() -> None:
-    """Become psql, with a role's binding and the project's schema; the password travels by environment.
+def main(role: str = "inference-app", *options: str) -> None:
+    """Replace this process by psql, with the project's schema first in its search path. Raises StepError.
 
-    The first argument names the role, inference-app where there is none; the others are psql's.
+    The password travels by environment.
     """
-    role, *options = sys.argv[1:] or ["inference-app"]
     if role not in TYPES:
-        sys.exit(f"error: there is no role {role}; there are {', '.join(TYPES)}")
-    try:
-        found, schema = binding(role), settings().schema
-    except StepError as error:
-        sys.exit(f"error: {error}")
+        raise StepError(f"there is no role {role}; there are {', '.join(TYPES)}")
+    address, schema = binding(role), settings().schema
     program = shutil.which("psql")
     if not program:
-        sys.exit("error: psql is not on PATH: sudo apt-get install -y postgresql-client")
+        raise StepError("psql is not on PATH: sudo apt-get install -y postgresql-client")
     environment = {
         **os.environ,
-        "PGHOST": found.host,
-        "PGPORT": found.port,
-        "PGDATABASE": found.database,
-        "PGUSER": found.username,
-        "PGPASSWORD": found.password,
+        "PGHOST": address.host,
+        "PGPORT": address.port,
+        "PGDATABASE": address.database,
+        "PGUSER": address.username,
+        "PGPASSWORD": address.password,
         "PGOPTIONS": f'-c search_path="{schema}",public',
-        **({"PGSSLMODE": found.sslmode} if found.sslmode else {}),
-        **({"PGSSLROOTCERT": found.ca_file} if found.ca_file else {}),
+        **({"PGSSLMODE": address.sslmode} if address.sslmode else {}),
+        **({"PGSSLROOTCERT": address.ca_file} if address.ca_file else {}),
     }
     os.execve(program, ["psql", *options], environment)
-
-
-if __name__ == "__main__":
-    main()

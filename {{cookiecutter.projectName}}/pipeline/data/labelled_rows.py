@@ -1,21 +1,24 @@
-"""Rows that people labelled where the model serves, brought to the training database."""
+"""Rows that people labelled where the model is served, copied to the training database."""
 
+import datetime
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg2.extras
+from psycopg2.extensions import connection as Connection
 
 from pipeline.databases import in_schema
 from pipeline.settings import settings
 
-FETCHED_AT_ONCE = 1000
+ROWS_PER_FETCH = 1000
+
+# prediction_id, features, shape, dtype, label, labelled_at: the columns of labelled_row.
+LabelledRow = tuple[str, bytes, str, str, str, datetime.datetime]
 
 
-def stored_inputs(inference: Any, model: str) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield labelled predictions whose input was kept, in parts: (prediction_id, features, shape, dtype, label,
-    labelled_at), as labelled_row holds them. `inference` is a session that may read the log.
+def stored_inputs(inference: Connection, model: str) -> Iterator[list[LabelledRow]]:
+    """Yield the labelled predictions of a model whose input was stored, up to ROWS_PER_FETCH at a time.
 
-    A table's row is kept as JSON, which is its dtype.
+    `inference` is a session that may read the log. The row of a table is stored as JSON: its dtype is "json".
     """
     with inference.cursor("labelled_prediction") as cursor:
         cursor.execute(
@@ -26,20 +29,20 @@ def stored_inputs(inference: Any, model: str) -> Iterator[list[tuple[Any, ...]]]
             ),
             ("json" if settings().source else None, model),
         )
-        while rows := cursor.fetchmany(FETCHED_AT_ONCE):
+        while rows := cursor.fetchmany(ROWS_PER_FETCH):
             yield rows
 
 
-def keep(trainer: Any, rows: list[tuple[Any, ...]]) -> int:
-    """Write rows of `stored_inputs` into labelled_row; return how many are new there or have another label now."""
+def upsert(trainer: Connection, rows: list[LabelledRow]) -> int:
+    """Write rows of `stored_inputs` to labelled_row; return how many are new or have another label now."""
     with trainer.cursor() as cursor:
         changed = psycopg2.extras.execute_values(
             cursor,
             in_schema(
-                "INSERT INTO {schema}.labelled_row AS kept "
+                "INSERT INTO {schema}.labelled_row AS stored "
                 "(prediction_id, features, shape, dtype, label, labelled_at) VALUES %s "
                 "ON CONFLICT (prediction_id) DO UPDATE SET label = excluded.label, labelled_at = excluded.labelled_at "
-                "WHERE kept.label <> excluded.label RETURNING 1"
+                "WHERE stored.label <> excluded.label RETURNING 1"
             ),
             rows,
             fetch=True,

@@ -1,37 +1,48 @@
-"""Which version answers for a stage: the alias in the inference database, the alias in MLflow, rollbacks of both.
+"""The version that a stage serves: the alias in the inference database, its alias in MLflow, rollbacks of both.
 
 MLflow's registry decides, and the database follows. A rollback goes the other way, because it must work without
-MLflow: the database first, the registry when it answers. Whoever asks or tells the registry holds the lock on
-the database's row meanwhile, so that no older knowledge overwrites a rollback.
+MLflow: the database first, the registry when it answers. A caller that reads or writes the registry's alias holds the
+lock on the database's row meanwhile, so that stale knowledge does not overwrite a rollback.
 """
 
 import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from psycopg2.extensions import connection as Connection
 
 from pipeline.databases import query
 from pipeline.settings import settings
 from pipeline.tracking import answering, load_mlflow
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
 
 class Alias(NamedTuple):
-    """A row of model_alias; rolled_back_from: {version: time} of rollbacks that the registry does not know of."""
+    """A row of model_alias.
+
+    `rolled_back_from` has the rollbacks that the registry does not know yet: {version: ISO time}.
+    """
 
     version: int
     registry_version: int | None
     rolled_back_from: dict[str, str]
 
-    def registry_lags(self, registered: Any, stage: str) -> bool:
-        """Whether the registry still says what it said before a rollback; False when it was changed since."""
+    def registry_lags(self, registered: "ModelVersion | None", stage: str) -> bool:
+        """Whether the registry's alias is still the one from before a rollback, and was not set again since."""
         version = int(registered.version) if registered else None
         if not self.rolled_back_from or version == self.version or version != self.registry_version:
             return False
         # A person may have promoted the same version again.
-        promoted, left = _time(registered, _promoted(stage)), self.rolled_back_from.get(str(version))
-        return promoted is None or left is None or promoted < datetime.datetime.fromisoformat(left)
+        promoted_at = _tagged_time(registered, _promoted_tag(stage))
+        rolled_back_at = self.rolled_back_from.get(str(version))
+        if promoted_at is None or rolled_back_at is None:
+            return True
+        return promoted_at < datetime.datetime.fromisoformat(rolled_back_at)
 
 
-def locked(connection: Any, stage: str) -> Alias | None:
-    """Lock and return the database's alias until the transaction ends; None when no version holds it."""
+def lock(connection: Connection, stage: str) -> Alias | None:
+    """Lock the database's alias until the transaction ends, and return it; None when no version holds it."""
     rows = query(
         connection,
         "SELECT version, registry_version, rolled_back_from FROM {schema}.model_alias "
@@ -41,8 +52,8 @@ def locked(connection: Any, stage: str) -> Alias | None:
     return Alias(*rows[0]) if rows else None
 
 
-def roll_back(connection: Any, stage: str, version: int) -> None:
-    """Move the database's alias to another version and note what the registry must be told; the caller commits."""
+def roll_back(connection: Connection, stage: str, version: int) -> None:
+    """Move the database's alias to another version, and record the rollback for the registry; the caller commits."""
     query(
         connection,
         "UPDATE {schema}.model_alias SET version = %(version)s, changed_at = now(), "
@@ -52,20 +63,20 @@ def roll_back(connection: Any, stage: str, version: int) -> None:
     )
 
 
-def set_in_line(connection: Any, stage: str, version: int) -> None:
-    """Make the database say what the registry says; the caller commits."""
+def follow_registry(connection: Connection, stage: str, version: int) -> None:
+    """Give the database's alias to the version that holds the registry's; the caller commits."""
     query(
         connection,
-        "INSERT INTO {schema}.model_alias AS held (model, alias, version, registry_version) "
+        "INSERT INTO {schema}.model_alias AS current (model, alias, version, registry_version) "
         "VALUES (%(model)s, %(stage)s, %(version)s, %(version)s) ON CONFLICT (model, alias) DO UPDATE SET "
         "version = excluded.version, registry_version = excluded.version, rolled_back_from = '{}', "
-        "changed_at = CASE WHEN held.version = excluded.version THEN held.changed_at ELSE now() END",
+        "changed_at = CASE WHEN current.version = excluded.version THEN current.changed_at ELSE now() END",
         {"model": settings().model, "stage": stage, "version": version},
     )
 
 
-def take_away(connection: Any, stage: str) -> None:
-    """Leave the stage without a version, as the registry does; the caller commits."""
+def remove(connection: Connection, stage: str) -> None:
+    """Remove the database's alias, as the registry has none; the caller commits."""
     query(
         connection,
         "DELETE FROM {schema}.model_alias WHERE model = %s AND alias = %s",
@@ -73,73 +84,74 @@ def take_away(connection: Any, stage: str) -> None:
     )
 
 
-def tell_registry(stage: str, version: int, rolled_back_from: dict[str, str]) -> bool:
-    """Move MLflow's alias, too, and mark what it was taken from; False when the registry has no such version.
+def update_registry(stage: str, version: int, rolled_back_from: dict[str, str]) -> bool:
+    """Move MLflow's alias too, and mark the versions rolled back from; False when the registry lacks the version.
 
-    The alias moves last: whatever interrupts this, the next telling does all of it. Raises StepError.
+    The alias moves last: after an interruption, the next call does everything again. Raises StepError.
     """
     if registered_version(version) is None:
         return False
-    mark(stage, rolled_back_from)
+    mark_rolled_back(stage, rolled_back_from)
     with answering():
-        unmark(stage, version)
+        clear_rolled_back(stage, version)
         load_mlflow().MlflowClient().set_registered_model_alias(settings().model, stage, str(version))
     return True
 
 
-def mark(stage: str, rolled_back_from: dict[str, str]) -> None:
-    """Mark registered versions as rolled back from: promote_model does not promote them by itself. Raises StepError."""
+def mark_rolled_back(stage: str, rolled_back_from: dict[str, str]) -> None:
+    """Mark registered versions as rolled back from, so that promote_model refuses them. Raises StepError."""
     client = load_mlflow().MlflowClient()
     for version, time in rolled_back_from.items():
         if registered_version(int(version)) is not None:
             with answering():
-                client.set_model_version_tag(settings().model, version, _rolled_back(stage), time)
+                client.set_model_version_tag(settings().model, version, _rolled_back_tag(stage), time)
 
 
-def unmark(stage: str, version: int) -> None:
-    """Take the mark from a version that a person wants after all."""
+def clear_rolled_back(stage: str, version: int) -> None:
+    """Remove the mark from a version that a person wants after all."""
     if rolled_back_at(stage, version):
-        load_mlflow().MlflowClient().delete_model_version_tag(settings().model, str(version), _rolled_back(stage))
+        load_mlflow().MlflowClient().delete_model_version_tag(settings().model, str(version), _rolled_back_tag(stage))
 
 
-def promoted_by_hand(stage: str, version: int) -> None:
-    """Note that a person gives the alias to this version now, whatever happened to it before."""
-    unmark(stage, version)
+def record_manual_promotion(stage: str, version: int) -> None:
+    """Record that a person gives the alias to this version now, whatever happened to it before."""
+    clear_rolled_back(stage, version)
     client = load_mlflow().MlflowClient()
-    client.set_model_version_tag(settings().model, str(version), _promoted(stage), now())
+    client.set_model_version_tag(settings().model, str(version), _promoted_tag(stage), now())
 
 
 def rolled_back_at(stage: str, version: int) -> str | None:
-    """Return when a registered version was last rolled back from, None when it was not."""
-    found = registered_version(version)
-    return found.tags.get(_rolled_back(stage)) if found else None
+    """Return the ISO time of the last rollback from a registered version, None when there was none."""
+    registered = registered_version(version)
+    return registered.tags.get(_rolled_back_tag(stage)) if registered else None
 
 
 def now() -> str:
-    """Return the time as the tags hold it."""
+    """Return the current time as an ISO string in UTC, as the tags have it."""
     return datetime.datetime.now(datetime.UTC).isoformat()
 
 
-def registered_version(version: int) -> Any:
-    """Return a version as the registry has it, None when it has not."""
+def registered_version(version: int) -> "ModelVersion | None":
+    """Return a version from the registry, None when the registry lacks it. Raises StepError."""
     mlflow = load_mlflow()
     with answering():
         try:
-            return mlflow.MlflowClient().get_model_version(settings().model, str(version))
+            registered: ModelVersion = mlflow.MlflowClient().get_model_version(settings().model, str(version))
+            return registered
         except mlflow.exceptions.MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
 
 
-def _time(registered: Any, tag: str) -> datetime.datetime | None:
-    told = registered.tags.get(tag) if registered else None
-    return datetime.datetime.fromisoformat(told) if told else None
+def _tagged_time(registered: "ModelVersion | None", tag: str) -> datetime.datetime | None:
+    time = registered.tags.get(tag) if registered else None
+    return datetime.datetime.fromisoformat(time) if time else None
 
 
-def _rolled_back(stage: str) -> str:
+def _rolled_back_tag(stage: str) -> str:
     return f"rolled_back_from.{stage}"
 
 
-def _promoted(stage: str) -> str:
+def _promoted_tag(stage: str) -> str:
     return f"promoted.{stage}"

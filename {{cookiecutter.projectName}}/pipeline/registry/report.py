@@ -1,35 +1,72 @@
-"""Pictures and the HTML report of a trained model, for MLflow."""
+"""Figures and the HTML report of a trained model, for MLflow."""
 
 import base64
 import html
 import io
 import textwrap
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.records import EpochRow
 
-def curves(epochs: list[dict[str, Any]], best_epoch: int) -> Figure:
-    """Draw loss and accuracy of training and validation an epoch; a line marks the best epoch."""
+LABELLED_CLASSES = 25
+NAMED_CANDIDATES = 12
+
+
+class CurvePoint(Protocol):
+    """A point of a learning curve: accuracies of a model trained on `rows` rows."""
+
+    @property
+    def rows(self) -> int:
+        """Number of training rows."""
+
+    @property
+    def train_accuracy(self) -> float:
+        """Accuracy on the rows trained on."""
+
+    @property
+    def val_accuracy(self) -> float:
+        """Accuracy on the validation split."""
+
+
+def curves(epochs: Sequence[EpochRow], best_epoch: int) -> Figure:
+    """Draw loss and accuracy per epoch, of training and validation; a line marks the best epoch."""
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    numbers = [row["epoch"] for row in epochs]
-    for axis, name in zip(axes, ("loss", "accuracy")):
-        axis.plot(numbers, [row[f"train_{name}"] for row in epochs], marker="o", label="training")
-        axis.plot(numbers, [row[f"val_{name}"] for row in epochs], marker="o", label="validation")
-        axis.axvline(best_epoch, linestyle=":", color="grey", label=f"best epoch {best_epoch}")
-        axis.set(xlabel="epoch", ylabel=name)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend()
+    _draw_metric(axes[0], epochs, best_epoch, "loss", "train_loss", "val_loss")
+    _draw_metric(axes[1], epochs, best_epoch, "accuracy", "train_accuracy", "val_accuracy")
     return figure
 
 
+def _draw_metric(
+    axis: Axes,
+    epochs: Sequence[EpochRow],
+    best_epoch: int,
+    name: str,
+    train: Literal["train_loss", "train_accuracy"],
+    validation: Literal["val_loss", "val_accuracy"],
+) -> None:
+    numbers = [row["epoch"] for row in epochs]
+    axis.plot(numbers, [row[train] for row in epochs], marker="o", label="training")
+    axis.plot(numbers, [row[validation] for row in epochs], marker="o", label="validation")
+    axis.axvline(best_epoch, linestyle=":", color="grey", label=f"best epoch {best_epoch}")
+    axis.set(xlabel="epoch", ylabel=name)
+    axis.locator_params(axis="x", integer=True)
+    axis.legend()
+
+
 def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
-    """Draw how many rows of a class (down) were called what (across); cells are labelled up to 25 classes."""
+    """Draw the row counts per true class (down) and predicted class (across).
+
+    The cells carry numbers for up to LABELLED_CLASSES classes.
+    """
     size = max(4.0, 0.45 * len(classes) + 2)
     figure, axis = pyplot.subplots(figsize=(size, size), layout="constrained")
     axis.imshow(matrix, cmap="Blues")
@@ -37,7 +74,7 @@ def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
     axis.set_xticklabels(classes, rotation=90)
     axis.set_yticklabels(classes)
     most = max(max(row) for row in matrix)
-    if len(classes) <= 25:
+    if len(classes) <= LABELLED_CLASSES:
         for true, row in enumerate(matrix):
             for predicted, count in enumerate(row):
                 axis.text(
@@ -51,23 +88,24 @@ def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
     return figure
 
 
-def candidates(trainings: dict[str, list[dict[str, Any]]], best: str, best_epoch: int) -> Figure:
-    """Draw the validation loss of each training an epoch, and the best accuracies; `best` is thick, the first named.
+def candidates(trainings: Mapping[str, Sequence[EpochRow]], best: str, best_epoch: int) -> Figure:
+    """Draw the validation loss of each training per epoch, and the accuracies in the best epochs.
 
-    `trainings` are epochs by label, from the best to the worst; up to 12 of them are named, the others are grey.
+    `trainings` are epochs by label, from the best to the worst. The line of `best` is thick. Up to NAMED_CANDIDATES
+    trainings have a colour and a bar, the others are grey.
     """
-    named = list(trainings)[:12]
+    named = list(trainings)[:NAMED_CANDIDATES]
     height = max(4.0, 0.35 * len(named) + 1.5)
     figure, (losses, accuracies) = pyplot.subplots(1, 2, figsize=(13, height), layout="constrained")
     colours = {label: f"C{number}" for number, label in enumerate(named)}
-    for label, epochs in reversed(trainings.items()):
+    for label, epochs in reversed(list(trainings.items())):
         numbers, values = [row["epoch"] for row in epochs], [row["val_loss"] for row in epochs]
         width = 3.0 if label == best else 1.2
         losses.plot(numbers, values, marker=".", linewidth=width, color=colours.get(label, "lightgrey"))
     losses.axvline(best_epoch, linestyle=":", color="grey")
-    # A training that goes astray would hide the others.
+    # A training that diverges would hide the others on a linear scale.
     losses.set(xlabel="epoch", ylabel="validation loss", yscale="log")
-    losses.xaxis.get_major_locator().set_params(integer=True)
+    losses.locator_params(axis="x", integer=True)
     best_of = {label: min(trainings[label], key=lambda row: (row["val_loss"], row["epoch"])) for label in named}
     accuracies.barh(named, [row["val_accuracy"] for row in best_of.values()], color=colours.values())
     accuracies.bar_label(accuracies.containers[0], fmt="%.4f", label_type="center", color="white")
@@ -76,19 +114,22 @@ def candidates(trainings: dict[str, list[dict[str, Any]]], best: str, best_epoch
     return figure
 
 
-def learning_curve(points: list[dict[str, Any]], sentence: str) -> Figure:
-    """Draw the accuracy on the rows trained on and on the validation split against the number of rows."""
+def learning_curve(points: Sequence[CurvePoint], sentence: str) -> Figure:
+    """Draw the accuracies on the rows trained on and on the validation split, by number of training rows.
+
+    `sentence` is the title.
+    """
     figure, axis = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    rows = [point["rows"] for point in points]
-    for name, told in (("train_accuracy", "on the rows trained on"), ("val_accuracy", "on the validation rows")):
-        axis.plot(rows, [point[name] for point in points], marker="o", label=told)
+    rows = [point.rows for point in points]
+    axis.plot(rows, [point.train_accuracy for point in points], marker="o", label="on the rows trained on")
+    axis.plot(rows, [point.val_accuracy for point in points], marker="o", label="on the validation rows")
     axis.set(xlabel="training rows", ylabel="accuracy", xlim=(0, None))
     axis.set_title(textwrap.fill(sentence, 90), fontsize="small")
     axis.legend()
     return figure
 
 
-def page(title: str, facts: dict[str, Any], figures: dict[str, Figure]) -> str:
+def page(title: str, facts: Mapping[str, object], figures: Mapping[str, Figure]) -> str:
     """Return a self-contained HTML page: a table of facts and the figures."""
     rows = "\n".join(
         f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items()

@@ -1,33 +1,56 @@
-"""Step deploy_inference_db: the inference database's code, models and aliases follow the commit and MLflow."""
+"""Deploy code, model versions and aliases for serving.
+
+Liquibase deploys the inference database's changelog; versions and aliases follow MLflow's registry.
+"""
 
 import hashlib
 import json
 import pathlib
 import tempfile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import yaml
 
 from pipeline import doctor, liquibase
-from pipeline.databases import binding, grant_role, insert, query, session
+from pipeline.databases import Connection, binding, grant_role, insert, query, session
 from pipeline.errors import StepError
+from pipeline.records import Encoding, TrainingStatistics
 from pipeline.registry import aliases
 from pipeline.settings import STAGES, settings
 from pipeline.tracking import answering, impatient, load_mlflow, registered_alias, step_run
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as RegisteredVersion
+
+REQUIRED_METADATA = ("classes", "input_shape", "input_dtype", "data_hash")
+
+
+class Metadata(TypedDict):
+    """The metadata that promote_model registers with a version; only a table's version has an encoding."""
+
+    classes: list[str]
+    input_shape: list[int]
+    input_dtype: str
+    metrics: dict[str, object]
+    training_statistics: TrainingStatistics
+    samples: NotRequired[dict[str, str] | None]
+    data_hash: str
+    git_commit: str
+    encoding: NotRequired[Encoding]
+
 
 class ModelVersion(NamedTuple):
-    """A registered version as it is stored in model_version."""
+    """A registered version, for the table model_version: number, ONNX file, MLflow's run, metadata."""
 
     version: int
     onnx: bytes
     run_id: str
-    described: dict[str, Any]
+    metadata: Metadata
 
 
 def run() -> str:
-    """Bring code, model versions and aliases in the inference database in line. Raises StepError."""
+    """Update code, model versions and aliases of the inference database. Raises StepError."""
     doctor.require(doctor.java, doctor.liquibase_program, doctor.inference_database, doctor.mlflow_server)
     doctor.require(doctor.inference_packages)
     tag = liquibase.deploy("inference-deployer", "database/inference")
@@ -35,72 +58,74 @@ def run() -> str:
     grant_role(connection, f"{settings().schema}_app", binding("inference-app").username)
     _write_settings(connection)
     _purge(connection)
-    told = [_follow(connection, stage) for stage in STAGES]
-    changes = "; ".join(line for line in told if line) or "no version holds an alias yet"
+    sentences = [_follow(connection, stage) for stage in STAGES]
+    changes = "; ".join(sentence for sentence in sentences if sentence) or "no version holds an alias yet"
     with step_run("deploy_inference_db", liquibase_tag=tag):
         load_mlflow().log_params({"liquibase_tag": tag, "aliases": changes})
     return f"{binding('inference-deployer').where}: schema {settings().schema} at tag {tag}; {changes}"
 
 
-def _follow(connection: Any, stage: str) -> str:
-    """Bring one alias in line with the registry, which decides; return what was found or done.
+def _follow(connection: Connection, stage: str) -> str:
+    """Give the database's alias to the version that holds the registry's; return a sentence about it.
 
-    A rollback that the registry does not know is the exception: the registry is told of it.
+    The exception is a rollback that the registry does not know yet: then the registry follows the database.
     """
-    # First without the lock: a rollback would wait for it, and no rollback waits for a download.
+    # Download without the lock, so that no rollback waits for a download.
     with connection:
         _store_registered(connection, registered_alias(stage))
     with connection, impatient():
-        held = aliases.locked(connection, stage)
+        alias = aliases.lock(connection, stage)
         registered = registered_alias(stage)
-        if held and held.registry_lags(registered, stage):
-            return _tell(connection, stage, held)
-        ended = _end_rollback(stage, held, registered)
+        if alias and alias.registry_lags(registered, stage):
+            return _update_registry(connection, stage, alias)
+        clause = _end_rollback(stage, alias, registered)
         if registered is None:
-            return _take_away(connection, stage, held) + ended
+            return _remove(connection, stage, alias) + clause
         _store_registered(connection, registered)
         version = int(registered.version)
-        aliases.set_in_line(connection, stage, version)
-    is_new = held is None or held.version != version
-    return f"{stage} is {'now ' if is_new else ''}version {version}{ended}"
+        aliases.follow_registry(connection, stage, version)
+    is_new = alias is None or alias.version != version
+    return f"{stage} is {'now ' if is_new else ''}version {version}{clause}"
 
 
-def _tell(connection: Any, stage: str, held: aliases.Alias) -> str:
-    """Bring the registry in line with a rollback that was made without it."""
-    rolled_back = f"{stage} stays version {held.version} after a rollback"
-    if not aliases.tell_registry(stage, held.version, held.rolled_back_from):
-        return f"{rolled_back}; MLflow's registry has no version {held.version} and still says {held.registry_version}"
-    aliases.set_in_line(connection, stage, held.version)
-    return f"{rolled_back}, of which MLflow's registry was told now (it said version {held.registry_version})"
+def _update_registry(connection: Connection, stage: str, alias: aliases.Alias) -> str:
+    """Move the registry's alias after a rollback that it does not know; return a sentence about it."""
+    rolled_back = f"{stage} stays version {alias.version} after a rollback"
+    if not aliases.update_registry(stage, alias.version, alias.rolled_back_from):
+        return (
+            f"{rolled_back}; MLflow's registry has no version {alias.version} and still says {alias.registry_version}"
+        )
+    aliases.follow_registry(connection, stage, alias.version)
+    return f"{rolled_back}; MLflow's registry, which said version {alias.registry_version}, now says so too"
 
 
-def _end_rollback(stage: str, held: aliases.Alias | None, registered: Any) -> str:
-    """Tell the registry what was rolled back from; return a clause when its alias was moved after the rollback."""
-    if not held or not held.rolled_back_from:
+def _end_rollback(stage: str, alias: aliases.Alias | None, registered: "RegisteredVersion | None") -> str:
+    """Mark the versions rolled back from; return a clause when the registry's alias was moved after the rollback."""
+    if not alias or not alias.rolled_back_from:
         return ""
     version = registered.version if registered else None
-    left = {number: time for number, time in held.rolled_back_from.items() if number != str(version)}
-    aliases.mark(stage, left)
-    if str(version) == str(held.version):
+    rolled_back = {number: time for number, time in alias.rolled_back_from.items() if number != str(version)}
+    aliases.mark_rolled_back(stage, rolled_back)
+    if str(version) == str(alias.version):
         return ""
-    return f" (the alias was moved in MLflow's registry; so the rollback to version {held.version} ended)"
+    return f" (the alias was moved in MLflow's registry, which ended the rollback to version {alias.version})"
 
 
-def _take_away(connection: Any, stage: str, held: aliases.Alias | None) -> str:
-    if held is None:
+def _remove(connection: Connection, stage: str, alias: aliases.Alias | None) -> str:
+    if alias is None:
         return ""
-    aliases.take_away(connection, stage)
-    return f"{stage} no longer has a version (version {held.version} lost it in MLflow)"
+    aliases.remove(connection, stage)
+    return f"{stage} no longer has a version (version {alias.version} lost it in MLflow)"
 
 
-def _store_registered(connection: Any, registered: Any) -> None:
-    """Keep the version that the registry names, if it is not kept yet; the caller commits."""
+def _store_registered(connection: Connection, registered: "RegisteredVersion | None") -> None:
+    """Store a registered version, unless the database holds it already; the caller commits."""
     if registered and not _is_stored(connection, int(registered.version)):
         _store(connection, _download(registered))
 
 
-def _write_settings(connection: Any) -> None:
-    """Make the database keep of predictions what project.yaml says."""
+def _write_settings(connection: Connection) -> None:
+    """Write the answers of project.yaml that the database's functions read."""
     limits = settings().monitoring
     with connection:
         query(
@@ -109,7 +134,7 @@ def _write_settings(connection: Any) -> None:
             (settings().include_monitoring, settings().store_inputs, limits.window, limits.retention_days),
         )
         if settings().source:
-            # What answers where neither is said: SELECT predict(t.*) FROM t.
+            # `SELECT predict(t.*) FROM t` names neither model nor stage.
             query(
                 connection,
                 "UPDATE {schema}.setting SET model = %s, stage = %s",
@@ -117,13 +142,13 @@ def _write_settings(connection: Any) -> None:
             )
 
 
-def _purge(connection: Any) -> None:
-    """Remove what is past its retention, here too: not every project is monitored."""
+def _purge(connection: Connection) -> None:
+    """Remove predictions past their retention; monitor_model does the same, but not every project runs it."""
     with connection:
         query(connection, "SELECT {schema}.purge_predictions()")
 
 
-def _is_stored(connection: Any, version: int) -> bool:
+def _is_stored(connection: Connection, version: int) -> bool:
     return bool(
         query(
             connection,
@@ -133,8 +158,8 @@ def _is_stored(connection: Any, version: int) -> bool:
     )
 
 
-def _download(registered: Any) -> ModelVersion:
-    """Fetch a registered version's ONNX file and description. Raises StepError when it is not one of ours."""
+def _download(registered: "RegisteredVersion") -> ModelVersion:
+    """Download a registered version. Raises StepError when promote_model did not register it."""
     mlflow = load_mlflow()
     with tempfile.TemporaryDirectory() as folder:
         with answering():
@@ -143,21 +168,24 @@ def _download(registered: Any) -> ModelVersion:
                     artifact_uri=f"models:/{registered.name}/{registered.version}", dst_path=folder
                 )
             )
-        described = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
-        metadata = described.get("metadata") or {}
-        missing = [key for key in ("classes", "input_shape", "input_dtype", "data_hash") if not metadata.get(key)]
-        if missing or "onnx" not in described.get("flavors", {}):
+        description: dict[str, Any] = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
+        metadata: Any = description.get("metadata") or {}
+        missing = [key for key in REQUIRED_METADATA if not metadata.get(key)]
+        if missing or "onnx" not in description.get("flavors", {}):
             raise StepError(
                 f"version {registered.version} of {registered.name} was not registered by promote_model "
                 f"(it lacks {', '.join(missing) or 'an ONNX file'}), so it cannot be served"
             )
-        onnx = (path / described["flavors"]["onnx"]["data"]).read_bytes()
-    return ModelVersion(int(registered.version), onnx, registered.run_id, metadata)
+        onnx = (path / description["flavors"]["onnx"]["data"]).read_bytes()
+    return ModelVersion(int(registered.version), onnx, registered.run_id or "", metadata)
 
 
-def _store(connection: Any, model: ModelVersion) -> None:
-    """Insert the version and let the database itself open it once; the caller commits."""
-    described = model.described
+def _store(connection: Connection, model: ModelVersion) -> None:
+    """Insert the version, and let the database predict with it once; the caller commits.
+
+    Raises StepError when the model's output does not fit its classes.
+    """
+    metadata = model.metadata
     digest = hashlib.sha256(model.onnx).hexdigest()
     insert(
         connection,
@@ -167,31 +195,34 @@ def _store(connection: Any, model: ModelVersion) -> None:
             "version": model.version,
             "onnx": model.onnx,
             "sha256": digest,
-            "classes": described["classes"],
-            "input_shape": described["input_shape"],
-            "input_dtype": described["input_dtype"],
-            "metrics": json.dumps(described["metrics"]),
-            "training_statistics": json.dumps(described["training_statistics"]),
-            "samples": json.dumps(described.get("samples") or {}),
-            **_encoding(described),
-            "data_hash": described["data_hash"],
-            "git_commit": described["git_commit"],
+            "classes": metadata["classes"],
+            "input_shape": metadata["input_shape"],
+            "input_dtype": metadata["input_dtype"],
+            "metrics": json.dumps(metadata["metrics"]),
+            "training_statistics": json.dumps(metadata["training_statistics"]),
+            "samples": json.dumps(metadata.get("samples") or {}),
+            **_encoding(metadata),
+            "data_hash": metadata["data_hash"],
+            "git_commit": metadata["git_commit"],
             "mlflow_run": model.run_id,
         },
     )
-    row = np.zeros(described["input_shape"], described["input_dtype"])
-    answer = query(connection, "SELECT {schema}.answer_row(%s, %s)", (row.tobytes(), digest))[0][0]
-    if len(answer) != len(described["classes"]):
+    row = np.zeros(metadata["input_shape"], metadata["input_dtype"])
+    probabilities = query(connection, "SELECT {schema}.answer_row(%s, %s)", (row.tobytes(), digest))[0][0]
+    if len(probabilities) != len(metadata["classes"]):
         raise StepError(
-            f"version {model.version} gives {len(answer)} probabilities in the inference database; "
-            f"it has {len(described['classes'])} classes"
+            f"version {model.version} gives {len(probabilities)} probabilities in the inference database; "
+            f"it has {len(metadata['classes'])} classes"
         )
 
 
-def _encoding(described: dict[str, Any]) -> dict[str, str]:
-    """Return the column that a version has whose rows are a table's. Raises StepError when the project has no table."""
-    if "encoding" not in described:
+def _encoding(metadata: Metadata) -> dict[str, str]:
+    """Return the column `encoding` of a table's version, nothing for images.
+
+    Raises StepError when the project has no table.
+    """
+    if "encoding" not in metadata:
         return {}
     if not settings().source:
         raise StepError("the version takes rows of a table, and this project has none (project.yaml: source)")
-    return {"encoding": json.dumps(described["encoding"])}
+    return {"encoding": json.dumps(metadata["encoding"])}

@@ -1,4 +1,7 @@
-"""Step deploy_training_code: ends the run here when model.py or the training database's Python is broken."""
+"""Check model.py and the training database's Python.
+
+A broken one stops the run here, before anything is deployed.
+"""
 
 import concurrent.futures
 
@@ -10,10 +13,10 @@ from pipeline.user_code import build_architecture, build_optimizer, load_keras
 
 
 def run() -> str:
-    """Check the training database's Python, build the model, log its architecture. Raises StepError."""
+    """Check the training database's Python, build the model and log its architecture. Raises StepError."""
     doctor.require(doctor.training_database, doctor.mlflow_server)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        # TensorFlow takes seconds to import, there and here: at the same time.
+        # TensorFlow takes seconds to import, here and in the database: do both at the same time.
         packages = pool.submit(doctor.require, doctor.training_packages)
         load_keras()
         packages.result()

@@ -1,8 +1,11 @@
-"""Step deploy_training_db: Liquibase on the training database; stores the model's architecture."""
+"""Deploy the training database's code.
+
+Liquibase deploys its changelog; the model's architecture is stored there.
+"""
 
 from pipeline import doctor, liquibase
 from pipeline.data import source
-from pipeline.databases import binding, grant_role, insert, query, session
+from pipeline.databases import Connection, binding, grant_role, insert, query, session
 from pipeline.run_identity import git_commit
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
@@ -10,7 +13,7 @@ from pipeline.user_code import Architecture, build_architecture
 
 
 def run() -> str:
-    """Bring the training database's code up to date and store the architecture. Raises StepError."""
+    """Update the training database and store the architecture. Raises StepError."""
     doctor.require(doctor.java, doctor.liquibase_program, doctor.training_database, doctor.deploying_role)
     data = source.describe()
     architecture = build_architecture(data.shape, len(data.classes))
@@ -24,16 +27,16 @@ def run() -> str:
     return f"{binding('training-deployer').where}: schema {settings().schema} at tag {tag}"
 
 
-def _store(connection, architecture: Architecture) -> None:
-    """Make this architecture the newest one; the same again only moves its date."""
+def _store(connection: Connection, architecture: Architecture) -> None:
+    """Make this architecture the newest; a stored one only gets a new date."""
     with connection:
-        known = query(
+        is_stored = query(
             connection,
             "UPDATE {schema}.model_architecture SET deployed_at = clock_timestamp(), git_commit = %s "
             "WHERE architecture_hash = %s RETURNING 1",
             (git_commit(), architecture.hash),
         )
-        if not known:
+        if not is_stored:
             insert(
                 connection,
                 "model_architecture",

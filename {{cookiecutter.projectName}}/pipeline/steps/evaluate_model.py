@@ -1,17 +1,26 @@
-"""Step evaluate_model: scores of the best epoch on the validation split, computed in the training database."""
+"""Evaluate the selected run on the validation split.
+
+The training database computes the scores of the best epoch; MLflow gets them with figures and a report.
+"""
 
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 from pipeline import doctor, training_db
 from pipeline.data import source
 from pipeline.databases import binding, session
+from pipeline.records import Scores
 from pipeline.registry import report
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
+from pipeline.training_db import FinishedRun
+
+CURVES = "Training"
+CONFUSION_MATRIX = "Confusion matrix (validation)"
 
 
 def run() -> str:
-    """Evaluate the chosen run and log metrics, pictures and a report. Raises StepError."""
+    """Evaluate the selected run and log metrics, figures and a report. Raises StepError."""
     doctor.require(doctor.trainer, doctor.mlflow_server)
     connection = session("trainer")
     with connection:
@@ -19,17 +28,17 @@ def run() -> str:
         trained = training_db.finished_run(connection)
         config = training_db.evaluation_config(trained.architecture.json, trained.data, binding("trainer").is_greenplum)
         scores = training_db.evaluate(connection, trained.data.dataset, "validation", trained.weights, config)
-        source.keep_evaluated(connection, trained, config)
+        source.store_evaluated_model(connection, trained, config)
         epochs = training_db.epoch_rows(connection, trained.run_hash)
     figures = {
-        "Training": report.curves(epochs, trained.best_epoch),
-        "Confusion matrix (validation)": report.confusion_matrix(scores["confusion_matrix"], trained.data.classes),
+        CURVES: report.curves(epochs, trained.best_epoch),
+        CONFUSION_MATRIX: report.confusion_matrix(scores["confusion_matrix"], trained.data.classes),
     }
     _log(trained, scores, figures)
     return f"validation: accuracy {scores['accuracy']:.4f}, F1 {scores['f1']:.4f} on {scores['rows']} rows"
 
 
-def _log(trained: training_db.FinishedRun, scores: dict, figures: dict) -> None:
+def _log(trained: FinishedRun, scores: Scores, figures: dict[str, Figure]) -> None:
     mlflow = load_mlflow()
     facts = {
         "validation accuracy": f"{scores['accuracy']:.4f}",
@@ -44,7 +53,7 @@ def _log(trained: training_db.FinishedRun, scores: dict, figures: dict) -> None:
     }
     with step_run("evaluate_model", data_hash=trained.data.data_hash, run_hash=trained.run_hash):
         mlflow.log_metrics({"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]})
-        mlflow.log_figure(figures["Training"], "curves.png")
-        mlflow.log_figure(figures["Confusion matrix (validation)"], "confusion_matrix.png")
+        mlflow.log_figure(figures[CURVES], "curves.png")
+        mlflow.log_figure(figures[CONFUSION_MATRIX], "confusion_matrix.png")
         mlflow.log_text(report.page(f"{settings().project_name}: evaluation", facts, figures), "report.html")
     pyplot.close("all")

@@ -1,4 +1,7 @@
-"""Step finish_run: what an orchestrator calls when a run is over, however it ended: nothing stays locked or open."""
+"""Release a finished run's locks, end its MLflow runs.
+
+An orchestrator calls this step after the last one, however the run of $PIPELINE_RUN ended.
+"""
 
 import functools
 import os
@@ -15,31 +18,37 @@ STATUSES = ("Succeeded", "Failed", "Error")
 
 
 def run(status: str) -> str:
-    """Release what the run of $PIPELINE_RUN has locked in the databases and end its runs in MLflow.
+    """Release the run's locks in both databases and end its runs in MLflow.
 
-    `status` is the orchestrator's, or empty. What is away keeps nothing else from being done, and is told at the end:
-    raises TemporaryError then, StepError when something refused.
+    One part that fails does not stop the others; the error at the end names it.
+
+    Args:
+        status: the orchestrator's status of the run: Succeeded, Failed, Error or empty
+
+    Raises:
+        StepError: a part refused; TemporaryError when a part was away.
     """
     if status not in ("", *STATUSES):
         raise StepError(f"status is {status!r}; allowed is {', '.join(STATUSES)} or nothing")
     if not os.environ.get("PIPELINE_RUN"):
         raise StepError("PIPELINE_RUN is not set, so there is no run to finish")
     name = pipeline_run()
-    told, errors = [], []
-    for work in (
+    results: list[str] = []
+    errors: list[Exception] = []
+    for part in (
         functools.partial(_release, "training"),
         functools.partial(_release, "inference"),
         functools.partial(_end_in_mlflow, name, status),
     ):
         try:
-            told.append(work())
+            results.append(part())
         except (StepError, psycopg2.Error) as error:
-            told.append(first_line(error))
+            results.append(first_line(error))
             errors.append(error)
-    answer = f"run {name} ended{status and f' as {status}'}; {'; '.join(told)}"
+    sentence = f"run {name} ended{status and f' as {status}'}; {'; '.join(results)}"
     if errors:
-        raise (TemporaryError if any(may_pass(error) for error in errors) else StepError)(answer)
-    return answer
+        raise (TemporaryError if any(may_pass(error) for error in errors) else StepError)(sentence)
+    return sentence
 
 
 def _release(database: str) -> str:
@@ -48,8 +57,8 @@ def _release(database: str) -> str:
         binding(name)
     except StepError as error:
         return f"{database} database left alone ({error})"
-    released = liquibase.release_own_lock(name)
-    return f"{database} database: {'lock released' if released else 'no lock of this run'}"
+    is_released = liquibase.release_own_lock(name)
+    return f"{database} database: {'lock released' if is_released else 'no lock of this run'}"
 
 
 def _end_in_mlflow(name: str, status: str) -> str:

@@ -1,4 +1,7 @@
-"""Step learning_curve: the same training on growing shares of the training split: would more data help?"""
+"""Find out whether more data would help.
+
+The same training runs on growing shares of the training split.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,20 +10,20 @@ from typing import Any, NamedTuple
 from matplotlib import pyplot
 
 from pipeline import doctor, training_db
-from pipeline.databases import binding, query, session
+from pipeline.databases import Connection, binding, query, session
 from pipeline.errors import StepError
 from pipeline.registry import report
 from pipeline.tracking import load_mlflow
 from pipeline.training import experiments
 from pipeline.training import run as training_run
-from pipeline.training.experiments import Candidate, Division
+from pipeline.training.candidates import Candidate, Division
 
-# A difference of accuracies counts when it is larger than so many standard errors.
+# A difference of accuracies counts when it is above this number of standard errors.
 STANDARD_ERRORS = 2
 
 
 class Point(NamedTuple):
-    """A training on the rows of a share: accuracy of its best epoch on these rows, and on the validation split."""
+    """The training on a share: its rows, and the best epoch's accuracy on these rows and on the validation split."""
 
     share: float
     rows: int
@@ -29,7 +32,7 @@ class Point(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A share that was asked for: the blocks with a batch_id below a limit (None: all), and the rows in them."""
+    """A share of the training split: the blocks with a batch_id below a limit (None: all), and the rows in them."""
 
     share: float
     batch_id_below: int | None
@@ -37,7 +40,7 @@ class Share(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the curve says, in a word for a tag and in a sentence for a person."""
+    """The decision: more-data, larger-model or neither, and a sentence with the reason."""
 
     decision: str
     sentence: str
@@ -46,9 +49,23 @@ class Verdict(NamedTuple):
 def run(
     shares: str, epochs: int, batch_size: int, learning_rate: float, seed: int, patience: int, run: int, sessions: int
 ) -> str:
-    """Train once a share with the parameters of train_model; no such run becomes the candidate. Raises StepError."""
+    """Train once per share, with the parameters of train_model. None of the runs becomes the candidate.
+
+    Args:
+        shares: shares of the training split with commas between them; the last is 1
+        epochs: most epochs per training
+        batch_size: rows per step of the optimizer
+        learning_rate: learning rate of the optimizer
+        seed: seed of starting weights and of everything random in training
+        patience: stop after this many epochs without a lower validation loss
+        run: another number trains afresh
+        sessions: trainings at the same time, each in a session of the database (on Greenplum one)
+
+    Raises:
+        StepError: a value is not allowed, or a training failed.
+    """
     experiments.require_sessions(sessions)
-    wanted = parsed_shares(shares)
+    ascending = parsed_shares(shares)
     parameters = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -57,31 +74,36 @@ def run(
         "patience": patience,
         "run": run,
     }
-    training_run.check(parameters)
+    training_run.check_parameters(parameters)
     doctor.require(doctor.trainer, doctor.mlflow_server)
-    whole = training_run.choose(parameters)
+    return _train(ascending, parameters, sessions)
+
+
+def _train(shares: list[float], parameters: dict[str, Any], sessions: int) -> str:
+    """Train once per share, in up to `sessions` sessions, and return the sentence of the verdict."""
+    whole = training_run.current_training(parameters)
     connection = session("trainer")
     with connection:
-        found = cut(training_db.training_blocks(connection, whole.data.dataset), wanted)
-    # The whole split is what train_model trains, too: neither trains it again.
+        parts = cut(training_db.training_blocks(connection, whole.data.dataset), shares)
+    # The whole split is the training of train_model: whichever step comes second does not repeat it.
     trainings = [
         whole if share.batch_id_below is None
         else whole._replace(parameters={**parameters, "batch_id_below": share.batch_id_below})
-        for share in found
+        for share in parts
     ]  # fmt: skip
     # On Greenplum one session trains on all segments, as train_model does.
-    stations = 1 if binding("trainer").is_greenplum else min(sessions, len(trainings))
+    session_count = 1 if binding("trainer").is_greenplum else min(sessions, len(trainings))
     return experiments.run(
         "learning_curve",
         "share",
         trainings,
-        Division(stations),
-        lambda connection, candidates: _conclude(connection, candidates, found),
+        Division(session_count),
+        lambda connection, candidates: _conclude(connection, candidates, parts),
     )
 
 
 def parsed_shares(text: str) -> list[float]:
-    """Return the shares that are written with commas between them, in order. Raises StepError."""
+    """Return the shares between the commas in ascending order. Raises StepError."""
     try:
         shares = sorted({float(part) for part in text.split(",")})
     except ValueError as error:
@@ -92,77 +114,77 @@ def parsed_shares(text: str) -> list[float]:
 
 
 def cut(blocks: Sequence[tuple[int, int]], shares: Sequence[float]) -> list[Share]:
-    """Return for each share the fewest blocks, in the order of batch_id, that hold as many rows; each cut once, for the
-    smallest share that it holds.
+    """Return the fewest blocks per share, in the order of batch_id, that hold the share's rows.
 
-    `blocks` are (batch_id, rows) in that order. Raises StepError when there are not blocks enough for two cuts.
+    `blocks` are (batch_id, rows) in that order. Shares that need the same blocks are one, the smallest of them.
+    Raises StepError when the blocks do not make two different shares.
     """
     total = sum(rows for _, rows in blocks)
-    found: dict[int, Share] = {}
+    parts: dict[int, Share] = {}
     for share in shares:
         rows = count = 0
         while rows < share * total - 1e-6:
             rows += blocks[count][1]
             count += 1
-        found.setdefault(count, Share(share, blocks[count][0] if count < len(blocks) else None, rows))
-    if len(found) < 2:
+        parts.setdefault(count, Share(share, blocks[count][0] if count < len(blocks) else None, rows))
+    if len(parts) < 2:
         raise StepError(
             f"the training split is packed in {len(blocks)} block{'s' if len(blocks) != 1 else ''}, so the shares are "
             "all of it: run upload_dataset with smaller rows_per_block"
         )
-    return list(found.values())
+    return list(parts.values())
 
 
 def verdict(points: Sequence[Point], validation_rows: int) -> Verdict:
-    """Say what would help, from points in the order of their rows, by this rule.
+    """Decide what would help: more data, a larger model, or neither. `points` are in the order of their rows.
 
-    A difference counts when it is above two standard errors of the validation accuracy on all rows,
-    sqrt(accuracy · (1 - accuracy) / validation rows), and more than one of these rows.
-    More data helps when the accuracy on all rows is above that on the largest share of at most 0.5 (else the smallest)
-    by a difference that counts; its last block may reach beyond the half. Else a larger model helps when the model does
-    not even learn the rows that it sees: its training accuracy is below 1, and not above its validation accuracy, by a
-    difference that counts. Else neither does.
+    1. A difference counts when it is above two standard errors of the validation accuracy on all rows,
+       sqrt(accuracy · (1 - accuracy) / validation rows), and above one validation row.
+    2. More data helps when the validation accuracy on all rows exceeds, by a difference that counts, the one on the
+       largest share of at most 0.5 (without such a share, the smallest). Its last block may reach beyond the half.
+    3. Otherwise a larger model helps when the model does not learn the rows that it sees: its training accuracy is
+       below 1 by a difference that counts, and not above its validation accuracy by one.
+    4. Otherwise neither helps.
     """
     last = points[-1]
     half = max((point for point in points[:-1] if point.share <= 0.5), default=points[0])
     error = math.sqrt(last.val_accuracy * (1 - last.val_accuracy) / validation_rows)
     counts = max(STANDARD_ERRORS * error, 1.5 / validation_rows)
     gain, gap = last.val_accuracy - half.val_accuracy, last.train_accuracy - last.val_accuracy
-    told = (
+    reason = (
         f"from {half.rows:,} to {last.rows:,} rows the validation accuracy goes from {half.val_accuracy:.4f} to "
         f"{last.val_accuracy:.4f} (a difference above {counts:.4f} counts), on the rows trained on it is "
         f"{last.train_accuracy:.4f}"
     )
     if gain > counts:
-        return Verdict("more-data", f"more data helps: {told}")
+        return Verdict("more-data", f"more data helps: {reason}")
     if 1 - last.train_accuracy > counts and gap <= counts:
-        return Verdict("larger-model", f"a larger model may help, more data does not: {told}")
-    return Verdict("neither", f"neither more data nor a larger model helps: {told}")
+        return Verdict("larger-model", f"a larger model may help, more data does not: {reason}")
+    return Verdict("neither", f"neither more data nor a larger model helps: {reason}")
 
 
-def _conclude(connection: Any, candidates: list[Candidate], shares: list[Share]) -> str:
-    failed = next((each for each in candidates if each.error), None)
+def _conclude(connection: Connection, candidates: list[Candidate], shares: list[Share]) -> str:
+    """Evaluate, log and print the curve, and return its verdict. Raises StepError when a training failed."""
+    failed = next((candidate for candidate in candidates if candidate.error), None)
     if failed:
         raise StepError(f"the training on {shares[failed.number - 1].rows:,} rows failed: {failed.error}")
-    points = [_point(connection, each, share) for each, share in zip(candidates, shares)]
+    points = [_point(connection, candidate, share) for candidate, share in zip(candidates, shares)]
     validation_rows = candidates[0].training.data.split_rows["validation"]
-    found = verdict(points, validation_rows)
+    decision, sentence = verdict(points, validation_rows)
     mlflow = load_mlflow()
     for point in points:
         scores = {"train_accuracy": point.train_accuracy, "val_accuracy": point.val_accuracy}
         mlflow.log_metrics(scores, step=point.rows)
-    mlflow.log_figure(
-        report.learning_curve([point._asdict() for point in points], found.sentence), "learning_curve.png"
-    )
+    mlflow.log_figure(report.learning_curve(points, sentence), "learning_curve.png")
     pyplot.close("all")
-    mlflow.set_tags({"decision": found.decision, "sentence": found.sentence})
+    mlflow.set_tags({"decision": decision, "sentence": sentence})
     for point in points:
         print(f"{point.rows:>9,} rows  accuracy {point.train_accuracy:.4f}  val_accuracy {point.val_accuracy:.4f}")
-    return found.sentence
+    return sentence
 
 
-def _point(connection: Any, candidate: Candidate, share: Share) -> Point:
-    """Evaluate the best epoch on the rows that it was trained on; what `fit` tells is from while it still learned."""
+def _point(connection: Connection, candidate: Candidate, share: Share) -> Point:
+    """Evaluate the best epoch on its training rows: the accuracy of `fit` is measured while the weights change."""
     training, best = candidate.training, candidate.best
     threads = training_db.threads_for(binding("trainer").is_greenplum)
     with connection:

@@ -1,10 +1,13 @@
-"""Step monitor_model: decides by accuracy on labelled predictions and by drift whether to train again."""
+"""Decide whether to train again.
+
+The accuracy on labelled predictions and the drift of the inputs decide, by the limits of project.yaml.
+"""
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline import doctor
-from pipeline.databases import query, require_relation, session
+from pipeline.databases import Connection, query, require_relation, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
 from pipeline.settings import Monitoring, chosen_stage, settings
@@ -16,14 +19,14 @@ TOO_LITTLE_DATA = "too-little-data"
 
 
 class Drift(NamedTuple):
-    """Population stability index of one statistic, over so many predictions."""
+    """Population stability index of one statistic, and the number of predictions it is measured on."""
 
     predictions: int
     psi: float
 
 
 class Observed(NamedTuple):
-    """What the inference database says of the served version; `accuracy` is None without labels."""
+    """Measurements of the served version: labels, accuracy on them (None without labels), drift by statistic."""
 
     version: int
     labelled: int
@@ -32,21 +35,25 @@ class Observed(NamedTuple):
 
     @property
     def predictions(self) -> int:
-        """How many of its predictions were looked at."""
-        return max((found.predictions for found in self.drift.values()), default=0)
+        """The number of its predictions in the window."""
+        return max((drift.predictions for drift in self.drift.values()), default=0)
 
 
 class Decision(NamedTuple):
-    """The outcome (fine, retrain or too-little-data) and the sentence that says why."""
+    """The outcome (fine, retrain or too-little-data) and a sentence with the reason."""
 
     outcome: str
     reason: str
 
 
 def run(stage: str) -> str:
-    """Look at the version that holds the stage, log and write the decision, and end what is past its retention.
+    """Judge the version that holds the stage, and remove predictions past their retention.
 
-    Raises StepError when nothing is served or monitoring is switched off.
+    Args:
+        stage: staging or production; empty for the project's own
+
+    Raises:
+        StepError: no version holds the stage, or monitoring is switched off.
     """
     if not settings().include_monitoring:
         raise StepError("this project is not monitored (project.yaml: includeMonitoring)")
@@ -63,8 +70,8 @@ def run(stage: str) -> str:
     return f"{decision.outcome}: {decision.reason}"
 
 
-def observe(connection: Any, stage: str) -> Observed:
-    """Return what is known of the version that holds `stage`. Raises StepError when none does."""
+def observe(connection: Connection, stage: str) -> Observed:
+    """Return the measurements of the version that holds `stage`. Raises StepError when none does."""
     served = query(
         connection,
         "SELECT version FROM {schema}.model_info WHERE model = %s AND alias = %s",
@@ -73,23 +80,23 @@ def observe(connection: Any, stage: str) -> Observed:
     if not served:
         raise StepError(f"no version of {settings().model} holds {stage}: promote one first")
     version = served[0][0]
-    told = query(
+    accuracies = query(
         connection,
         "SELECT labelled, accuracy FROM {schema}.accuracy_window WHERE model = %s AND version = %s "
         "ORDER BY labelled_at DESC LIMIT 1",
         (settings().model, version),
     )
-    drift = query(
+    drifts = query(
         connection,
         "SELECT statistic, predictions, psi FROM {schema}.drift WHERE model = %s AND version = %s",
         (settings().model, version),
     )
-    labelled, accuracy = told[0] if told else (0, None)
-    return Observed(version, labelled, accuracy, {name: Drift(*found) for name, *found in drift})
+    labelled, accuracy = accuracies[0] if accuracies else (0, None)
+    return Observed(version, labelled, accuracy, {name: Drift(predictions, psi) for name, predictions, psi in drifts})
 
 
 def decide(observed: Observed, limits: Monitoring) -> Decision:
-    """Judge by the limits of project.yaml. Drift alone retrains nothing: without labels there is nothing to learn."""
+    """Decide by the limits of project.yaml. Drift without enough labels does not retrain: it brings no new rows."""
     drifted, drift = _judge_drift(observed, limits)
     if observed.accuracy is None or observed.labelled < limits.minimum_labels:
         return Decision(
@@ -106,11 +113,11 @@ def decide(observed: Observed, limits: Monitoring) -> Decision:
 
 
 def _judge_drift(observed: Observed, limits: Monitoring) -> tuple[bool, str]:
-    """Return whether a statistic with enough predictions is above the limit, and the clause that says so."""
-    enough = {name: found for name, found in observed.drift.items() if found.predictions >= limits.minimum_predictions}
+    """Return whether a statistic with enough predictions is above the limit, and a clause about the worst."""
+    enough = {name: drift for name, drift in observed.drift.items() if drift.predictions >= limits.minimum_predictions}
     if not enough:
-        wanted = limits.minimum_predictions
-        return False, f"drift is not judged with {observed.predictions} of {wanted} predictions"
+        needed = limits.minimum_predictions
+        return False, f"drift is not judged with {observed.predictions} of {needed} predictions"
     worst = max(enough, key=lambda name: enough[name].psi)
     predictions, psi = enough[worst]
     drifted = psi > limits.maximum_psi
@@ -122,12 +129,16 @@ def _log(observed: Observed, decision: Decision, purged: int) -> None:
     mlflow = load_mlflow()
     with step_run("monitor_model", decision=decision.outcome, model_version=str(observed.version)):
         mlflow.set_tag("reason", decision.reason)
-        metrics = {"predictions": observed.predictions, "labelled": observed.labelled, "purged_predictions": purged}
+        metrics: dict[str, float] = {
+            "predictions": observed.predictions,
+            "labelled": observed.labelled,
+            "purged_predictions": purged,
+        }
         if observed.accuracy is not None:
             metrics["live_accuracy"] = observed.accuracy
-        mlflow.log_metrics({**metrics, **{metric_of(name): found.psi for name, found in observed.drift.items()}})
+        mlflow.log_metrics({**metrics, **{metric_of(name): drift.psi for name, drift in observed.drift.items()}})
 
 
 def metric_of(statistic: str) -> str:
-    """Return the metric of a statistic's drift: a column may have a name that MLflow does not take."""
+    """Return the metric's name for a statistic's drift: a column's name may hold characters that MLflow refuses."""
     return "psi_" + re.sub(r"[^\w.\- ]", "_", statistic)

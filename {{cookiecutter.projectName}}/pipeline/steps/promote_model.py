@@ -1,33 +1,68 @@
-"""Step promote_model: the holdout decides whether the candidate gets the alias."""
+"""Promote the candidate, or the version that you name.
+
+The candidate gets the stage's alias if its scores on the holdout deserve it.
+"""
 
 import json
 import pathlib
 import tempfile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 
 from pipeline import doctor, training_db
 from pipeline.data import source
-from pipeline.databases import binding, session
+from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
+from pipeline.records import Encoding, Scores
 from pipeline.registry import aliases, onnx_export
 from pipeline.run_identity import git_commit
 from pipeline.settings import chosen_stage, settings
-from pipeline.tracking import answering, load_mlflow, registered_alias, step_run
-from pipeline.training_db import FinishedRun
+from pipeline.tracking import answering, client, load_mlflow, registered_alias, step_run
+from pipeline.training_db import Examples, FinishedRun, TrainingData
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+    from mlflow.models.model import ModelInfo
 
 
 class Promotion(NamedTuple):
-    """The step's outcome and the sentence that says why."""
+    """The step's outcome and a sentence with the reason."""
 
     promoted: bool
     reason: str
 
 
+class Metrics(TypedDict):
+    """Scores on the holdout under the names of MLflow's metrics."""
+
+    accuracy_score: float
+    f1_score: float
+    loss: float
+
+
+class StoredModel(TypedDict):
+    """The file model.json beside the weights of a registered version: Keras JSON, and the data that it fits."""
+
+    architecture: str
+    shape: list[int]
+    dtype: str
+    classes: list[str]
+    encoding: Encoding | None
+
+
 def run(version: int, stage: str) -> Promotion:
-    """Give the alias to the candidate if it deserves it, or to the version a person names. Raises StepError."""
+    """Give the stage's alias to the candidate if it deserves it, or to a version.
+
+    Args:
+        version: a registered version to promote whatever its scores; 0 for the candidate
+        stage: staging or production; empty for the project's own
+
+    Raises:
+        StepError: a value is not allowed, there is no such version or candidate, or the export failed.
+    """
     stage = chosen_stage(stage)
     if version < 0:
         raise StepError(f"version is {version}; allowed is 0 (the candidate) or a registered version")
@@ -38,18 +73,18 @@ def run(version: int, stage: str) -> Promotion:
 
 
 def _promote_version(version: int, stage: str) -> Promotion:
-    """A person has decided: no gate, but the version must exist."""
+    """Promote a version whatever its scores. Raises StepError when the registry lacks it."""
     if aliases.registered_version(version) is None:
         raise StepError(f"MLflow has no version {version} of the model {settings().model}")
     with step_run("promote_model"):
-        aliases.promoted_by_hand(stage, version)
-        load_mlflow().MlflowClient().set_registered_model_alias(settings().model, stage, str(version))
+        aliases.record_manual_promotion(stage, version)
+        client().set_registered_model_alias(settings().model, stage, str(version))
         _log_decision(version, stage, True)
     return Promotion(True, f"version {version} now holds {stage}")
 
 
 def _log_decision(version: int, stage: str, promoted: bool) -> None:
-    """Log under names of its own: `mlflow run` has logged the parameters as they were given."""
+    """Log the decision; `mlflow run` has logged the step's parameters under their own names."""
     load_mlflow().log_params({"decided_version": version, "decided_stage": stage, "promoted": promoted})
 
 
@@ -70,32 +105,40 @@ def _promote_candidate(stage: str) -> Promotion:
     with step_run("promote_model", **tags):
         load_mlflow().log_metrics(_metrics(scores))
         version = version or _register(connection, candidate, scores)
-        load_mlflow().set_tag("reason", refusal or _told(scores))
+        load_mlflow().set_tag("reason", refusal or _accuracy(scores))
         _log_decision(version, stage, refusal is None)
     if refusal:
         return Promotion(False, f"version {version} is not promoted: {refusal}")
     if current and int(current.version) == version:
-        return Promotion(True, f"version {version} holds {stage} already ({_told(scores)})")
+        return Promotion(True, f"version {version} holds {stage} already ({_accuracy(scores)})")
     with answering():
-        load_mlflow().MlflowClient().set_registered_model_alias(settings().model, stage, str(version))
-    return Promotion(True, f"version {version} now holds {stage} ({_told(scores)})")
+        client().set_registered_model_alias(settings().model, stage, str(version))
+    return Promotion(True, f"version {version} now holds {stage} ({_accuracy(scores)})")
 
 
-def _told(scores: dict[str, Any]) -> str:
+def _accuracy(scores: Scores) -> str:
     return f"accuracy {scores['accuracy']:.4f} on {scores['rows']} held-out rows"
 
 
-def _metrics(scores: dict[str, Any]) -> dict[str, float]:
+def _metrics(scores: Scores) -> Metrics:
     return {"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]}
 
 
 def _refusal(
-    connection: Any, candidate: FinishedRun, version: int | None, scores: dict[str, Any], current: Any, stage: str
+    connection: Connection,
+    candidate: FinishedRun,
+    version: int | None,
+    scores: Scores,
+    current: "ModelVersion | None",
+    stage: str,
 ) -> str | None:
-    """Return why the candidate, which may have a version already, may not have the alias; None when it may."""
-    least = settings().minimum_accuracy
-    if scores["accuracy"] < least:
-        return f"its {_told(scores)} is below the minimum {least:g} (project.yaml: minimumAccuracy)"
+    """Return the reason why the candidate must not hold the alias, None when it may.
+
+    `version` is the candidate's if it is registered already, `current` the version that holds the alias.
+    """
+    minimum = settings().minimum_accuracy
+    if scores["accuracy"] < minimum:
+        return f"its {_accuracy(scores)} is below the minimum {minimum:g} (project.yaml: minimumAccuracy)"
     if current and current.tags.get("run_hash") == candidate.run_hash:
         return None
     rolled_back = aliases.rolled_back_at(stage, version) if version else None
@@ -104,109 +147,124 @@ def _refusal(
         return f"it was rolled back from {stage} at {rolled_back}; {by_hand} promotes it all the same"
     if current is None:
         return None
-    held = _current_accuracy(connection, candidate, current)
-    if held is not None and scores["accuracy"] < held:
-        return f"its {_told(scores)} is worse than {held:.4f} of version {current.version}, which keeps {stage}"
+    accuracy = _current_accuracy(connection, candidate, current)
+    if accuracy is not None and scores["accuracy"] < accuracy:
+        return f"its {_accuracy(scores)} is worse than {accuracy:.4f} of version {current.version}, which keeps {stage}"
     return None
 
 
-def _current_accuracy(connection: Any, candidate: FinishedRun, current: Any) -> float | None:
-    """Evaluate the model that holds the alias on the same holdout; None when it answers another question."""
+def _current_accuracy(connection: Connection, candidate: FinishedRun, current: "ModelVersion") -> float | None:
+    """Return the accuracy of the version that holds the alias on the candidate's holdout.
+
+    None when the data sets differ in shape, classes or dtype, so that the two cannot be compared.
+    """
     mlflow = load_mlflow()
     with tempfile.TemporaryDirectory() as folder:
         with answering():
-            # By the run's id MLflow would not tell a store that is away from a path that is wrong.
-            where = mlflow.MlflowClient().get_run(current.run_id).info.artifact_uri
-            path = mlflow.artifacts.download_artifacts(artifact_uri=f"{where}/keras", dst_path=folder)
+            # With the run's id instead, MLflow's error for a store that is away is that for a wrong path.
+            uri = mlflow.MlflowClient().get_run(current.run_id).info.artifact_uri
+            path = mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/keras", dst_path=folder)
         weights = (pathlib.Path(path) / "weights.f4").read_bytes()
-        kept = json.loads((pathlib.Path(path) / "model.json").read_text(encoding="utf-8"))
+        stored: StoredModel = json.loads((pathlib.Path(path) / "model.json").read_text(encoding="utf-8"))
     data = candidate.data
-    features = source.features_for(kept, data)
+    features = source.features_for(stored, data)
     if features is None:
         return None
-    taken = data._replace(shape=tuple(kept["shape"]))
-    config = training_db.evaluation_config(kept["architecture"], taken, binding("trainer").is_greenplum)
+    own_data = data._replace(shape=tuple(stored["shape"]))
+    config = training_db.evaluation_config(stored["architecture"], own_data, binding("trainer").is_greenplum)
     with connection:
         return training_db.evaluate(connection, data.dataset, "holdout", weights, config, features=features)["accuracy"]
 
 
 def _registered_version(candidate: FinishedRun) -> int | None:
-    """Return the version this run was registered as before, None if it was not."""
-    client = load_mlflow().MlflowClient()
+    """Return the version as which this run is registered, None when it is not."""
+    condition = f"name = '{settings().model}' AND tags.run_hash = '{candidate.run_hash}'"
     with answering():
-        found = client.search_model_versions(f"name = '{settings().model}' AND tags.run_hash = '{candidate.run_hash}'")
-    return max((int(version.version) for version in found), default=None)
+        versions = client().search_model_versions(condition)
+    return max((int(version.version) for version in versions), default=None)
 
 
-def _register(connection: Any, candidate: FinishedRun, scores: dict[str, Any]) -> int:
-    """Export to ONNX, log it with all that serving needs to know, and register it; return the version."""
-    mlflow = load_mlflow()
-    import onnx
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+def _register(connection: Connection, candidate: FinishedRun, scores: Scores) -> int:
+    """Export the candidate to ONNX, log and register it with its metadata; return the version.
 
+    Raises StepError when the export differs from Keras, or MLflow refuses.
+    """
     data = candidate.data
     with connection:
         examples = source.examples(connection, data)
     model = onnx_export.keras_model(candidate.architecture.json, candidate.weights)
     exported = onnx_export.export(model, data.dtype, examples.rows)
     _log_keras(candidate)
-    dtype = np.dtype(data.dtype)
+    tags = {"run_hash": candidate.run_hash, "data_hash": data.data_hash, "git_commit": git_commit()}
     with answering():
-        logged = mlflow.onnx.log_model(
-            onnx.load_from_string(exported),
-            name="model",
-            signature=ModelSignature(
-                inputs=Schema([TensorSpec(dtype, (-1, *data.shape), "images")]),
-                outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(data.classes)), "probabilities")]),
-            ),
-            input_example=examples.rows[:1],
-            pip_requirements=["onnxruntime", "numpy"],
-            save_as_external_data=False,
-            metadata={
-                "classes": data.classes,
-                "input_shape": list(data.shape),
-                "input_dtype": data.dtype,
-                "metrics": {
-                    **_metrics(scores),
-                    "rows": scores["rows"],
-                    "confusion_matrix": scores["confusion_matrix"],
-                },
-                "training_statistics": data.statistics,
-                "samples": examples.samples,
-                "data_hash": data.data_hash,
-                "git_commit": candidate.git_commit,
-                **({"encoding": data.encoding} if data.encoding else {}),
-            },
-        )
-        client = mlflow.MlflowClient()
-        if not client.search_registered_models(f"name = '{settings().model}'"):
-            client.create_registered_model(
+        logged = _log_onnx(exported, candidate, scores, examples)
+        mlflow_client = client()
+        if not mlflow_client.search_registered_models(f"name = '{settings().model}'"):
+            mlflow_client.create_registered_model(
                 settings().model, tags={"owner": settings().owner}, description=settings().description
             )
-        tags = {"run_hash": candidate.run_hash, "data_hash": data.data_hash, "git_commit": git_commit()}
-        made = client.create_model_version(
+        created = mlflow_client.create_model_version(
             settings().model,
             logged.model_uri,
-            mlflow.active_run().info.run_id,
+            load_mlflow().active_run().info.run_id,
             tags=tags,
             model_id=logged.model_id,
         )
-    return int(made.version)
+    return int(created.version)
+
+
+def _log_onnx(exported: bytes, candidate: FinishedRun, scores: Scores, examples: Examples) -> "ModelInfo":
+    """Log the ONNX file with the metadata that deploy_inference_db stores beside it."""
+    import onnx
+
+    data = candidate.data
+    logged: ModelInfo = load_mlflow().onnx.log_model(
+        onnx.load_from_string(exported),
+        name="model",
+        signature=_signature(data),
+        input_example=examples.rows[:1],
+        pip_requirements=["onnxruntime", "numpy"],
+        save_as_external_data=False,
+        metadata={
+            "classes": data.classes,
+            "input_shape": list(data.shape),
+            "input_dtype": data.dtype,
+            "metrics": {
+                **_metrics(scores),
+                "rows": scores["rows"],
+                "confusion_matrix": scores["confusion_matrix"],
+            },
+            "training_statistics": data.statistics,
+            "samples": examples.samples,
+            "data_hash": data.data_hash,
+            "git_commit": candidate.git_commit,
+            **({"encoding": data.encoding} if data.encoding else {}),
+        },
+    )
+    return logged
+
+
+def _signature(data: TrainingData) -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(data.dtype), (-1, *data.shape), "images")]),
+        outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(data.classes)), "probabilities")]),
+    )
 
 
 def _log_keras(candidate: FinishedRun) -> None:
-    """Keep architecture and weights: a later candidate is compared with this model on its own holdout."""
-    mlflow = load_mlflow()
+    """Log architecture and weights: a later candidate is compared with this model on its own holdout."""
     data = candidate.data
-    kept = {
+    stored: StoredModel = {
         "architecture": candidate.architecture.json,
-        "shape": data.shape,
+        "shape": list(data.shape),
         "dtype": data.dtype,
         "classes": data.classes,
         "encoding": data.encoding,
     }
     with tempfile.TemporaryDirectory() as folder, answering():
         (pathlib.Path(folder) / "weights.f4").write_bytes(candidate.weights)
-        (pathlib.Path(folder) / "model.json").write_text(json.dumps(kept), encoding="utf-8")
-        mlflow.log_artifacts(folder, "keras")
+        (pathlib.Path(folder) / "model.json").write_text(json.dumps(stored), encoding="utf-8")
+        load_mlflow().log_artifacts(folder, "keras")

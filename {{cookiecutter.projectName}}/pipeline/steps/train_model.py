@@ -1,4 +1,8 @@
-"""Step train_model: epochs of `fit` in the training database, one transaction each, resumed where they stopped."""
+"""Train the model in the training database.
+
+An epoch is one transaction; a stopped run resumes after the last epoch. The same data, architecture and parameters are
+trained once: a finished run is only selected again.
+"""
 
 import time
 from typing import Any
@@ -7,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline import doctor, training_db
-from pipeline.databases import binding, interruptible, session
+from pipeline.databases import Connection, binding, interruptible, session
 from pipeline.errors import StepError
+from pipeline.records import EpochRow
 from pipeline.tracking import dataset_input, load_mlflow, step_run
 from pipeline.training.checkpoints import (
     best_epoch,
@@ -22,19 +27,21 @@ from pipeline.training.checkpoints import (
 )
 from pipeline.training.in_database import InDatabase
 from pipeline.training.in_memory import InMemory
+from pipeline.training.learner import Learner
 from pipeline.training.run import (
     Training,
-    begin,
-    check,
-    choose,
+    check_parameters,
     committed_epochs,
-    failures_are_recorded,
-    finish,
+    current_training,
     heartbeat,
     log_parameters,
-    one_at_a_time,
+    mark_finished,
+    mark_running,
     open_run,
     reconnecting,
+    recording_failures,
+    select,
+    training_lock,
 )
 
 PLACES = ("database", "memory")
@@ -45,11 +52,19 @@ def run(
 ) -> str:  # fmt: skip
     """Train until `epochs`, or until the validation loss has not fallen for `patience` epochs.
 
-    The same data, architecture and parameters are trained once: a run that was stopped goes on after its last
-    committed epoch, a finished one is only chosen again; another `run` number starts afresh. `where` is `database`, or
-    `memory`: the same code in this process, on an export of the rows. Raises StepError.
+    Args:
+        epochs: most epochs of the training
+        batch_size: rows per step of the optimizer
+        learning_rate: learning rate of the optimizer
+        seed: seed of starting weights and of everything random in training
+        patience: stop after this many epochs without a lower validation loss
+        run: another number trains afresh
+        where: database, or memory: the same code in this process, on an export of the rows
+
+    Raises:
+        StepError: a value is not allowed, or the training failed; TemporaryError when the server went away too often.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -57,13 +72,13 @@ def run(
         "patience": patience,
         "run": run,
     }
-    check(parameters)
+    check_parameters(parameters)
     if where not in PLACES:
         raise StepError(f"where is {where!r}; allowed is {' or '.join(PLACES)}")
     if where != "database":
         parameters["where"] = where
     doctor.require(doctor.trainer, doctor.mlflow_server)
-    return _reconnecting(choose(parameters))
+    return _reconnecting(current_training(parameters))
 
 
 def _reconnecting(training: Training) -> str:
@@ -79,17 +94,19 @@ def _train(training: Training) -> str:
     greenplum = binding("trainer").is_greenplum
     with connection:
         training_db.prepare_session(connection, greenplum)
-    with one_at_a_time("train_model", connection):
+    with training_lock("train_model", connection):
         epoch_rows, mlflow_run = open_run(connection, training)
+        with connection:
+            select(connection, training)
         if mlflow_run is None:
             return (
                 f"run {training.run_hash[:12]} was trained before: best epoch {best_epoch(epoch_rows)} is chosen again"
             )
         with step_run("train_model", mlflow_run or None, data_hash=training.data.data_hash) as tracked:
             _describe(connection, training, tracked.info.run_id)
-            with heartbeat([training.run_hash]), failures_are_recorded([training.run_hash]):
-                epoch_rows = _epochs(connection, training, greenplum, epoch_rows)
-                finish(connection, training, best_epoch(epoch_rows))
+            with heartbeat([training.run_hash]), recording_failures([training.run_hash]):
+                epoch_rows = _run_epochs(connection, training, greenplum, epoch_rows)
+                mark_finished(connection, training, best_epoch(epoch_rows))
                 load_mlflow().log_metric("best_epoch", best_epoch(epoch_rows))
     best = best_epoch(epoch_rows)
     loss, accuracy = next((row["val_loss"], row["val_accuracy"]) for row in epoch_rows if row["epoch"] == best)
@@ -97,20 +114,20 @@ def _train(training: Training) -> str:
     return f"{count}; best is {best}: validation loss {loss:.4f}, accuracy {accuracy:.4f}"
 
 
-def _describe(connection: Any, training: Training, mlflow_run: str) -> None:
+def _describe(connection: Connection, training: Training, mlflow_run: str) -> None:
     log_parameters(training, mlflow_run)
     load_mlflow().log_input(dataset_input(training.data.data_hash), context="training")
-    begin(connection, training, mlflow_run)
+    mark_running(connection, training, mlflow_run)
 
 
-def _epochs(
-    connection: Any, training: Training, greenplum: bool, epoch_rows: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Run the epochs that are missing and return all of them."""
+def _run_epochs(
+    connection: Connection, training: Training, greenplum: bool, epoch_rows: list[EpochRow]
+) -> list[EpochRow]:
+    """Train the missing epochs and return all of them."""
     state = last_state(connection, training, len(epoch_rows))
     log_missing_epochs(load_mlflow().active_run().info.run_id, epoch_rows)
     learner = _learner(connection, training)
-    wanted, patience = training.parameters["epochs"], training.parameters["patience"]
+    epochs, patience = training.parameters["epochs"], training.parameters["patience"]
     console = Console()
     bar = Progress(
         TextColumn("train_model"),
@@ -124,31 +141,35 @@ def _epochs(
     if epoch_rows:
         console.print(f"resuming after epoch {len(epoch_rows)}", highlight=False)
     with bar:
-        task = bar.add_task("epochs", total=wanted, completed=len(epoch_rows))
-        while len(epoch_rows) < wanted and not is_patience_over(epoch_rows, patience):
+        task = bar.add_task("epochs", total=epochs, completed=len(epoch_rows))
+        while len(epoch_rows) < epochs and not is_patience_over(epoch_rows, patience):
             state, row = _one_epoch(connection, training, learner, greenplum, state, epoch_rows)
             epoch_rows = [*epoch_rows, row]
             log_epoch(load_mlflow().active_run().info.run_id, row)
             bar.advance(task)
-            bar.console.print(epoch_line(row, wanted), highlight=False)
+            bar.console.print(epoch_line(row, epochs), highlight=False)
     return epoch_rows
 
 
-def _learner(connection: Any, training: Training) -> Any:
+def _learner(connection: Connection, training: Training) -> Learner:
     if training.parameters.get("where") != "memory":
         return InDatabase(connection, training)
     return InMemory(connection, training.data, training.architecture.weight_count)
 
 
 def _one_epoch(
-    connection: Any,
+    connection: Connection,
     training: Training,
-    learner: Any,
+    learner: Learner,
     greenplum: bool,
     state: bytes,
-    earlier: list[dict[str, Any]],
-) -> tuple[bytes, dict[str, Any]]:
-    """Fit, evaluate on the validation split and write the checkpoint: one transaction."""
+    earlier: list[EpochRow],
+) -> tuple[bytes, EpochRow]:
+    """Fit, evaluate on the validation split and write the checkpoint, in one transaction.
+
+    `state` is weights and optimizer slots (float32 bytes), empty before the first epoch; `earlier` are the epochs so
+    far. Returns the new state and the epoch's row. Raises StepError when there is no training row.
+    """
     epoch = len(earlier) + 1
     config = training.config(epoch, learner.threads)
     started = time.monotonic()
@@ -156,6 +177,8 @@ def _one_epoch(
         if greenplum and epoch == 1 and isinstance(learner, InDatabase):
             training_db.require_partial_aggregate(connection, training.data.dataset, config)
         fitted = learner.fit(state, config)
+        if fitted is None:
+            raise StepError("the train split holds no row: run `./run upload_dataset`")
         scores = learner.evaluate(fitted.weights, config)
         row = epoch_row(epoch, fitted, scores)
         write_checkpoint(connection, training, row, fitted, time.monotonic() - started, earlier)

@@ -1,15 +1,16 @@
-"""What an epoch leaves behind: its checkpoint in the training database, and its metrics there and in MLflow."""
+"""Checkpoints of epochs in the training database, and their metrics there and in MLflow."""
 
-from typing import Any
+from psycopg2.extensions import connection as Connection
 
 from pipeline.databases import insert, query
+from pipeline.records import EpochRow, MeanScores
 from pipeline.tracking import answering, load_mlflow
 from pipeline.training.run import Training
 from pipeline.training_db import Fitted
 
 
-def last_state(connection: Any, training: Training, epoch: int) -> bytes:
-    """Return weights and optimizer slots of the last committed epoch; empty before the first."""
+def last_state(connection: Connection, training: Training, epoch: int) -> bytes:
+    """Return weights and optimizer slots (float32) of the last committed epoch, empty before the first."""
     if not epoch:
         return b""
     with connection:
@@ -21,22 +22,25 @@ def last_state(connection: Any, training: Training, epoch: int) -> bytes:
     return bytes(weights) + bytes(slots)
 
 
-def epoch_row(epoch: int, fitted: Fitted, scores: dict[str, Any]) -> dict[str, Any]:
-    """Return an epoch's metrics, as training_epoch and MLflow keep them."""
-    return {
-        "epoch": epoch,
-        "train_loss": fitted.loss,
-        "train_accuracy": fitted.accuracy,
-        "val_loss": scores["loss"],
-        "val_accuracy": scores["accuracy"],
-    }
+def epoch_row(epoch: int, fitted: Fitted, scores: MeanScores) -> EpochRow:
+    """Return an epoch's metrics from its training and from its scores on the validation split."""
+    return EpochRow(
+        epoch=epoch,
+        train_loss=fitted.loss,
+        train_accuracy=fitted.accuracy,
+        val_loss=scores["loss"],
+        val_accuracy=scores["accuracy"],
+    )
 
 
 def write_checkpoint(
-    connection: Any, training: Training, row: dict[str, Any], fitted: Fitted, seconds: float,
-    earlier: list[dict[str, Any]],
+    connection: Connection, training: Training, row: EpochRow, fitted: Fitted, seconds: float,
+    earlier: list[EpochRow],
 ) -> None:  # fmt: skip
-    """Write an epoch, and drop the weights and slots that no longer count; the caller commits."""
+    """Write an epoch, and drop the weights and slots that are no longer needed; the caller commits.
+
+    `seconds` is how long the epoch took, `earlier` are the epochs before it.
+    """
     insert(
         connection,
         "training_epoch",
@@ -57,34 +61,34 @@ def write_checkpoint(
     )
 
 
-def best_epoch(epoch_rows: list[dict[str, Any]]) -> int:
-    """Return the epoch with the lowest validation loss; the earlier of two equal ones."""
+def best_epoch(epoch_rows: list[EpochRow]) -> int:
+    """Return the number of the epoch with the lowest validation loss, the earlier of two equal ones."""
     return min(epoch_rows, key=lambda row: (row["val_loss"], row["epoch"]))["epoch"]
 
 
-def is_patience_over(epoch_rows: list[dict[str, Any]], patience: int) -> bool:
+def is_patience_over(epoch_rows: list[EpochRow], patience: int) -> bool:
     """Whether the validation loss has not fallen for `patience` epochs."""
     return bool(epoch_rows) and len(epoch_rows) - best_epoch(epoch_rows) >= patience
 
 
-def log_missing_epochs(run_id: str, epoch_rows: list[dict[str, Any]]) -> None:
-    """Log the epochs that MLflow's run does not have yet: a killed client may have committed without logging."""
+def log_missing_epochs(run_id: str, epoch_rows: list[EpochRow]) -> None:
+    """Log the epochs that MLflow's run lacks: a killed client may have committed without logging."""
     with answering():
-        known = {metric.step for metric in load_mlflow().MlflowClient().get_metric_history(run_id, "val_loss")}
+        logged = {metric.step for metric in load_mlflow().MlflowClient().get_metric_history(run_id, "val_loss")}
     for row in epoch_rows:
-        if row["epoch"] not in known:
+        if row["epoch"] not in logged:
             log_epoch(run_id, row)
 
 
-def log_epoch(run_id: str, row: dict[str, Any]) -> None:
+def log_epoch(run_id: str, row: EpochRow) -> None:
     """Log an epoch's metrics with a run of MLflow."""
     metrics = {name: value for name, value in row.items() if name != "epoch"}
     with answering():
         load_mlflow().log_metrics(metrics, step=row["epoch"], run_id=run_id)
 
 
-def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    """Return an epoch's metrics as a line."""
+def epoch_line(row: EpochRow, epochs: int) -> str:
+    """Return an epoch's metrics as one line."""
     return (
         f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.4f}  "
         f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}"

@@ -1,42 +1,43 @@
-"""Which training is where when: many trainings share a few sessions of the database, and none waits without need.
+"""Schedule of model hopping over the sessions of the training database.
 
-A session is a station. Trainings that see all rows at once stay at one station; those that hop go round the stations,
-each of which holds a part of the rows, and carry their weights and optimizer slots with them.
+A training that sees all rows at once stays in one session. A training that hops visits the sessions in turn: each
+session holds one part of the rows, and the training carries its weights and optimizer slots with it.
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
-class Stop(NamedTuple):
-    """What is done where: `fit` or `evaluate`, on the rows of a station."""
+class Visit(NamedTuple):
+    """One task of a training, `fit` or `evaluate`, on the rows of one session."""
 
-    task: str
-    station: int
+    task: Literal["fit", "evaluate"]
+    session: int
 
 
-def itinerary(first: int, stations: int) -> list[Stop]:
-    """Return the stops of an epoch: fit at each station, once round from the first, and then evaluate once round.
+def epoch_visits(first: int, sessions: int) -> list[Visit]:
+    """Return the visits of one epoch: fit in each session, in a circle from the first, then evaluate likewise.
 
-    Every epoch has the same order, so the result of a training does not depend on what else is trained. All trainings
-    go round in the same direction: as many of them as stations keep every station busy.
+    Every epoch has the same order, so a training's result does not depend on what else is trained. All trainings go
+    round in the same direction: as many trainings as sessions keep every session busy.
     """
-    order = [(first + number) % stations for number in range(stations)]
-    return [Stop(task, station) for task in ("fit", "evaluate") for station in order]
+    order = [(first + number) % sessions for number in range(sessions)]
+    return [*(Visit("fit", session) for session in order), *(Visit("evaluate", session) for session in order)]
 
 
 def next_visits(waiting: Sequence[tuple[int, int]], free: Collection[int]) -> list[tuple[int, int]]:
-    """Return the visits that begin now, (training, station): at each free station the first that waits for it.
+    """Return the visits that can begin now, as (training, session): per free session the first training in line.
 
-    `waiting` are trainings that are nowhere, with the station of their next stop, in the order in which they came.
+    `waiting` has the trainings that visit no session now, each with the session of its next visit, in order of
+    arrival.
     """
     chosen: dict[int, int] = {}
-    for training, station in waiting:
-        if station in free:
-            chosen.setdefault(station, training)
-    return [(training, station) for station, training in chosen.items()]
+    for training, session in waiting:
+        if session in free:
+            chosen.setdefault(session, training)
+    return [(training, session) for session, training in chosen.items()]
 
 
-def first_station(run_hash: str, stations: int) -> int:
-    """Return where a hopping training begins: anywhere, but for a run always at the same station."""
-    return int(run_hash[:8], 16) % stations
+def first_session(run_hash: str, sessions: int) -> int:
+    """Return the session where a training begins each epoch; it depends on the run's hash alone."""
+    return int(run_hash[:8], 16) % sessions

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg2.extensions
 
@@ -11,6 +11,7 @@ from database.python.scores import scores
 from pipeline import training_db
 from pipeline.databases import in_schema
 from pipeline.errors import StepError
+from pipeline.records import Scores
 from pipeline.training_db import Fitted, TrainingData
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ class InMemory:
         """Train one epoch from `state`: weights and optimizer slots, empty before the first. Raises StepError."""
         return training_db.fitted(aggregate(b"fit", self.blocks["train"], state, config), self.weight_count)
 
-    def evaluate(self, weights: bytes, config: str) -> dict[str, Any]:
-        """Return {rows, loss, accuracy, …} of the validation split. Raises StepError."""
+    def evaluate(self, weights: bytes, config: str) -> Scores:
+        """Return the scores of the validation split. Raises StepError."""
         text = scores(aggregate(b"evaluate", self.blocks["validation"], weights, config))
         if text is None:
             raise StepError("the validation split has no rows")
-        evaluated: dict[str, Any] = json.loads(text)
+        evaluated: Scores = json.loads(text)
         return evaluated
 
 

@@ -1,4 +1,4 @@
-"""A training run: what decides its result, and what the training database keeps of it."""
+"""A training run: the inputs that decide its result, and its row in the training database."""
 
 import contextlib
 import hashlib
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 import tenacity
+from psycopg2.extensions import connection as Connection
 
 from pipeline import training_db
 from pipeline.databases import (
@@ -23,6 +24,7 @@ from pipeline.databases import (
     session,
 )
 from pipeline.errors import StepError, TemporaryError
+from pipeline.records import EpochRow
 from pipeline.run_identity import git_commit
 from pipeline.settings import require_seed, settings
 from pipeline.tracking import answering, load_mlflow
@@ -30,13 +32,13 @@ from pipeline.training_db import Blocks, StoredArchitecture, TrainingData
 from pipeline.user_code import build_optimizer
 
 HEARTBEAT_SECONDS = 10
-# How long a server may take to come back, and how often it may go away within one epoch.
+# Seconds for a server to come back, and how often it may go away within one epoch.
 RECONNECT_SECONDS = 120
 MOST_LOSSES = 3
 
 
 class Training(NamedTuple):
-    """All that decides a run's result; `run_hash` names it."""
+    """Everything that decides a run's result; `run_hash` identifies it."""
 
     data: TrainingData
     architecture: StoredArchitecture
@@ -46,25 +48,25 @@ class Training(NamedTuple):
     @property
     def run_hash(self) -> str:
         """SHA-256 over data, architecture, optimizer and parameters, hexadecimal."""
-        told = [self.data.dataset, self.architecture.hash, self.optimizer, self.parameters]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        content = [self.data.dataset, self.architecture.hash, self.optimizer, self.parameters]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def blocks(self) -> Blocks:
-        """The blocks of the training split that it is trained on: all, or those of a learning curve's share."""
+        """The blocks of the training split to train on: all, or those of a learning curve's share."""
         below = self.parameters.get("batch_id_below")
         return Blocks() if below is None else Blocks("batch_id < %s", (below,))
 
     def config(self, epoch: int, threads: int) -> str:
-        """Return the `config` argument of `fit` and `evaluate` in an epoch."""
+        """Return the `config` argument of `fit` and `evaluate` for an epoch."""
         return training_db.model_config(
             self.architecture.json, self.data.shape, self.architecture.classes, self.data.dtype, self.parameters,
             self.optimizer, epoch, threads,
         )  # fmt: skip
 
 
-def check(parameters: dict[str, Any]) -> None:
-    """Raise StepError with the first hyper-parameter that is outside what is allowed."""
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Check the hyper-parameters. Raises StepError with the first that is not allowed."""
     for name in ("epochs", "batch_size", "patience"):
         if parameters[name] < 1:
             raise StepError(f"{name} is {parameters[name]}; allowed is 1 or more")
@@ -73,7 +75,7 @@ def check(parameters: dict[str, Any]) -> None:
     require_seed(parameters["seed"])
 
 
-def choose(parameters: dict[str, Any]) -> Training:
+def current_training(parameters: dict[str, Any]) -> Training:
     """Return the training of these parameters on the current data and architecture. Raises StepError."""
     connection = session("trainer")
     with connection:
@@ -88,11 +90,11 @@ def choose(parameters: dict[str, Any]) -> Training:
 
 
 def reconnecting(step: str, work: Callable[[], str], committed: Callable[[], int]) -> str:
-    """Do a work of trainings; begin again after the last committed epochs when the server went away.
+    """Run `work`, and run it again whenever the server went away; it resumes after the last committed epochs.
 
-    A killed backend restarts all of PostgreSQL, which is no reason to stop; a database that dies again and again
-    in the same epoch is. `committed` waits for the server and tells how many epochs it holds.
-    Raises StepError, TemporaryError when it is given up.
+    A killed backend restarts all of PostgreSQL, which is no reason to stop; a database that dies again and again in the
+    same epoch is. `committed` waits for the server and returns how many epochs it holds.
+    Raises StepError, or TemporaryError after MOST_LOSSES losses in the same epoch.
     """
     losses, reached = 0, -1
     while True:
@@ -120,28 +122,29 @@ def reconnecting(step: str, work: Callable[[], str], committed: Callable[[], int
     reraise=True,
 )
 def committed_epochs(run_hashes: Sequence[str]) -> int:
-    """Wait until the server answers again and return how many epochs of the runs it holds. Raises StepError."""
+    """Wait until the server answers again, and return how many epochs of the runs it holds. Raises StepError."""
     try:
         connection = session("trainer")
         with connection:
-            return query(
+            count: int = query(
                 connection,
                 "SELECT count(*) FROM {schema}.training_epoch WHERE run_hash = ANY(%s)",
                 (list(run_hashes),),
             )[0][0]
+            return count
     except psycopg2.Error:
         forget_session("trainer")
         raise
 
 
 @contextlib.contextmanager
-def one_at_a_time(step: str, connection: Any) -> Iterator[None]:
+def training_lock(step: str, connection: Connection) -> Iterator[None]:
     """Hold the project's advisory lock: a second training waits. The lock ends with the session."""
     digest = hashlib.blake2b(f"train {settings().schema}".encode(), digest_size=8).digest()
     key = int.from_bytes(digest, "big", signed=True)
     with connection:
-        free = query(connection, "SELECT pg_try_advisory_lock(%s)", (key,))[0][0]
-    if not free:
+        is_free = query(connection, "SELECT pg_try_advisory_lock(%s)", (key,))[0][0]
+    if not is_free:
         print(f"{step}: another training of this project is running; waiting for its end", file=sys.stderr)
         with connection, interruptible():
             query(connection, "SELECT pg_advisory_lock(%s)", (key,))
@@ -154,18 +157,19 @@ def one_at_a_time(step: str, connection: Any) -> Iterator[None]:
                 query(connection, "SELECT pg_advisory_unlock(%s)", (key,))
 
 
-def open_run(connection: Any, training: Training, chosen: bool = True) -> tuple[list[dict[str, Any]], str | None]:
-    """Make or find the run's row, and make it the candidate if it is `chosen`. Returns its committed epochs, and the
-    MLflow run to go on with: '' for none yet, None when the run has finished."""
+def open_run(connection: Connection, training: Training) -> tuple[list[EpochRow], str | None]:
+    """Insert the run's row unless it exists, and return its committed epochs and its MLflow run.
+
+    The MLflow run is '' before there is one, and None when the training has finished. A new run is no candidate until
+    `select` makes it one.
+    """
     with connection:
-        if chosen:
-            select(connection, training)
-        found = query(
+        rows = query(
             connection,
             "SELECT status, coalesce(mlflow_run, '') FROM {schema}.training_run WHERE run_hash = %s",
             (training.run_hash,),
         )
-        if not found:
+        if not rows:
             insert(
                 connection,
                 "training_run",
@@ -178,17 +182,17 @@ def open_run(connection: Any, training: Training, chosen: bool = True) -> tuple[
                     "optimizer": json.dumps(training.optimizer),
                     "status": "running",
                     "git_commit": git_commit(),
-                    **({} if chosen else {"selected_at": "-infinity"}),
+                    "selected_at": "-infinity",
                 },
             )
             return [], ""
-        status, mlflow_run = found[0]
+        status, mlflow_run = rows[0]
         epoch_rows = training_db.epoch_rows(connection, training.run_hash)
         return epoch_rows, None if status == "finished" else mlflow_run
 
 
-def select(connection: Any, training: Training) -> None:
-    """Make a run the candidate, which evaluate_model and promote_model take; the caller commits."""
+def select(connection: Connection, training: Training) -> None:
+    """Make a run the candidate that evaluate_model and promote_model use; the caller commits."""
     query(
         connection,
         "UPDATE {schema}.training_run SET selected_at = clock_timestamp() WHERE run_hash = %s",
@@ -197,14 +201,14 @@ def select(connection: Any, training: Training) -> None:
 
 
 def log_parameters(training: Training, mlflow_run: str) -> None:
-    """Log what decides a training with a run of MLflow."""
+    """Log the parameters of a training with a run of MLflow."""
     parameters = {"where": "database", **training.parameters, "architecture_hash": training.architecture.hash}
     with answering():
         load_mlflow().log_params(parameters, run_id=mlflow_run)
 
 
-def begin(connection: Any, training: Training, mlflow_run: str) -> None:
-    """Tell the database that the training runs, and in which run of MLflow."""
+def mark_running(connection: Connection, training: Training, mlflow_run: str) -> None:
+    """Mark a run as running, with its run of MLflow."""
     with connection:
         query(
             connection,
@@ -216,14 +220,14 @@ def begin(connection: Any, training: Training, mlflow_run: str) -> None:
 
 @contextlib.contextmanager
 def heartbeat(run_hashes: Sequence[str]) -> Iterator[None]:
-    """Keep heartbeat_at of the running ones young while an epoch takes its time: by a session of its own."""
-    done = threading.Event()
+    """Update heartbeat_at of the running trainings every few seconds, in a session of its own."""
+    stopped = threading.Event()
 
     def beat() -> None:
         with contextlib.suppress(psycopg2.Error, StepError):
             connection = connect("trainer")
             connection.autocommit = True
-            while not done.wait(HEARTBEAT_SECONDS):
+            while not stopped.wait(HEARTBEAT_SECONDS):
                 query(
                     connection,
                     "UPDATE {schema}.training_run SET heartbeat_at = clock_timestamp() "
@@ -237,13 +241,16 @@ def heartbeat(run_hashes: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
+        stopped.set()
         thread.join()
 
 
 @contextlib.contextmanager
-def failures_are_recorded(run_hashes: Sequence[str]) -> Iterator[None]:
-    """Write why running trainings ended into training_run; a lost session records nothing, it is tried again."""
+def recording_failures(run_hashes: Sequence[str]) -> Iterator[None]:
+    """Write an error to training_run as the reason why the running trainings failed.
+
+    A lost session records nothing, because the training is resumed.
+    """
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
@@ -253,12 +260,12 @@ def failures_are_recorded(run_hashes: Sequence[str]) -> Iterator[None]:
         connection = session("trainer")
         connection.rollback()
         with connection:
-            record_failure(connection, run_hashes, reason)
+            mark_failed(connection, run_hashes, reason)
         raise
 
 
-def record_failure(connection: Any, run_hashes: Sequence[str], reason: str) -> None:
-    """Write why running trainings ended; the caller commits."""
+def mark_failed(connection: Connection, run_hashes: Sequence[str], reason: str) -> None:
+    """Mark the running trainings among these runs as failed; the caller commits."""
     query(
         connection,
         "UPDATE {schema}.training_run SET status = 'failed', error = %s "
@@ -267,8 +274,8 @@ def record_failure(connection: Any, run_hashes: Sequence[str], reason: str) -> N
     )
 
 
-def finish(connection: Any, training: Training, best: int) -> None:
-    """Mark a run as finished: the weights of its best epoch stay."""
+def mark_finished(connection: Connection, training: Training, best: int) -> None:
+    """Mark a run as finished; only the weights of its best epoch stay stored."""
     with connection:
         query(
             connection,

@@ -1,9 +1,10 @@
-"""Which configurations `search` tries: the section of that name in project.yaml, read and checked."""
+"""The configurations that `search` tries: the section `search` of project.yaml, read and checked."""
 
 import itertools
 import math
 import random
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from pipeline.errors import StepError
 from pipeline.mlproject import Step
@@ -12,18 +13,27 @@ from pipeline.training import run
 METHODS = ("grid", "random")
 KEYS = ("method", "number", "seed", "parameters")
 MOST_CONFIGURATIONS = 1000
-# The step sets it for all configurations at once.
+# The step itself has this parameter; it holds for all configurations.
 NOT_SEARCHED = ("run",)
 WHERE = "project.yaml: search"
 RANGE = "{from: …, to: …}"
 
+Kind = type[int] | type[float]
 
-def configurations(section: Any, train: Step) -> list[dict[str, Any]]:
-    """Return the configurations that the section means, each with every numeric parameter of train_model.
 
-    `train` is the entry point train_model, whose defaults count for what the section does not name. The same section
-    gives the same configurations, each once; a larger `number` of random ones begins with those of a smaller.
-    Raises StepError: one sentence on the first thing that is wrong.
+class Range(NamedTuple):
+    """The limits between which a parameter is drawn; both are above 0."""
+
+    least: float
+    most: float
+
+
+def configurations(section: Any, train: Step) -> list[dict[str, float]]:
+    """Return the configurations of the section, each with every numeric parameter of train_model.
+
+    `section` is what YAML holds, unchecked. `train` is the entry point train_model, whose defaults apply where the
+    section is silent. The same section gives the same configurations, without repetition; a larger `number` of random
+    configurations starts with those of a smaller number. Raises StepError: one sentence on the first error.
     """
     if not isinstance(section, dict):
         raise StepError(f"{WHERE} is {section!r}; it must have {', '.join(KEYS)} (docs/experiments.md)")
@@ -35,14 +45,18 @@ def configurations(section: Any, train: Step) -> list[dict[str, Any]]:
         raise StepError(f"{WHERE}.method is {method!r}; allowed is {' or '.join(METHODS)}")
     number = _whole(section, "number", 1, MOST_CONFIGURATIONS)
     seed = _whole(section, "seed", 0, 2**31 - 1)
-    known = {name: kind for name, (kind, _) in train.parameters.items() if kind is not str and name not in NOT_SEARCHED}
-    values = _values(section.get("parameters"), known, method)
-    drawn = _grid(values, number) if method == "grid" else _random(values, known, number, seed)
-    defaults = {name: train.defaults[name] for name in known}
-    found = [{**defaults, **chosen} for chosen in drawn]
-    for configuration in found:
+    known: dict[str, Kind] = {
+        name: kind
+        for name, (kind, _) in train.parameters.items()
+        if issubclass(kind, int | float) and name not in NOT_SEARCHED
+    }
+    choices = _choices(section.get("parameters"), known, method)
+    drawn = _grid(choices, number) if method == "grid" else _random(choices, known, number, seed)
+    defaults = {name: kind(train.defaults[name]) for name, kind in known.items()}
+    complete = [{**defaults, **values} for values in drawn]
+    for configuration in complete:
         _check(configuration)
-    return found
+    return complete
 
 
 def _whole(section: dict[str, Any], name: str, least: int, most: int) -> int:
@@ -52,77 +66,81 @@ def _whole(section: dict[str, Any], name: str, least: int, most: int) -> int:
     return value
 
 
-def _values(given: Any, known: dict[str, type], method: str) -> dict[str, Any]:
-    """Return what each parameter may be: a list, or a range as (least, most)."""
-    if not isinstance(given, dict) or not given:
-        raise StepError(f"{WHERE}.parameters is {given!r}; it must name at least one of {', '.join(known)}")
-    found: dict[str, Any] = {}
-    for name, told in given.items():
+def _choices(parameters: Any, known: dict[str, Kind], method: str) -> dict[str, list[float] | Range]:
+    """Return the values of each parameter of the section. Raises StepError."""
+    if not isinstance(parameters, dict) or not parameters:
+        raise StepError(f"{WHERE}.parameters is {parameters!r}; it must name at least one of {', '.join(known)}")
+    choices: dict[str, list[float] | Range] = {}
+    for name, written in parameters.items():
         where = f"{WHERE}.parameters.{name}"
         if name not in known:
             raise StepError(f"{where} cannot be searched; allowed are {', '.join(known)}")
-        if isinstance(told, dict):
+        if isinstance(written, dict):
             if method == "grid":
                 raise StepError(f"{where} is a range; a grid needs a list of values (method: random draws from ranges)")
-            found[name] = _range(told, known[name], where)
-        elif isinstance(told, list) and told:
-            found[name] = list(dict.fromkeys(_number(value, known[name], where) for value in told))
+            choices[name] = _range(written, known[name], where)
+        elif isinstance(written, list) and written:
+            choices[name] = list(dict.fromkeys(_number(value, known[name], where) for value in written))
         else:
-            raise StepError(f"{where} is {told!r}; it must be a list of values, or a range " + RANGE)
-    return found
+            raise StepError(f"{where} is {written!r}; it must be a list of values, or a range " + RANGE)
+    return choices
 
 
-def _range(told: dict[str, Any], kind: type, where: str) -> tuple[Any, Any]:
-    if set(told) != {"from", "to"}:
-        raise StepError(f"{where} is {told!r}; a range is written " + RANGE)
-    least, most = (_number(told[end], kind, where) for end in ("from", "to"))
+def _range(written: dict[str, Any], kind: Kind, where: str) -> Range:
+    if set(written) != {"from", "to"}:
+        raise StepError(f"{where} is {written!r}; a range is written " + RANGE)
+    least, most = (_number(written[end], kind, where) for end in ("from", "to"))
     if not 0 < least < most:
         raise StepError(f"{where} is from {least} to {most}; a range goes from a number above 0 to a greater one")
-    return least, most
+    return Range(least, most)
 
 
-def _number(value: Any, kind: type, where: str) -> Any:
+def _number(value: Any, kind: Kind, where: str) -> float:
     allowed = (int,) if kind is int else (int, float)
     if not isinstance(value, allowed) or isinstance(value, bool) or not math.isfinite(value):
-        told = " (YAML takes 1e-3 for text: write 0.001 or 1.0e-3)" if isinstance(value, str) else ""
+        hint = " (YAML takes 1e-3 for text: write 0.001 or 1.0e-3)" if isinstance(value, str) else ""
         wanted = "a whole number" if kind is int else "a number"
-        raise StepError(f"{where} holds {value!r}; every value must be {wanted}{told}")
+        raise StepError(f"{where} holds {value!r}; every value must be {wanted}{hint}")
     return kind(value)
 
 
-def _grid(values: dict[str, list[Any]], number: int) -> list[dict[str, Any]]:
-    count = math.prod(len(each) for each in values.values())
+def _grid(choices: dict[str, list[float] | Range], number: int) -> list[dict[str, float]]:
+    """Return every combination. Raises StepError when there are more than `number`."""
+    count = math.prod(len(values) for values in choices.values())
     if count > number:
         raise StepError(
             f"{WHERE}: the grid has {count} configurations; its number allows {number}: raise it, give fewer values, "
             "or choose method random"
         )
-    return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
+    return [dict(zip(choices, values)) for values in itertools.product(*choices.values())]
 
 
-def _random(values: dict[str, Any], known: dict[str, type], number: int, seed: int) -> list[dict[str, Any]]:
+def _random(
+    choices: dict[str, list[float] | Range], known: dict[str, Kind], number: int, seed: int
+) -> list[dict[str, float]]:
+    """Draw `number` different combinations, or fewer where there are not so many."""
     generator = random.Random(seed)
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    # What has been drawn before is drawn again; there may be fewer different ones than are asked for.
+    distinct: dict[tuple[float, ...], dict[str, float]] = {}
+    # A combination drawn twice is drawn again, but not for ever.
     for _ in range(100 * number):
-        drawn = {name: _drawn(each, known[name], generator) for name, each in values.items()}
-        found.setdefault(tuple(drawn.values()), drawn)
-        if len(found) == number:
+        values = {name: _draw(choice, known[name], generator) for name, choice in choices.items()}
+        distinct.setdefault(tuple(values.values()), values)
+        if len(distinct) == number:
             break
-    return list(found.values())
+    return list(distinct.values())
 
 
-def _drawn(each: Any, kind: type, generator: random.Random) -> Any:
-    """Draw one value: any of a list, or from a range by its logarithm, to three digits."""
-    if isinstance(each, list):
-        return generator.choice(each)
-    least, most = each
+def _draw(choice: Sequence[float] | Range, kind: Kind, generator: random.Random) -> float:
+    """Draw a value: an item of a list, or a number of a range, log-uniform and to three digits."""
+    if not isinstance(choice, Range):
+        return generator.choice(choice)
+    least, most = choice
     value = math.exp(generator.uniform(math.log(least), math.log(most)))
     return min(max(kind(round(value) if kind is int else float(f"{value:.3g}")), least), most)
 
 
-def _check(configuration: dict[str, Any]) -> None:
+def _check(configuration: dict[str, float]) -> None:
     try:
-        run.check(configuration)
+        run.check_parameters(configuration)
     except StepError as error:
         raise StepError(f"{WHERE}.parameters: {error}") from error

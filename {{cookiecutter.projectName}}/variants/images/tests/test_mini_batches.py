@@ -1,4 +1,4 @@
-"""Splits belong to rows, seeds to their order, and what COPY is given is what was packed."""
+"""A row decides its split, the seed decides the order, and COPY gets the blocks that were packed."""
 
 import io
 import struct
@@ -44,7 +44,7 @@ def test_new_rows_move_no_old_row(data) -> None:
         assert old[split].tolist() == [row for row in new[split] if row < 500]
 
 
-def test_equal_rows_fall_together(data) -> None:
+def test_equal_rows_share_a_split(data) -> None:
     twice = np.concatenate([data.features, data.features])
     for rows in mini_batches.split_rows(mini_batches.row_digests(twice)).values():
         assert {row % 600 for row in rows if row < 600} == {row % 600 for row in rows if row >= 600}
@@ -71,7 +71,7 @@ def test_a_label_changes_the_hash(data) -> None:
     assert mini_batches.pack(changed, 1, 64).data_hash != mini_batches.pack(data, 1, 64).data_hash
 
 
-def test_copy_is_given_what_was_packed(data) -> None:
+def test_copy_gets_the_packed_blocks(data) -> None:
     packed = mini_batches.pack(data, 1, 64)
     stream = io.BufferedReader(mini_batches.CopyStream(packed.dataset, mini_batches.blocks(packed)), 100)
     assert stream.read(19) == b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -91,11 +91,11 @@ def test_copy_is_given_what_was_packed(data) -> None:
 
 def test_statistics_are_those_of_the_training_rows(data) -> None:
     packed = mini_batches.pack(data, 1, 64)
-    told = mini_batches.training_statistics(packed)
+    statistics = mini_batches.training_statistics(packed)
     rows = data.features[packed.rows["train"]]
-    assert told["mean"] == pytest.approx(rows.mean(), rel=1e-4)
-    assert told["standard_deviation"] == pytest.approx(rows.std(), rel=1e-4)
-    assert sum(told["class_counts"]) == told["rows"] == len(rows)
+    assert statistics["mean"] == pytest.approx(rows.mean(), rel=1e-4)
+    assert statistics["standard_deviation"] == pytest.approx(rows.std(), rel=1e-4)
+    assert sum(statistics["class_counts"]) == statistics["rows"] == len(rows)
 
 
 def test_statistics_of_a_row() -> None:
@@ -111,12 +111,14 @@ def test_statistics_of_a_row() -> None:
 def test_tenths_of_the_training_rows_are_alike(data) -> None:
     packed = mini_batches.pack(data, 1, 64)
     inputs = mini_batches.training_statistics(packed)["inputs"]
-    assert [told["statistic"] for told in inputs[:3]] == ["mean", "standard_deviation", "part_1"]
-    for told in inputs:
-        assert sum(told["counts"]) == len(packed.rows["train"])
-        assert len(told["counts"]) == len(told["edges"]) + 1
+    assert [entry["statistic"] for entry in inputs[:3]] == ["mean", "standard_deviation", "part_1"]
+    for entry in inputs:
+        assert sum(entry["counts"]) == len(packed.rows["train"])
+        assert len(entry["counts"]) == len(entry["edges"]) + 1
     assert max(inputs[0]["counts"]) < 2 * len(packed.rows["train"]) / 10
 
 
 def test_a_statistic_that_never_varies_has_one_edge() -> None:
-    assert mini_batches._tenths(np.full(50, 3.0, np.float32)) == {"edges": [3.0], "counts": [0, 50]}
+    assert mini_batches._tenths("mean", np.full(50, 3.0, np.float32)) == {
+        "statistic": "mean", "edges": [3.0], "counts": [0, 50],
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The decision about the served model, and what the database measures it by."""
+"""The decision about the served model, and the measurements of the database behind it."""
 
 import numpy as np
 import psycopg2
@@ -17,7 +17,7 @@ LIMITS = Monitoring(
 
 
 @pytest.mark.parametrize(
-    ("predictions", "labelled", "accuracy", "psi", "outcome", "told"),
+    ("predictions", "labelled", "accuracy", "psi", "outcome", "message"),
     [
         (0, 0, None, {}, "too-little-data", "0 labelled predictions, 10 are needed"),
         (50, 9, 0.1, {"class": 9.0}, "too-little-data", "drift 9.00 (class) above 0.25"),
@@ -27,11 +27,11 @@ LIMITS = Monitoring(
         (49, 10, 1.0, {"class": 9.0}, "fine", "drift is not judged with 49 of 50 predictions"),
     ],
 )
-def test_the_limits_decide(predictions, labelled, accuracy, psi, outcome, told) -> None:
+def test_the_limits_decide(predictions, labelled, accuracy, psi, outcome, message) -> None:
     drift = {name: Drift(predictions, value) for name, value in psi.items()}
     decision = decide(Observed(3, labelled, accuracy, drift), LIMITS)
     assert decision.outcome == outcome
-    assert told in decision.reason
+    assert message in decision.reason
     assert "version 3" in decision.reason
 
 
@@ -68,8 +68,8 @@ def label(log, answer: dict, name: str) -> dict:
 def test_the_database_measures_a_row_as_the_pipeline_does(log, dtype) -> None:
     rows = np.random.default_rng(1).normal(100, 50, (5, 3, 7)).clip(0, 255).astype(dtype)
     for row, expected in zip(rows, mini_batches.row_statistics(rows)):
-        found = query(log, "SELECT {schema}.row_statistics(%s, %s)", (row.tobytes(), dtype))[0][0]
-        assert np.array(found, np.float32).tolist() == expected.tolist()
+        measured = query(log, "SELECT {schema}.row_statistics(%s, %s)", (row.tobytes(), dtype))[0][0]
+        assert np.array(measured, np.float32).tolist() == expected.tolist()
 
 
 @pytest.mark.servers
@@ -79,8 +79,8 @@ def test_the_rows_it_was_trained_on_do_not_drift(log) -> None:
     predict(log, data.features[np.random.default_rng(2).permutation(train)[:400]])
     drift = observe(log, settings().promotion_stage).drift
     assert set(drift) >= {"class", "mean", "standard_deviation", "part_1"}
-    assert {found.predictions for found in drift.values()} == {400}
-    assert max(found.psi for name, found in drift.items() if name != "class") < 0.1
+    assert {measured.predictions for measured in drift.values()} == {400}
+    assert max(measured.psi for name, measured in drift.items() if name != "class") < 0.1
 
 
 @pytest.mark.servers
@@ -89,7 +89,7 @@ def test_drift_is_the_population_stability_index(log) -> None:
     rows = data.features[:60] // 2
     answers = predict(log, rows)
     statistics = mini_batches.training_statistics(mini_batches.pack(data, 1, 512))
-    found = {name: drift.psi for name, drift in observe(log, settings().promotion_stage).drift.items()}
+    measured = {name: drift.psi for name, drift in observe(log, settings().promotion_stage).drift.items()}
 
     def psi(expected: np.ndarray, actual: np.ndarray) -> float:
         shares = [(counts + 0.5) / (counts + 0.5).sum() for counts in (expected, actual)]
@@ -97,10 +97,10 @@ def test_drift_is_the_population_stability_index(log) -> None:
 
     classes = [data.classes.index(answer["label"]) for answer in answers]
     expected = {"class": psi(np.array(statistics["class_counts"]), np.bincount(classes, minlength=len(data.classes)))}
-    for told, values in zip(statistics["inputs"], mini_batches.row_statistics(rows).T):
-        bins = np.searchsorted(np.array(told["edges"], np.float32), values, side="right")
-        expected[told["statistic"]] = psi(np.array(told["counts"]), np.bincount(bins, minlength=len(told["counts"])))
-    assert found == pytest.approx(expected)
+    for entry, values in zip(statistics["inputs"], mini_batches.row_statistics(rows).T):
+        bins = np.searchsorted(np.array(entry["edges"], np.float32), values, side="right")
+        expected[entry["statistic"]] = psi(np.array(entry["counts"]), np.bincount(bins, minlength=len(entry["counts"])))
+    assert measured == pytest.approx(expected)
 
 
 @pytest.mark.servers
@@ -111,8 +111,8 @@ def test_accuracy_is_that_of_the_last_labelled_predictions(log) -> None:
     answers = predict(log, data.features[:6])
     for answer, right in zip(answers, (False, False, True, True, False, True)):
         label(log, answer, answer["label"] if right else other[answer["label"]])
-    told = query(log, "SELECT labelled, accuracy FROM {schema}.accuracy_window ORDER BY labelled_at")
-    assert told == [(1, 0), (2, 0), (3, pytest.approx(1 / 3)), (4, 0.5), (4, 0.5), (4, 0.75)]
+    window = query(log, "SELECT labelled, accuracy FROM {schema}.accuracy_window ORDER BY labelled_at")
+    assert window == [(1, 0), (2, 0), (3, pytest.approx(1 / 3)), (4, 0.5), (4, 0.5), (4, 0.75)]
     label(log, answers[4], answers[4]["label"])
     assert observe(log, settings().promotion_stage)[1:3] == (4, 1.0)
 
@@ -132,16 +132,16 @@ def test_a_label_is_answered_with_what_was_predicted(log) -> None:
 
 @pytest.mark.servers
 @pytest.mark.parametrize(
-    ("prediction", "name", "code", "told"),
+    ("prediction", "name", "code", "message"),
     [
         (None, "no class", "22023", 'the label "no class" is none of the classes; allowed is one of '),
         (None, None, "22023", "allowed is one of "),
         ("00000000-0000-4000-8000-000000000000", "x", "P0002", "there is no prediction 00000000-0000"),
     ],
 )
-def test_a_wrong_label_is_refused_with_a_sentence(log, prediction, name, code, told) -> None:
+def test_a_wrong_label_is_refused_with_a_sentence(log, prediction, name, code, message) -> None:
     answer = predict(log, load_dataset().features[:1])[0]
-    with pytest.raises(psycopg2.Error, match=told) as raised:
+    with pytest.raises(psycopg2.Error, match=message) as raised:
         label(log, {"prediction_id": prediction or answer["prediction_id"]}, name)
     assert raised.value.pgcode == code
 
@@ -152,9 +152,9 @@ def test_only_what_the_settings_say_is_kept(log, log_statistics, store_inputs) -
     query(log, "UPDATE {schema}.setting SET log_statistics = %s, store_inputs = %s", (log_statistics, store_inputs))
     row = load_dataset().features[0]
     predict(log, row[None])
-    ((statistics, kept),) = query(log, "SELECT statistics, input FROM {schema}.prediction_log")
+    ((statistics, stored),) = query(log, "SELECT statistics, input FROM {schema}.prediction_log")
     assert (statistics is not None) == log_statistics
-    assert (bytes(kept) if kept else None) == (row.tobytes() if store_inputs else None)
+    assert (bytes(stored) if stored else None) == (row.tobytes() if store_inputs else None)
 
 
 @pytest.mark.servers

@@ -1,4 +1,4 @@
-"""dataset.py keeps the contract, is packed, trained on and asked; whoever breaks the contract is told how."""
+"""dataset.py keeps the contract, is packed, trained on and asked; a broken contract is refused with the reason."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_the_data_set_keeps_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "labels", "classes", "told"),
+    ("features", "labels", "classes", "message"),
     [
         ([[1]], LABELS, ["a", "b"], "features are list"),
         (IMAGES.astype(np.int64), LABELS, ["a", "b"], "features are int64"),
@@ -45,10 +45,10 @@ def test_the_data_set_keeps_the_contract() -> None:
         (IMAGES, np.array(["cat", "dog", "cat", "dog"]), ["a", "b"], "labels are <U3"),
     ],
 )
-def test_wrong_data_is_refused_with_a_sentence(features, labels, classes, told) -> None:
+def test_wrong_data_is_refused_with_a_sentence(features, labels, classes, message) -> None:
     with pytest.raises(StepError) as refused:
         user_code.check_dataset(features, labels, classes)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -76,7 +76,7 @@ def test_a_prediction_is_logged_and_labelled(app) -> None:
 
 
 @pytest.mark.servers
-def test_what_lies_in_the_database_is_what_was_packed(trainer) -> None:
+def test_the_database_holds_the_rows_that_were_packed(trainer) -> None:
     packed = mini_batches.pack(load_dataset(), 1, 512)
     stored = query(
         trainer,

@@ -83,8 +83,8 @@ def answers(connection, rows: list[dict]) -> np.ndarray:
 def test_both_databases_give_the_same_answer(app, trainer, rows, served) -> None:
     """To rows as they are, and with each column unknown."""
     unknown = [{**rows[0], column["name"]: None} for column in served[0]["columns"]]
-    given = [*rows[:50], *unknown]
-    assert np.abs(answers(app, given) - answers(trainer, given)).max() < 1e-6
+    asked = [*rows[:50], *unknown]
+    assert np.abs(answers(app, asked) - answers(trainer, asked)).max() < 1e-6
 
 
 @pytest.mark.servers
@@ -107,15 +107,15 @@ def test_a_row_of_any_table_with_the_columns_is_answered(app, rows, served) -> N
 def test_a_row_is_encoded_column_by_column(log, row, raw, features) -> None:
     ask = "SELECT e.raw, e.features FROM {schema}.encode_row(%s, %s) AS e"
     # JSON's own text: a number that is too small for a float is one all the same.
-    given = json.dumps(row).replace("-0.0", "-1e-400")
-    ((found, encoded),) = query(log, ask, (given, json.dumps(ENCODING)))
-    assert np.array_equal(found, np.array(raw, float), equal_nan=True)
+    text = json.dumps(row).replace("-0.0", "-1e-400")
+    ((values, encoded),) = query(log, ask, (text, json.dumps(ENCODING)))
+    assert np.array_equal(values, np.array(raw, float), equal_nan=True)
     assert np.array_equal(np.frombuffer(encoded, "<f4"), np.array(features, "f4"))
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ('{"weight": 1, "smoker": true}', "the row has no column city; give null for an unknown value"),
         ('{"weight": "1", "smoker": true, "city": null}', 'column weight must be a number; "1" was given'),
@@ -128,8 +128,8 @@ def test_a_row_is_encoded_column_by_column(log, row, raw, features) -> None:
         (None, "a row must be a JSON object"),
     ],
 )
-def test_a_wrong_row_is_refused_with_a_sentence(log, row, told) -> None:
-    with pytest.raises(psycopg2.Error, match=told) as raised:
+def test_a_wrong_row_is_refused_with_a_sentence(log, row, message) -> None:
+    with pytest.raises(psycopg2.Error, match=message) as raised:
         query(log, "SELECT {schema}.encode_row(%s, %s)", (row, json.dumps(ENCODING)))
     assert raised.value.pgcode == "22023"
 
@@ -137,18 +137,18 @@ def test_a_wrong_row_is_refused_with_a_sentence(log, row, told) -> None:
 @pytest.mark.servers
 def test_only_what_the_settings_say_is_kept(log, rows, served) -> None:
     columns = served[0]["columns"]
-    given = {**rows[0], columns[0]["name"]: None}
+    row = {**rows[0], columns[0]["name"]: None}
     for keeps in (True, False):
         query(log, "UPDATE {schema}.setting SET log_statistics = %s, store_inputs = %s", (keeps, keeps))
-        predict(log, [given])
-        ((statistics, kept),) = query(log, "DELETE FROM {schema}.prediction_log RETURNING statistics, input")
+        predict(log, [row])
+        ((statistics, stored),) = query(log, "DELETE FROM {schema}.prediction_log RETURNING statistics, input")
         if not keeps:
-            assert (statistics, kept) == (None, None)
+            assert (statistics, stored) == (None, None)
             continue
         assert statistics[0] is None
         assert len(statistics) == len(columns)
         # Neither the key nor the label, nor whatever else the row had.
-        assert json.loads(bytes(kept)) == {column["name"]: given[column["name"]] for column in columns}
+        assert json.loads(bytes(stored)) == {column["name"]: row[column["name"]] for column in columns}
 
 
 @pytest.mark.servers
@@ -168,25 +168,25 @@ def test_drift_is_the_population_stability_index_of_each_column(log, rows, serve
     encoding, statistics = served
     numbers = [column["name"] for column in encoding["columns"] if column["kind"] == "number"]
     assert numbers
-    given = [{**row, **{name: row[name] and row[name] * 1.5 for name in numbers}} for row in rows[:60]]
-    predict(log, given)
-    found = {name: drift.psi for name, drift in observe(log, settings().promotion_stage).drift.items()}
-    for column, told in zip(encoding["columns"], statistics["inputs"], strict=True):
+    drifted = [{**row, **{name: row[name] and row[name] * 1.5 for name in numbers}} for row in rows[:60]]
+    predict(log, drifted)
+    measured = {name: drift.psi for name, drift in observe(log, settings().promotion_stage).drift.items()}
+    for column, entry in zip(encoding["columns"], statistics["inputs"], strict=True):
         if column["name"] not in numbers:
             continue
-        values = np.array([row[column["name"]] for row in given if row[column["name"]] is not None], "f4")
-        bins = np.searchsorted(np.array(told["edges"], "f4"), values, side="right")
-        counts = (np.array(told["counts"]), np.bincount(bins, minlength=len(told["counts"])))
+        values = np.array([row[column["name"]] for row in drifted if row[column["name"]] is not None], "f4")
+        bins = np.searchsorted(np.array(entry["edges"], "f4"), values, side="right")
+        counts = (np.array(entry["counts"]), np.bincount(bins, minlength=len(entry["counts"])))
         expected, actual = ((count + 0.5) / (count + 0.5).sum() for count in counts)
         psi = float(((actual - expected) * np.log(actual / expected)).sum())
-        assert found[told["statistic"]] == pytest.approx(psi)
+        assert measured[entry["statistic"]] == pytest.approx(psi)
 
 
 @pytest.mark.servers
 def test_the_rows_it_was_trained_on_do_not_drift(log, rows) -> None:
     predict(log, rows)
     drift = observe(log, settings().promotion_stage).drift
-    assert max(found.psi for found in drift.values()) < 0.25
+    assert max(measured.psi for measured in drift.values()) < 0.25
 
 
 @pytest.mark.servers

@@ -1,21 +1,33 @@
-"""From a data set to packed mini-batch blocks: splits, order, hashes, and the COPY stream."""
+"""Packing of a data set into blocks of mini-batches: splits, order, hashes, and the COPY stream."""
 
 import hashlib
 import io
 import json
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from psycopg2.extensions import connection as Connection
 
+from pipeline.data import splits
 from pipeline.data.splits import HOLDOUT_SHARE, SPLITS, VALIDATION_SHARE
+from pipeline.databases import in_schema, insert
 from pipeline.errors import StepError
+from pipeline.records import InputStatistics, TrainingStatistics
 from pipeline.user_code import Dataset
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 SALT = b"split"
-# As many parts of a row are compared with later rows; the inference database has the same number.
+# Parts of a row whose means are compared with later rows; the inference database has the same number.
 MOST_PARTS = 8
+ROWS_PER_STATISTICS = 4096
+# Few enough rows to stay in the processor's cache.
+ROWS_IN_CACHE = 256
+COPY_BUFFER_BYTES = 1 << 20
 
 
 class Block(NamedTuple):
@@ -29,25 +41,33 @@ class Block(NamedTuple):
 
 
 class PackedDataset(NamedTuple):
-    """A data set divided and ordered: row numbers a split, and its hashes (hexadecimal)."""
+    """A data set divided and ordered: row numbers per split, and its hashes (hexadecimal)."""
 
     data: Dataset
-    rows: dict[str, np.ndarray]
+    rows: dict[str, npt.NDArray[np.int64]]
     data_hash: str
     dataset: str
     rows_per_block: int
 
+    @property
+    def row_counts(self) -> dict[str, int]:
+        """Row counts per split."""
+        return {split: len(rows) for split, rows in self.rows.items()}
 
-def row_digests(features: np.ndarray) -> np.ndarray:
-    """Return a keyed 16-byte BLAKE2b of each row's bytes, as (n, 2) big-endian uint64."""
+
+def row_digests(features: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return a keyed 16-byte BLAKE2b per row, of its bytes, as (n, 2) big-endian uint64."""
     flat = np.ascontiguousarray(features).reshape(len(features), -1).view(np.uint8)
-    digests = b"".join(hashlib.blake2b(row, digest_size=16, key=SALT).digest() for row in flat)
+    digests = b"".join(hashlib.blake2b(row.data, digest_size=16, key=SALT).digest() for row in flat)
     return np.frombuffer(digests, ">u8").reshape(-1, 2)
 
 
-def split_rows(digests: np.ndarray) -> dict[str, np.ndarray]:
-    """Return each split's row numbers. The row's own bytes decide: equal rows fall together, and neither
-    a new seed nor new rows move an old one, so a holdout stays unseen for ever."""
+def split_rows(digests: npt.NDArray[np.uint64]) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the row numbers per split, from the digests of `row_digests`.
+
+    The row's own bytes decide: equal rows share a split, and neither a new seed nor new rows move an old row, so a
+    holdout stays unseen for ever.
+    """
     share = digests[:, 0] / 2.0**64
     holdout = share < HOLDOUT_SHARE
     validation = ~holdout & (share < HOLDOUT_SHARE + VALIDATION_SHARE)
@@ -61,9 +81,8 @@ def split_rows(digests: np.ndarray) -> dict[str, np.ndarray]:
 def pack(data: Dataset, seed: int, rows_per_block: int) -> PackedDataset:
     """Divide, order and hash a data set.
 
-    Rows are brought into the order of their hashes first, so that the result does not depend on the order
-    in which `load` returned them; the seed then orders the rows inside each split.
-    Raises StepError when a class is missing in a split.
+    Rows are sorted by their hashes first, so that the result does not depend on the order in which `load` returned
+    them; the seed then orders the rows inside each split. Raises StepError when a class is missing in a split.
     """
     if rows_per_block < 1:
         raise StepError(f"rows_per_block is {rows_per_block}; allowed is 1 or more")
@@ -78,12 +97,12 @@ def pack(data: Dataset, seed: int, rows_per_block: int) -> PackedDataset:
     return PackedDataset(data, rows, data_hash, name, rows_per_block)
 
 
-def _data_hash(data: Dataset, digests: np.ndarray, labels: np.ndarray) -> str:
-    described = json.dumps([data.shape, str(data.features.dtype), data.classes])
-    return hashlib.sha256(described.encode() + digests.tobytes() + labels.astype("<i4").tobytes()).hexdigest()
+def _data_hash(data: Dataset, digests: npt.NDArray[np.uint64], labels: npt.NDArray[np.int32]) -> str:
+    description = json.dumps([data.shape, str(data.features.dtype), data.classes])
+    return hashlib.sha256(description.encode() + digests.tobytes() + labels.astype("<i4").tobytes()).hexdigest()
 
 
-def _require_all_classes(data: Dataset, rows: dict[str, np.ndarray]) -> None:
+def _require_all_classes(data: Dataset, rows: dict[str, npt.NDArray[np.int64]]) -> None:
     for split in SPLITS:
         missing = set(range(len(data.classes))) - set(data.labels[rows[split]].tolist())
         if missing:
@@ -95,19 +114,19 @@ def _require_all_classes(data: Dataset, rows: dict[str, np.ndarray]) -> None:
 
 
 def blocks(packed: PackedDataset, batch_ids: Sequence[int] | None = None) -> Iterator[Block]:
-    """Yield the blocks of every split in order; `batch_ids` replaces the numbers 0, 1, … of each split."""
+    """Yield the blocks of every split in order; `batch_ids` replaces the numbers 0, 1, … in each split."""
     features = packed.data.features
     little_endian = features.dtype.newbyteorder("<")
     for split in SPLITS:
         rows = packed.rows[split]
         for number, start in enumerate(range(0, len(rows), packed.rows_per_block)):
-            chosen = rows[start : start + packed.rows_per_block]
+            block_rows = rows[start : start + packed.rows_per_block]
             yield Block(
                 split,
                 batch_ids[number] if batch_ids else number,
-                len(chosen),
-                features[chosen].astype(little_endian, copy=False).tobytes(),
-                packed.data.labels[chosen].astype("<i4").tobytes(),
+                len(block_rows),
+                features[block_rows].astype(little_endian, copy=False).tobytes(),
+                packed.data.labels[block_rows].astype("<i4").tobytes(),
             )
 
 
@@ -116,61 +135,92 @@ def block_count(packed: PackedDataset) -> int:
     return max(-(-len(rows) // packed.rows_per_block) for rows in packed.rows.values())
 
 
-def row_statistics(features: np.ndarray) -> np.ndarray:
-    """Return (n, 2 + parts) float32: of each row the mean, the standard deviation and the means of up to 8 parts.
+def upload(connection: Connection, packed: PackedDataset, seed: int) -> None:
+    """Copy the blocks and then their description into the training database; the caller commits."""
+    batch_ids = splits.batch_ids(connection, block_count(packed))
+    stream = CopyStream(packed.dataset, blocks(packed, batch_ids))
+    with connection.cursor() as cursor:
+        cursor.copy_expert(
+            in_schema(
+                "COPY {schema}.dataset_batch (dataset, split, batch_id, row_count, features, labels) "
+                "FROM STDIN (FORMAT binary)"
+            ),
+            io.BufferedReader(stream, COPY_BUFFER_BYTES),
+            size=COPY_BUFFER_BYTES,
+        )
+    insert(
+        connection,
+        "dataset",
+        {
+            "dataset": packed.dataset,
+            "data_hash": packed.data_hash,
+            "seed": seed,
+            "rows_per_block": packed.rows_per_block,
+            "shape": ",".join(map(str, packed.data.shape)),
+            "dtype": str(packed.data.features.dtype),
+            "classes": json.dumps(packed.data.classes),
+            "split_rows": json.dumps(packed.row_counts),
+            "training_statistics": json.dumps(training_statistics(packed)),
+        },
+    )
 
-    row_statistics in the inference database computes the same of each row that it answers.
+
+def row_statistics(features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return (n, 2 + parts) float32: per row the mean, the standard deviation and the means of up to MOST_PARTS parts.
+
+    The function row_statistics of the inference database computes the same of every row that it answers.
     """
     flat = np.ascontiguousarray(features).reshape(len(features), -1)
     parts = min(MOST_PARTS, flat.shape[1])
     starts = np.arange(parts) * flat.shape[1] // parts
     widths = np.diff([*starts, flat.shape[1]])
-    found = np.empty((len(flat), 2 + parts), np.float32)
-    for start in range(0, len(flat), 256):
-        # Small parts stay in the processor's cache.
-        rows = flat[start : start + 256].astype(np.float64)
-        found[start : start + 256, 0] = rows.mean(axis=1)
-        found[start : start + 256, 1] = rows.std(axis=1)
-        found[start : start + 256, 2:] = np.add.reduceat(rows, starts, axis=1) / widths
-    return found
+    statistics = np.empty((len(flat), 2 + parts), np.float32)
+    for start in range(0, len(flat), ROWS_IN_CACHE):
+        chunk = slice(start, start + ROWS_IN_CACHE)
+        rows = flat[chunk].astype(np.float64)
+        statistics[chunk, 0] = rows.mean(axis=1)
+        statistics[chunk, 1] = rows.std(axis=1)
+        statistics[chunk, 2:] = np.add.reduceat(rows, starts, axis=1) / widths
+    return statistics
 
 
-def training_statistics(packed: PackedDataset) -> dict[str, object]:
-    """Return what later data is compared with, from the training split alone.
+def training_statistics(packed: PackedDataset) -> TrainingStatistics:
+    """Return the statistics of the training split, which later rows are compared with.
 
-    rows, rows a class, mean and standard deviation over all values, and of each statistic of a row (`inputs`) the
-    edges of its tenths with the rows in each bin: a value belongs to the bin whose number is that of the edges that
-    are not above it, as PostgreSQL's width_bucket says.
+    Mean and standard deviation are over all values of all rows; `inputs` has the statistics of a row. The number of a
+    value's bin is the number of edges that are not above it, as in PostgreSQL's width_bucket.
     """
     rows = packed.rows["train"]
-    parts = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
-    found = np.concatenate([row_statistics(packed.data.features[part]) for part in parts])
-    means, deviations = found[:, 0].astype(np.float64), found[:, 1].astype(np.float64)
+    chunks = (rows[start : start + ROWS_PER_STATISTICS] for start in range(0, len(rows), ROWS_PER_STATISTICS))
+    statistics = np.concatenate([row_statistics(packed.data.features[chunk]) for chunk in chunks])
+    means, deviations = statistics[:, 0].astype(np.float64), statistics[:, 1].astype(np.float64)
     mean = float(means.mean())
     counts = np.bincount(packed.data.labels[rows], minlength=len(packed.data.classes))
-    names = ["mean", "standard_deviation", *(f"part_{number}" for number in range(1, found.shape[1] - 1))]
+    names = ["mean", "standard_deviation", *(f"part_{number}" for number in range(1, statistics.shape[1] - 1))]
     return {
         "rows": len(rows),
         "class_counts": counts.tolist(),
         "mean": mean,
         "standard_deviation": max(0.0, float((deviations**2 + means**2).mean()) - mean**2) ** 0.5,
-        "inputs": [{"statistic": name, **_tenths(values)} for name, values in zip(names, found.T)],
+        "inputs": [_tenths(name, values) for name, values in zip(names, statistics.T)],
     }
 
 
-def _tenths(values: np.ndarray) -> dict[str, list[float]]:
-    """Return the edges of the values' tenths, without repetitions, and how many values lie in each bin."""
+def _tenths(name: str, values: npt.NDArray[np.float32]) -> InputStatistics:
+    """Return the edges of the values' tenths, without repetitions, and the number of values per bin."""
     edges = np.unique(np.quantile(values, np.arange(1, 10) / 10).astype(np.float32))
     bins = np.searchsorted(edges, values, side="right")
-    return {"edges": edges.tolist(), "counts": np.bincount(bins, minlength=len(edges) + 1).tolist()}
+    return InputStatistics(
+        statistic=name, edges=edges.tolist(), counts=np.bincount(bins, minlength=len(edges) + 1).tolist()
+    )
 
 
 class CopyStream(io.RawIOBase):
-    """Rows of dataset_batch in PostgreSQL's binary COPY format, made while they are read."""
+    """Rows of dataset_batch in PostgreSQL's binary COPY format, encoded while they are read."""
 
     def __init__(self, dataset: str, rows: Iterable[Block]):
         self._chunks = self._encode(dataset.encode(), rows)
-        self._rest = memoryview(b"")
+        self._unread = memoryview(b"")
 
     @staticmethod
     def _encode(dataset: bytes, rows: Iterable[Block]) -> Iterator[bytes]:
@@ -187,17 +237,18 @@ class CopyStream(io.RawIOBase):
         yield struct.pack(">h", -1)
 
     def readable(self) -> bool:
-        """It can be read."""
+        """Return true: the stream can be read."""
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        """Fill the buffer with the next bytes; 0 at the end."""
-        while not self._rest:
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Fill the buffer with the next bytes, and return how many; 0 at the end."""
+        target = memoryview(buffer).cast("B")
+        while not self._unread:
             chunk = next(self._chunks, None)
             if chunk is None:
                 return 0
-            self._rest = memoryview(chunk)
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
+            self._unread = memoryview(chunk)
+        size = min(len(target), len(self._unread))
+        target[:size] = self._unread[:size]
+        self._unread = self._unread[size:]
         return size

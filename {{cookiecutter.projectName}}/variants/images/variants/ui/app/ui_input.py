@@ -23,7 +23,7 @@ def choose(predictions: Predictions, model: Model) -> None:
         "Upload a picture (PNG, JPEG, WebP)",
         type=["png", "jpg", "jpeg", "webp"],
         key=upload,
-        on_change=answer_upload,
+        on_change=_answer_upload,
         args=(predictions, model, upload),
     )
     if model.samples:
@@ -34,14 +34,14 @@ def choose(predictions: Predictions, model: Model) -> None:
             index=None,
             placeholder="choose a class",
             key="sample",
-            on_change=answer_sample,
+            on_change=_answer_sample,
             args=(predictions, model),
         )
     if picture := st.session_state.get("picture"):
         st.image(picture, caption=st.session_state.source, output_format="PNG")
 
 
-def answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
+def _answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
     """Predict the uploaded file; one that was taken away leaves nothing."""
     forget()
     st.session_state.sample = None
@@ -53,23 +53,23 @@ def answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
     except images.ImageError as error:
         refuse(error)
         return
-    answer(predictions, model, row, f"{plain(file.name)}, as the model sees it")
+    _answer(predictions, model, row, f"{plain(file.name)}, as the model sees it")
 
 
-def answer_sample(predictions: Predictions, model: Model) -> None:
+def _answer_sample(predictions: Predictions, model: Model) -> None:
     """Predict the chosen sample."""
     forget()
     st.session_state.turn += 1
     name = st.session_state.sample
     if name is not None:
         row = base64.b64decode(model.samples[name])
-        answer(predictions, model, row, f"a sample of {plain(name)}, as the model sees it")
+        _answer(predictions, model, row, f"a sample of {plain(name)}, as the model sees it")
 
 
-def answer(predictions: Predictions, model: Model, row: bytes, source: str) -> None:
+def _answer(predictions: Predictions, model: Model, row: bytes, source: str) -> None:
     """Predict a row, and remember its picture."""
     try:
-        st.session_state.picture = enlarged(images.to_picture(row, model.input_shape, model.input_dtype))
+        st.session_state.picture = _enlarged(images.to_picture(row, model.input_shape, model.input_dtype))
     except images.ImageError as error:
         refuse(error)
         return
@@ -77,7 +77,7 @@ def answer(predictions: Predictions, model: Model, row: bytes, source: str) -> N
     predict(predictions, row)
 
 
-def enlarged(picture: Image.Image) -> Image.Image:
+def _enlarged(picture: Image.Image) -> Image.Image:
     """Return a small picture large enough to be seen, each of its pixels a square."""
     factor = max(1, PICTURE_PIXELS // max(picture.size))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

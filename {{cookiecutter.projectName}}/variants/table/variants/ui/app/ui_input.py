@@ -34,15 +34,15 @@ def choose(predictions: Predictions, model: Model) -> None:
             for line in lines:
                 for column, place in zip(line, st.columns(ABREAST)):
                     with place:
-                        field(column, typical[column["name"]], _key(model, column))
-        st.form_submit_button("Predict", type="primary", on_click=answer, args=(predictions, model))
+                        _field(column, typical[column["name"]], _key(model, column))
+        st.form_submit_button("Predict", type="primary", on_click=_answer, args=(predictions, model))
 
 
 def _lines(columns: Sequence[Mapping[str, Any]]) -> list[Sequence[Mapping[str, Any]]]:
     return [columns[low : low + ABREAST] for low in range(0, len(columns), ABREAST)]
 
 
-def field(column: Mapping[str, Any], value: Any, key: str) -> None:
+def _field(column: Mapping[str, Any], value: Any, key: str) -> None:
     """Draw the field of a column; one that may be unknown can be emptied."""
     label = plain(column["name"])
     if column["kind"] == "number":
@@ -68,7 +68,7 @@ def _number(column: Mapping[str, Any], label: str, value: float, key: str) -> No
     st.number_input(label, value=value, placeholder="unknown", key=key, **options)
 
 
-def answer(predictions: Predictions, model: Model) -> None:
+def _answer(predictions: Predictions, model: Model) -> None:
     """Predict the row that the form holds."""
     forget()
     row = {column["name"]: st.session_state[_key(model, column)] for column in model.encoding["columns"]}

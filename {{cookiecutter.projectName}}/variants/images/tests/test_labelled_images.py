@@ -1,4 +1,4 @@
-"""What people labelled is added to the data set, once, and without overruling dataset.py."""
+"""Labelled images are added to the data set, once, and do not overrule dataset.py."""
 
 import datetime
 import uuid
@@ -6,7 +6,7 @@ import uuid
 import numpy as np
 import pytest
 
-from pipeline.data import labelled_rows, mini_batches, source_labels
+from pipeline.data import labelled_images, labelled_rows, mini_batches
 from pipeline.databases import query
 from pipeline.user_code import Dataset, load_dataset
 
@@ -26,9 +26,9 @@ def row(features: np.ndarray, name: str, minute: int = 0, **other: str) -> tuple
     return tuple({**described, **other}.values())
 
 
-@pytest.fixture(name="kept")
-def _kept(trainer):
-    """The trainer's session, whose labelled rows are forgotten afterwards."""
+@pytest.fixture(name="labelling")
+def _labelling(trainer):
+    """The trainer's session; its labelled rows are rolled back after the test."""
     trainer.autocommit = False
     yield trainer
     trainer.rollback()
@@ -43,10 +43,10 @@ def _new() -> np.ndarray:
 
 
 @pytest.mark.servers
-def test_new_rows_are_added_with_their_label(kept, new) -> None:
+def test_new_rows_are_added_with_their_label(labelling, new) -> None:
     data = load_dataset()
-    labelled_rows.keep(kept, [row(new[0], data.classes[1]), row(new[1], data.classes[0])])
-    merged = source_labels.merge(kept, data)
+    labelled_rows.upsert(labelling, [row(new[0], data.classes[1]), row(new[1], data.classes[0])])
+    merged = labelled_images.merge(labelling, data)
     assert (merged.added, merged.unused) == (2, 0)
     assert len(merged.data.labels) == len(data.labels) + 2
     added = {features.tobytes(): label for features, label in zip(merged.data.features[-2:], merged.data.labels[-2:])}
@@ -54,41 +54,41 @@ def test_new_rows_are_added_with_their_label(kept, new) -> None:
 
 
 @pytest.mark.servers
-def test_of_equal_rows_the_last_label_counts(kept, new) -> None:
+def test_of_equal_rows_the_last_label_counts(labelling, new) -> None:
     data = load_dataset()
     labels = (data.classes[0], data.classes[1], data.classes[0])
-    labelled_rows.keep(kept, [row(new[0], label, minute) for label, minute in zip(labels, (2, 3, 1))])
-    merged = source_labels.merge(kept, data)
+    labelled_rows.upsert(labelling, [row(new[0], label, minute) for label, minute in zip(labels, (2, 3, 1))])
+    merged = labelled_images.merge(labelling, data)
     assert (merged.added, merged.unused) == (1, 2)
     assert merged.data.labels[-1] == 1
 
 
 @pytest.mark.servers
-def test_a_row_of_dataset_py_is_not_overruled(kept) -> None:
+def test_a_row_of_dataset_py_is_not_overruled(labelling) -> None:
     data = load_dataset()
     wrong = data.classes[(data.labels[0] + 1) % len(data.classes)]
-    labelled_rows.keep(kept, [row(data.features[0], wrong)])
-    merged = source_labels.merge(kept, data)
+    labelled_rows.upsert(labelling, [row(data.features[0], wrong)])
+    merged = labelled_images.merge(labelling, data)
     assert (merged.added, merged.unused) == (0, 1)
     assert np.array_equal(merged.data.labels, data.labels)
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize("other", [{"shape": "3"}, {"dtype": "int64"}, {"label": "a class of the past"}])
-def test_rows_of_another_kind_are_not_used(kept, new, other) -> None:
+def test_rows_of_another_kind_are_not_used(labelling, new, other) -> None:
     data = load_dataset()
-    labelled_rows.keep(kept, [row(new[0], data.classes[0], **other)])
-    assert source_labels.merge(kept, data)[1:] == (0, 1)
+    labelled_rows.upsert(labelling, [row(new[0], data.classes[0], **other)])
+    assert labelled_images.merge(labelling, data)[1:] == (0, 1)
 
 
 @pytest.mark.servers
-def test_a_label_that_was_changed_is_changed(kept, new) -> None:
+def test_a_label_that_was_changed_is_changed(labelling, new) -> None:
     data = load_dataset()
     first = row(new[0], data.classes[0])
-    assert labelled_rows.keep(kept, [first]) == 1
-    assert labelled_rows.keep(kept, [first]) == 0
-    assert labelled_rows.keep(kept, [(*first[:4], data.classes[1], NOON)]) == 1
-    assert query(kept, "SELECT label FROM {schema}.labelled_row WHERE prediction_id = %s", (first[0],)) == [
+    assert labelled_rows.upsert(labelling, [first]) == 1
+    assert labelled_rows.upsert(labelling, [first]) == 0
+    assert labelled_rows.upsert(labelling, [(*first[:4], data.classes[1], NOON)]) == 1
+    assert query(labelling, "SELECT label FROM {schema}.labelled_row WHERE prediction_id = %s", (first[0],)) == [
         (data.classes[1],)
     ]
 
@@ -96,17 +96,17 @@ def test_a_label_that_was_changed_is_changed(kept, new) -> None:
 def test_a_row_that_is_no_number_is_not_used() -> None:
     data = Dataset(np.ones((1, 2), np.float32), np.zeros(1, "<i4"), ["a", "b"])
     rows = [(np.array(values, "<f4").tobytes(), "b") for values in ([np.nan, 1], [1, np.inf], [1, 2])]
-    features, labels = source_labels._arrays(rows, data)
+    features, labels = labelled_images._arrays(rows, data)
     assert features.tolist() == [[1, 2]]
     assert labels.tolist() == [1]
 
 
 @pytest.mark.servers
-def test_old_rows_stay_in_their_split(kept, new) -> None:
+def test_old_rows_stay_in_their_split(labelling, new) -> None:
     data = load_dataset()
-    labelled_rows.keep(kept, [row(new[0], data.classes[0]), row(new[1], data.classes[1])])
+    labelled_rows.upsert(labelling, [row(new[0], data.classes[0]), row(new[1], data.classes[1])])
     before = mini_batches.split_rows(mini_batches.row_digests(data.features))
-    merged = source_labels.merge(kept, data).data
+    merged = labelled_images.merge(labelling, data).data
     after = mini_batches.split_rows(mini_batches.row_digests(merged.features))
     for split, rows in before.items():
         assert set(rows) == {number for number in after[split] if number < len(data.labels)}

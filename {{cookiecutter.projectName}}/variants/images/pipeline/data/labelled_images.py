@@ -1,8 +1,10 @@
-"""Rows that people labelled where the model serves, added to what dataset.py gives."""
+"""Images that people labelled where the model is served, added to the rows of dataset.py."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from psycopg2.extensions import connection as Connection
 
 from pipeline.data.mini_batches import row_digests
 from pipeline.databases import query
@@ -10,18 +12,18 @@ from pipeline.user_code import Dataset
 
 
 class Merged(NamedTuple):
-    """A data set with the labelled rows that were new to it, and how many were not used."""
+    """A data set with its new labelled rows: how many were added, and how many were not used."""
 
     data: Dataset
     added: int
     unused: int
 
 
-def merge(trainer: Any, data: Dataset) -> Merged:
+def merge(trainer: Connection, data: Dataset) -> Merged:
     """Return the data set with the labelled rows of its shape, dtype and classes.
 
-    A row that `dataset.py` has already is not used: what stands under version control is not overruled. Of equal
-    labelled rows the last label counts.
+    A row that dataset.py has already is not used: version control overrules a label from the app. Of equal labelled
+    rows, the last label counts.
     """
     rows = query(
         trainer,
@@ -29,24 +31,27 @@ def merge(trainer: Any, data: Dataset) -> Merged:
         "ORDER BY labelled_at, prediction_id",
         (",".join(map(str, data.shape)), str(data.features.dtype), data.classes),
     )
-    kept = query(trainer, "SELECT count(*) FROM {schema}.labelled_row")[0][0]
+    stored = query(trainer, "SELECT count(*) FROM {schema}.labelled_row")[0][0]
     if not rows:
-        return Merged(data, 0, kept)
+        return Merged(data, 0, stored)
     features, labels = _arrays(rows, data)
-    new = np.flatnonzero(_is_last_of_its_kind(features) & ~_is_in(features, data.features))
+    new = np.flatnonzero(_is_last_occurrence(features) & ~_is_in(features, data.features))
     merged = Dataset(
         np.concatenate([data.features, features[new]]), np.concatenate([data.labels, labels[new]]), data.classes
     )
-    return Merged(merged, len(new), kept - len(new))
+    return Merged(merged, len(new), stored - len(new))
 
 
-def digests(trainer: Any) -> set[str]:
+def digests(trainer: Connection) -> set[str]:
     """Return the MD5 of every labelled row, hexadecimal."""
     return {digest for (digest,) in query(trainer, "SELECT md5(features) FROM {schema}.labelled_row")}
 
 
-def _arrays(rows: list[tuple[Any, ...]], data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (n, *shape) and labels (n,) of what the database gave; rows with NaN or infinity are left out."""
+def _arrays(rows: list[tuple[bytes, str]], data: Dataset) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
+    """Return features (n, *shape) of the data set's dtype and labels (n,) of rows from the database.
+
+    Rows with NaN or infinity are left out.
+    """
     packed = b"".join(bytes(features) for features, _ in rows)
     features = np.frombuffer(packed, data.features.dtype.newbyteorder("<")).reshape(-1, *data.shape)
     labels = np.array([data.classes.index(label) for _, label in rows], "<i4")
@@ -54,8 +59,8 @@ def _arrays(rows: list[tuple[Any, ...]], data: Dataset) -> tuple[np.ndarray, np.
     return features[finite].astype(data.features.dtype, copy=False), labels[finite]
 
 
-def _is_last_of_its_kind(features: np.ndarray) -> np.ndarray:
-    """Return (n,) booleans: whether no later row is the same."""
+def _is_last_occurrence(features: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return (n,) booleans: whether no later row is equal."""
     if not len(features):
         return np.zeros(0, bool)
     _, last = np.unique(row_digests(features)[::-1], axis=0, return_index=True)
@@ -64,7 +69,7 @@ def _is_last_of_its_kind(features: np.ndarray) -> np.ndarray:
     return is_last
 
 
-def _is_in(features: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return (n,) booleans: whether the same row is among the others."""
+def _is_in(features: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return (n,) booleans: whether an equal row is among the others."""
     known = {digest.tobytes() for digest in row_digests(others)}
     return np.array([digest.tobytes() in known for digest in row_digests(features)], bool)
