@@ -180,7 +180,7 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
         wait_until(lambda: waits in (work / "unpromoted.log").read_text(encoding="utf-8"), 30, "what is waited for")
         page.goto(site.page)
         told = "No version of the model unpromoted holds the stage staging yet: run the pipeline (make pipeline)."
-        expect(page.get_by_role("status")).to_have_text(f"{told} This page looks again by itself.")
+        expect(page.get_by_role("status")).to_have_text(f"{told} This page refreshes itself.")
         expect(page.get_by_role("heading")).to_have_text(["unpromoted"])
         settle(page)
         picture(page, "page-before-a-model", 320)
@@ -355,7 +355,7 @@ def test_few_predictions_are_no_drift(page: Page, site: Served, trained: Project
     owner.query("DELETE FROM {schema}.prediction_log")
     predict_and_label(trained, rows_of(trained, "train")[:8])
     visit(page, site)
-    expect(page.get_by_text("8 of 200 predictions: too few to judge drift by.")).to_be_visible()
+    expect(page.get_by_text("8 of 200 predictions: too few to measure drift.")).to_be_visible()
     expect(page.get_by_label("Drift of each statistic", exact=True)).to_have_count(0)
 
 
@@ -407,7 +407,7 @@ def test_database_away(page: Page, site: Served, trained: Project, owner: Databa
     try:
         owner.query(f'ALTER ROLE "{user}" NOLOGIN')
         owner.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (user,))
-        expect(page.get_by_role("status")).to_contain_text("does not answer. This page looks again by itself.")
+        expect(page.get_by_role("status")).to_contain_text("does not answer. This page refreshes itself.")
     finally:
         owner.query(f'ALTER ROLE "{user}" LOGIN')
     expect(metric(page, "Version")).to_have_text("1")

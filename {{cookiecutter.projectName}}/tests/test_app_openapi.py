@@ -35,7 +35,7 @@ def test_it_is_written_and_checked(monkeypatch, tmp_path, capsys) -> None:
     """In one sentence, which says what mends it."""
     committed = openapi.FILE.read_bytes()
     monkeypatch.setattr(openapi, "FILE", tmp_path / "openapi.json")
-    told = "error: app/openapi.json is not what the API is now: write it anew with `make openapi`\n"
+    told = "error: app/openapi.json is not up to date with the API: run `make openapi`\n"
     assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, told)
     assert (openapi.main([]), openapi.main(["--check"])) == (0, 0)
     assert openapi.FILE.read_bytes() == committed
@@ -50,11 +50,11 @@ def test_other_answers_change_name_and_description_alone(monkeypatch, tmp_path) 
     stage = {"staging": "production", "production": "staging"}[answers["promotionStage"]]
     changed = {"projectName": "another", "description": "Äpfel & Birnen", "promotionStage": stage}
     (tmp_path / "project.yaml").write_text(yaml.safe_dump({**answers, **changed}), encoding="utf-8")
-    before = openapi.described(settings.settings())
+    before = openapi.description(settings.settings())
     settings.settings.cache_clear()
     monkeypatch.setenv("PROJECT_FILE", str(tmp_path / "project.yaml"))
     monkeypatch.setenv("CORS_ORIGINS", "*")
-    after = openapi.described(settings.settings())
+    after = openapi.description(settings.settings())
     lines = difflib.ndiff(before.splitlines(), after.splitlines())
     assert [line[2:].strip() for line in lines if line.startswith("+")] == [
         '"title": "another",',

@@ -202,7 +202,7 @@ def test_threads_share_the_pool(deployer, row) -> None:
 
 
 def test_the_role_may_not_read_the_weights(predictions) -> None:
-    with pytest.raises(DatabaseAway, match="does not let the app in"):
+    with pytest.raises(DatabaseAway, match="does not grant the app its rights"):
         predictions._call(lambda database: list(database.create_dataframe("model_version", settings().schema)))
     with pytest.raises(psycopg2.errors.SyntaxError):
         predictions._call(lambda database: database._execute("SELEC"))
