@@ -49,7 +49,7 @@ def copied(project: Path, tmp_path: Path) -> Path:
 
 
 def kfp(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run deploy/pipeline_kfp.py as its first lines and docs/kubeflow.md say."""
+    """Run deploy/pipeline_kfp as its first lines and docs/kubeflow.md say."""
     path = f"{ytt.folder()}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [*KFP, *words], cwd=project, env={**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **variables},
