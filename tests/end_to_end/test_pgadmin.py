@@ -322,4 +322,4 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(project: Project, tmp_
     (bindings / "trainer" / "password").unlink()
     assert "lacks password" in refuses("pgadmin.servers", str(out))
     assert "PGADMIN_SETUP_EMAIL and PGADMIN_SETUP_PASSWORD must be set" in refuses("pgadmin", "serve")
-    assert "allowed is nothing, or serve" in refuses("pgadmin", "server")
+    assert "allowed is no argument, or serve" in refuses("pgadmin", "server")
