@@ -181,9 +181,9 @@ def test_the_bindings_are_those_of_who_trains_and_who_asks(values: dict[str, Any
     """Their Secrets and ConfigMaps are those that the pipeline's own pods have; nobody's who deploys."""
     server = values["singleuser"]
     root = server["extraEnv"]["SERVICE_BINDING_ROOT"]
-    mounts = {each["name"]: each["mountPath"] for each in server["storage"]["extraVolumeMounts"]}
+    mounts = {entry["name"]: entry["mountPath"] for entry in server["storage"]["extraVolumeMounts"]}
     assert mounts == {role: f"{root}/{role}" for role in SECRETS}
-    sources = {each["name"]: each["projected"]["sources"] for each in server["storage"]["extraVolumes"]}
+    sources = {entry["name"]: entry["projected"]["sources"] for entry in server["storage"]["extraVolumes"]}
     assert sources == {
         role: [
             {"configMap": {"name": f"{'x' * 40}-{role}-db", "optional": True}},
@@ -200,14 +200,15 @@ def test_they_are_made_by_the_project(values: dict[str, Any], project: Path, cre
     """Under the names that the values mount, in the namespace that they are released into."""
     rendered = deployed(project, [VALUES], {**CHOSEN, "credentials": credentials})
     named = {
-        kind: {each["metadata"]["name"] for each in of_kind(rendered, kind)} for kind in ("ConfigMap", "ExternalSecret")
+        kind: {manifest["metadata"]["name"] for manifest in of_kind(rendered, kind)}
+        for kind in ("ConfigMap", "ExternalSecret")
     }
-    wanted = {f"{'x' * 40}-{role}" for role in SECRETS}
-    addresses = {f"{name}-db" for name in wanted}
+    expected = {f"{'x' * 40}-{role}" for role in SECRETS}
+    addresses = {f"{name}-db" for name in expected}
     assert (addresses <= named["ConfigMap"]) == (credentials == "kubernetes-secret")
-    assert (wanted <= named["ExternalSecret"]) == (credentials == "external-secrets")
-    mounted = {name for name in wanted if f"secretName: {name}" in rendered or f"name: {name}" in rendered}
-    assert mounted == wanted
+    assert (expected <= named["ExternalSecret"]) == (credentials == "external-secrets")
+    mounted = {name for name in expected if f"secretName: {name}" in rendered or f"name: {name}" in rendered}
+    assert mounted == expected
 
 
 def test_the_server_is_the_image_s(values: dict[str, Any]) -> None:
@@ -237,5 +238,5 @@ def test_the_files_are_good_yaml_and_good_python(project: Path) -> None:
     ):
         program = shutil.which(command[0], path=str(Path(sys.executable).parent))
         assert program, command[0]
-        done = subprocess.run([program, *command[1:]], cwd=project, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        process = subprocess.run([program, *command[1:]], cwd=project, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stdout + process.stderr

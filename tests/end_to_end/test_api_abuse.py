@@ -31,11 +31,11 @@ Random = np.random.Generator
 @pytest.fixture(scope="module")
 def api(trained: Project, work: Path) -> Iterator[Api]:
     """The default project's API; it has to live through everything here."""
-    with serving(trained, work / "abused.log") as found:
-        yield found
-        assert found.is_alive()
-        assert found.predict(png(np.zeros((8, 8), np.uint8))).status_code == 200
-        assert not [line for line in found.lines() if line["level"] in ("ERROR", "CRITICAL")]
+    with serving(trained, work / "abused.log") as served:
+        yield served
+        assert served.is_alive()
+        assert served.predict(png(np.zeros((8, 8), np.uint8))).status_code == 200
+        assert not [line for line in served.lines() if line["level"] in ("ERROR", "CRITICAL")]
 
 
 def test_it_does_what_its_description_says(
@@ -51,11 +51,11 @@ def test_it_does_what_its_description_says(
     command += ["--workers", "2", "--generation-database", "none", "--suppress-health-check", "all", "--no-color"]
     variables = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.end_to_end.conformance", "PYTHONPATH": str(HERE.parents[1])}
     variables["NO_PROXY"] = "127.0.0.1"
-    done = subprocess.run(
+    process = subprocess.run(
         [*map(str, command), "--continue-on-failure"],
         cwd=work, env=variables, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert process.returncode == 0, process.stdout[-8000:] + process.stderr[-2000:]
     answered = Counter(line["status"] for line in api.requests()[before:])
     record_property("answers", dict(sorted(answered.items())))
     assert answered.total() >= REQUESTS

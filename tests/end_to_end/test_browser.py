@@ -47,8 +47,8 @@ def page(browser: BrowserContext) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def site(trained: Project, work: Path) -> Iterator[Served]:
     """The API and the page of the default project."""
-    with served(trained, work / "serve.log") as found:
-        yield found
+    with served(trained, work / "serve.log") as served_page:
+        yield served_page
 
 
 @pytest.fixture
@@ -131,10 +131,10 @@ def metric(page: Page, label: str) -> Locator:
 
 def marks(page: Page, chart: str, kind: str) -> list[dict[str, str]]:
     """Return what each bar or cell of a chart tells a screen reader."""
-    found = page.get_by_label(chart, exact=True).locator(f"[aria-roledescription='{kind}']")
+    elements = page.get_by_label(chart, exact=True).locator(f"[aria-roledescription='{kind}']")
     # A bar of nothing has no extent: it is there, but not visible.
-    found.first.wait_for(state="attached")
-    labels = found.evaluate_all("marks => marks.map(mark => mark.getAttribute('aria-label'))")
+    elements.first.wait_for(state="attached")
+    labels = elements.evaluate_all("marks => marks.map(mark => mark.getAttribute('aria-label'))")
     return [dict(part.split(": ", 1) for part in label.split("; ")) for label in labels]
 
 
@@ -179,8 +179,8 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
         waits = "not ready: This API is waiting for a model: no version of unpromoted holds the stage staging yet."
         wait_until(lambda: waits in (work / "unpromoted.log").read_text(encoding="utf-8"), 30, "what is waited for")
         page.goto(site.page)
-        told = "No version of the model unpromoted holds the stage staging yet: run the pipeline (make pipeline)."
-        expect(page.get_by_role("status")).to_have_text(f"{told} This page refreshes itself.")
+        message = "No version of the model unpromoted holds the stage staging yet: run the pipeline (make pipeline)."
+        expect(page.get_by_role("status")).to_have_text(f"{message} This page refreshes itself.")
         expect(page.get_by_role("heading")).to_have_text(["unpromoted"])
         settle(page)
         picture(page, "page-before-a-model", 320)
@@ -236,10 +236,14 @@ def answers(address: str) -> bool:
 def register(trained: Project, project: Project) -> None:
     """Register the trained model as the first version of another project's."""
     tracking = project.servers.tracking
-    found = tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
-    kept = {"source": found["source"], "run_id": found["run_id"], "model_id": found["source"].removeprefix("models:/")}
+    version = tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
+    copied = {
+        "source": version["source"],
+        "run_id": version["run_id"],
+        "model_id": version["source"].removeprefix("models:/"),
+    }
     tracking.send("POST", "registered-models/create", name=project.schema)
-    tracking.send("POST", "model-versions/create", name=project.schema, **kept)
+    tracking.send("POST", "model-versions/create", name=project.schema, **copied)
 
 
 def replace_model(project: Project) -> None:
@@ -264,13 +268,13 @@ def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None
     expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
     settle(page)
     assert pixels(page) == three
-    found, label, probabilities = newest(owner)
+    prediction_id, label, probabilities = newest(owner)
     expect(metric(page, "Label")).to_have_text(label)
-    expect(page.get_by_text(f"prediction {found}, answered by version 1")).to_be_visible()
+    expect(page.get_by_text(f"prediction {prediction_id}, answered by version 1")).to_be_visible()
     shown = marks(page, "Probability of each class", "bar")
     assert [bar["class"] for bar in shown] == [str(number) for number in range(10)]
-    told = [float(bar["probability"].rstrip("%")) / 100 for bar in shown]
-    assert told == pytest.approx(probabilities, abs=1e-4)
+    percentages = [float(bar["probability"].rstrip("%")) / 100 for bar in shown]
+    assert percentages == pytest.approx(probabilities, abs=1e-4)
     # Whatever else is done with the page, the prediction is not made again.
     pick(page, "Wrong, it is", "7")
     settle(page)
@@ -290,24 +294,24 @@ def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None
     settle(page)
     expect(page.get_by_text("three.png")).to_have_count(0)
     assert pixels(page) == owner.value("SELECT decode(%s, 'base64')", (samples["5"],)).tobytes()
-    found, label, _ = newest(owner)
+    prediction_id, label, _ = newest(owner)
     expect(metric(page, "Label")).to_have_text(label)
     assert logged(owner) == before + 1
     upload(page, "again.png", png(three))
     expect(page.get_by_text("again.png, as the model sees it")).to_be_visible()
     expect(page.get_by_role("combobox", name="or pick a sample of the class")).to_have_value("")
-    assert newest(owner)[0] != found
+    assert newest(owner)[0] != prediction_id
     assert logged(owner) == before + 2
 
 
-@pytest.mark.parametrize("said", ["wrong", "right"])
-def test_feedback(page: Page, site: Served, owner: Database, three: bytes, said: str) -> None:
+@pytest.mark.parametrize("verdict", ["wrong", "right"])
+def test_feedback(page: Page, site: Served, owner: Database, three: bytes, verdict: str) -> None:
     """What a person says of a prediction is in the database once, however often the button is clicked."""
     visit(page, site)
     upload(page, "three.png", png(three))
     expect(page.get_by_role("button", name="Send")).to_be_disabled()
-    found, label, _ = newest(owner)
-    if said == "wrong":
+    prediction_id, label, _ = newest(owner)
+    if verdict == "wrong":
         pick(page, "Wrong, it is", "7")
         expect(page.get_by_role("button", name="Send")).to_be_enabled()
         page.get_by_role("button", name="Send").dblclick()
@@ -317,8 +321,8 @@ def test_feedback(page: Page, site: Served, owner: Database, three: bytes, said:
         expect(page.get_by_role("status")).to_have_text(f"Recorded: {label} is right. Thank you.")
     expect(page.get_by_role("button", name="Send")).to_have_count(0)
     settle(page)
-    rows = owner.query("SELECT label FROM {schema}.prediction_label WHERE prediction_id::text = %s", (found,))
-    assert rows == [("7" if said == "wrong" else label,)]
+    rows = owner.query("SELECT label FROM {schema}.prediction_label WHERE prediction_id::text = %s", (prediction_id,))
+    assert rows == [("7" if verdict == "wrong" else label,)]
 
 
 def test_model(page: Page, site: Served, owner: Database) -> None:
@@ -336,7 +340,7 @@ def test_model(page: Page, site: Served, owner: Database) -> None:
     cells = marks(page, "Confusion matrix", "rect mark")
     shown = {(int(cell["true"]), int(cell["predicted"])): int(cell["rows"]) for cell in cells}
     matrix = metrics["confusion_matrix"]
-    assert shown == {(true, told): matrix[true][told] for true in range(10) for told in range(10)}
+    assert shown == {(true, predicted): matrix[true][predicted] for true in range(10) for predicted in range(10)}
 
 
 def predict_and_label(project: Project, rows: list[tuple[str, bytes]]) -> None:
@@ -345,8 +349,8 @@ def predict_and_label(project: Project, rows: list[tuple[str, bytes]]) -> None:
     with project.database("inference-app") as app:
         for number, (label, row) in enumerate(rows):
             other = str((int(label) + 1) % 10)
-            told = (app.value(task, (row,)), label if number % WRONG_EVERY else other)
-            app.query("SELECT {schema}.record_label(%s, %s)", told)
+            arguments = (app.value(task, (row,)), label if number % WRONG_EVERY else other)
+            app.query("SELECT {schema}.record_label(%s, %s)", arguments)
 
 
 def test_few_predictions_are_no_drift(page: Page, site: Served, trained: Project, owner: Database) -> None:
@@ -387,13 +391,13 @@ def test_wrong_files(page: Page, site: Served, owner: Database) -> None:
     """A file that is no image is a sentence; nothing is logged, and a right one is answered afterwards."""
     visit(page, site)
     before = logged(owner)
-    for content, told in (
+    for content, message in (
         (b"<html></html>", "The file is no PNG, JPEG or WebP image."),
         (b"", "The file is empty."),
         (png(bytes(64))[:45], "The image cannot be decoded: the file is damaged or cut off."),
     ):
         upload(page, "wrong_*name*.png", content)
-        expect(page.get_by_role("alert")).to_have_text(told)
+        expect(page.get_by_role("alert")).to_have_text(message)
     assert logged(owner) == before
     upload(page, "right_*name*.png", png(bytes(64)))
     expect(page.get_by_text("right_*name*.png, as the model sees it")).to_be_visible()
@@ -418,15 +422,15 @@ def test_api_documentation(page: Page, site: Served) -> None:
     """The API describes itself to people: every operation is listed, and opens."""
     with urllib.request.urlopen(f"{site.api}/openapi.json") as answer:  # noqa: S310
         paths = json.load(answer)["paths"]
-    wanted = sorted((method.upper(), path) for path in paths for method in paths[path])
+    operations = sorted((method.upper(), path) for path in paths for method in paths[path])
     page.goto(f"{site.api}/docs")
     operations = page.locator(".opblock")
-    expect(operations).to_have_count(len(wanted))
+    expect(operations).to_have_count(len(operations))
     shown = [
         (operation.locator(".opblock-summary-method").inner_text(), operation.get_by_role("link").inner_text())
         for operation in operations.all()
     ]
-    assert sorted((method, path.replace("\u200b", "")) for method, path in shown) == wanted
+    assert sorted((method, path.replace("\u200b", "")) for method, path in shown) == operations
     picture(page, "api-docs", 710)
     page.get_by_role("button", name="Classify an image").click()
     expect(page.get_by_role("button", name="Execute")).to_be_visible()

@@ -42,8 +42,8 @@ class Notebook:
 
     def outputs(self, text: str) -> list[dict[str, Any]]:
         """The outputs of the one cell of code that holds a text."""
-        (found,) = [cell for cell in self.code if text in "".join(cell["source"])]
-        return list(found["outputs"])
+        (match,) = [cell for cell in self.code if text in "".join(cell["source"])]
+        return list(match["outputs"])
 
     def told(self, text: str) -> str:
         """What that cell printed and showed, as text without colours."""
@@ -65,7 +65,7 @@ class Notebook:
     @property
     def errors(self) -> list[dict[str, Any]]:
         """The errors that it shows."""
-        return [each for cell in self.code for each in cell["outputs"] if each["output_type"] == "error"]
+        return [output for cell in self.code for output in cell["outputs"] if output["output_type"] == "error"]
 
 
 def run(
@@ -107,7 +107,7 @@ def test_every_cell_runs(explored: Notebook) -> None:
     """None shows an error or a warning; each says or draws something."""
     assert not explored.errors
     assert [cell["source"] for cell in explored.code if not cell["outputs"]] == []
-    loud = [each for cell in explored.code for each in cell["outputs"] if each.get("name") == "stderr"]
+    loud = [output for cell in explored.code for output in cell["outputs"] if output.get("name") == "stderr"]
     assert loud == []
 
 
@@ -121,20 +121,20 @@ def test_a_change_of_the_model_shows(explored: Notebook) -> None:
 def test_the_database_counts(explored: Notebook, project: Project) -> None:
     """Rows by split, and by split and class, are those that lie in the database."""
     uploaded = explored.told('run_steps("upload_dataset")')
-    found = {split: int(count.replace(",", "")) for count, split in re.findall(r"(\d[\d,]*) (\w+)", uploaded)[:3]}
-    assert sum(found.values()) == 1797
+    counts = {split: int(count.replace(",", "")) for count, split in re.findall(r"(\d[\d,]*) (\w+)", uploaded)[:3]}
+    assert sum(counts.values()) == 1797
     with project.database("trainer") as database:
         blocks = dict(database.query("SELECT split, count(*) FROM {schema}.dataset_batch GROUP BY split"))
         stored = database.query("SELECT split, labels FROM {schema}.dataset_batch")
     sizes = explored.table("length(block")
-    for split, rows in found.items():
+    for split, rows in counts.items():
         at = sizes.index(split)
         assert sizes[at + 1 : at + 4] == [str(rows), str(blocks[split]), str(64 * rows)]
     table = explored.table("get_byte")
     for label in range(10):
         shares = [
-            sum(bytes(labels)[::4].count(label) for split, labels in stored if split == wanted)
-            for wanted in ("train", "validation", "holdout")
+            sum(bytes(labels)[::4].count(label) for split, labels in stored if split == name)
+            for name in ("train", "validation", "holdout")
         ]
         at = len(table) - 4 * (10 - label)
         assert table[at : at + 4] == [str(label), *map(str, shares)]
@@ -191,24 +191,24 @@ def test_a_table_has_a_notebook_of_its_own(default_project: Project, work: Path)
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"),
+    ("missing", "message"),
     [
         ("", "this kernel knows no databases (SERVICE_BINDING_ROOT is not set): start it with "),
         ("mlflow", "MLFLOW_TRACKING_URI is not set: "),
         ("server", "trainer: postgresql localhost:9/training does not answer: "),
     ],
 )
-def test_what_is_missing_is_one_sentence(project: Project, tmp_path: Path, missing: str, told: str) -> None:
+def test_what_is_missing_is_one_sentence(project: Project, tmp_path: Path, missing: str, message: str) -> None:
     """The first cell says it and nothing else, and no other cell is run."""
     bindings = shutil.copytree(project.servers.bindings, tmp_path / "bindings")
     if missing == "server":
         (bindings / "trainer" / "port").write_text("9")
     root = str(bindings) if missing else ""
-    found = run(project, servers=False, SERVICE_BINDING_ROOT=root, MLFLOW_TRACKING_URI="")
-    (error,) = found.errors
-    assert error in found.code[0]["outputs"]
+    notebook = run(project, servers=False, SERVICE_BINDING_ROOT=root, MLFLOW_TRACKING_URI="")
+    (error,) = notebook.errors
+    assert error in notebook.code[0]["outputs"]
     (sentence,) = error["traceback"]
-    assert sentence.startswith(f"error: {told}")
+    assert sentence.startswith(f"error: {message}")
     assert "\n" not in sentence
 
 
@@ -216,12 +216,12 @@ def test_another_kernel_is_told_how_to_start(project: Project) -> None:
     """One without the project's packages, here the system's own Python."""
     cells = json.loads((project.folder / NOTEBOOK).read_text(encoding="utf-8"))["cells"]
     first = next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    done = subprocess.run(
+    process = subprocess.run(
         ["/usr/bin/python3", "-I", "-c", first],
         cwd=project.folder / "notebooks", capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == (
         "pipeline.errors.StepError: this kernel has no greenplumpython: start it with "
         "`/usr/bin/python3 -m local run --environment notebook -- jupyter lab notebooks`"
     )

@@ -55,8 +55,8 @@ class Browser:
         """Return what is answered; a form or a call is posted with the page's token."""
         request = urllib.request.Request(self.address + path, data)  # noqa: S310 - this machine's
         request.add_header("X-pgA-CSRFToken", self.token)
-        with self.opener.open(request, timeout=60) as found:
-            return found.read().decode()
+        with self.opener.open(request, timeout=60) as response:
+            return response.read().decode()
 
     def is_there(self) -> bool:
         with contextlib.suppress(OSError):
@@ -178,10 +178,10 @@ def test_its_servers_are_those_of_the_bindings(project: Project, data: Path) -> 
         assert name == f"{title} image-classifier"
         assert (host, port, database, user) == (keys["host"], int(keys["port"]), keys["database"], keys["username"])
         assert password is None
-        given = json.loads(parameters)
-        assert given["sslmode"] == "verify-full"
-        assert Path(given["sslrootcert"]).read_text().strip() == keys["ca.crt"]
-        assert given["passfile"] == str(data / "passfile")
+        options = json.loads(parameters)
+        assert options["sslmode"] == "verify-full"
+        assert Path(options["sslrootcert"]).read_text().strip() == keys["ca.crt"]
+        assert options["passfile"] == str(data / "passfile")
         assert {tag["text"] for tag in json.loads(tags)} == {title.lower(), "postgresql"}
 
 
@@ -191,11 +191,11 @@ def test_pgadmins_own_dump_is_the_list_that_it_was_given(project: Project, data:
     variables["CONFIG_DISTRO_FILE_PATH"] = str(project.folder / "pgadmin" / "config_distro.py")
     dumped = tmp_path / "dumped.json"
     project.local(*PROGRAM[:-2], "pgadmin4-cli", "dump-servers", str(dumped), **variables)
-    given = json.loads((data / "servers.json").read_text())["Servers"]
-    found = json.loads(dumped.read_text())["Servers"]
-    assert len(found) == len(given) == 2
-    for number, server in given.items():
-        assert {key: found[number].get(key) for key in server} == server
+    imported = json.loads((data / "servers.json").read_text())["Servers"]
+    dumped_servers = json.loads(dumped.read_text())["Servers"]
+    assert len(dumped_servers) == len(imported) == 2
+    for number, server in imported.items():
+        assert {key: dumped_servers[number].get(key) for key in server} == server
 
 
 def test_only_its_owner_reads_what_it_keeps_and_no_password_is_in_the_list(project: Project, data: Path) -> None:
@@ -286,12 +286,12 @@ def test_colons_and_backslashes_are_escaped(project: Project, tmp_path: Path) ->
         try:
             project.local(*PROGRAM, "pgadmin.servers", str(tmp_path / "out"), SERVICE_BINDING_ROOT=str(bindings))
             (server, _) = json.loads((tmp_path / "out" / "servers.json").read_text())["Servers"].values()
-            found = psycopg2.connect(
+            connection = psycopg2.connect(
                 host=server["Host"], port=server["Port"], dbname=database, user=role, **server["ConnectionParameters"]
             )
-            with contextlib.closing(found), found.cursor() as asked:
-                asked.execute("SELECT session_user, current_database()")
-                assert asked.fetchone() == (role, database)
+            with contextlib.closing(connection), connection.cursor() as cursor:
+                cursor.execute("SELECT session_user, current_database()")
+                assert cursor.fetchone() == (role, database)
         finally:
             cursor.execute(f'DROP DATABASE "{database}"')
             cursor.execute(f'DROP ROLE "{role}"')
@@ -306,9 +306,9 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(project: Project, tmp_
     out = tmp_path / "out"
 
     def refuses(*arguments: str, **variables: str) -> str:
-        told = {"SERVICE_BINDING_ROOT": str(bindings), **variables}
-        done = project.local(*PROGRAM, *arguments, status=1, **told)
-        (sentence,) = done.stderr.strip().splitlines()
+        environment = {"SERVICE_BINDING_ROOT": str(bindings), **variables}
+        process = project.local(*PROGRAM, *arguments, status=1, **environment)
+        (sentence,) = process.stderr.strip().splitlines()
         assert sentence.startswith("error: ")
         assert not out.exists()
         return sentence

@@ -73,10 +73,10 @@ def project(default_project: Project, work: Path) -> Project:
     """A project that was trained on a table, and deployed."""
     answers = {"sourceTable": "visits", "labelColumn": "outcome", "minimumAccuracy": "0.7", "epochs": "20"}
     made = Project.generate(work, default_project.servers, projectName=TEST_PROJECT, dataset="table", **answers)
-    kept = made.folder / "project.yaml"
-    limits = kept.read_text(encoding="utf-8").replace("window: 500", f"window: {WINDOW}")
+    answers_file = made.folder / "project.yaml"
+    limits = answers_file.read_text(encoding="utf-8").replace("window: 500", f"window: {WINDOW}")
     # A column that is NULL now and then has fewer values than there are predictions.
-    kept.write_text(limits.replace("minimumPredictions: 200", "minimumPredictions: 100"), encoding="utf-8")
+    answers_file.write_text(limits.replace("minimumPredictions: 200", "minimumPredictions: 100"), encoding="utf-8")
     fill(made, "training-deployer", visits(ROWS))
     assert "version 1 now holds staging" in made.pipeline("all").stdout
     return made
@@ -85,8 +85,8 @@ def project(default_project: Project, work: Path) -> Project:
 @pytest.fixture(scope="module")
 def api(project: Project, work: Path) -> Iterator[Api]:
     """The project's API."""
-    with serving(project, work / "visits.log") as found:
-        yield found
+    with serving(project, work / "visits.log") as served:
+        yield served
 
 
 @pytest.fixture
@@ -108,11 +108,11 @@ def test_everywhere_the_same_answer(api: Api, project: Project) -> None:
     rows = [*visits(60), {**visits(1)[0], "id": 0, "city": "Genève", "Ward": "C"}]
     fill(project, "inference-deployer", rows)
     answers = answers_to(api, rows)
-    told = [list(answer["probabilities"].values()) for answer in answers]
+    probabilities = [list(answer["probabilities"].values()) for answer in answers]
     assert any(None in row.values() for row in rows)
     with project.database("inference-app") as database:
         served = dict(database.query("SELECT id, {schema}.predict(t.*) FROM public.visits AS t"))
-    assert told == [served[row["id"]] for row in rows]
+    assert probabilities == [served[row["id"]] for row in rows]
     with project.database("trainer") as database:
         trained = dict(database.query("SELECT id, {schema}.predict(t.*) FROM public.visits AS t WHERE id <= 60"))
     for row in rows[:60]:
@@ -133,8 +133,8 @@ def test_what_the_api_takes_is_the_tables_columns(api: Api, project: Project) ->
     good = features(visits(1)[0])
     assert api.post("/predictions", json=row["examples"][0]).status_code == 200
     assert 'no column "outcome"' in sentence(api.post("/predictions", json={**good, "outcome": "well"}), 422)
-    told = sentence(api.post("/predictions", json={**good, "age in years": 40_000}), 422)
-    assert told.startswith("Column age in years must be a whole number")
+    message = sentence(api.post("/predictions", json={**good, "age in years": 40_000}), 422)
+    assert message.startswith("Column age in years must be a whole number")
     assert "Column class is too far" in sentence(api.post("/predictions", json={**good, "class": 1e200}), 422)
     assert sentence(api.post("/predictions/batch", json=[good, {}]), 422).startswith("Row 2: column weight is missing")
 
@@ -149,11 +149,11 @@ def test_it_does_what_its_description_says(api: Api, work: Path) -> None:
     # No schema says which numbers are too far from the training rows for the model.
     command += ["--exclude-checks", "positive_data_acceptance", "--generation-database", "none"]
     before = len(api.requests())
-    done = subprocess.run(
+    process = subprocess.run(
         [*map(str, command), "--suppress-health-check", "all", "--continue-on-failure"],
         cwd=work, env={**os.environ, "NO_PROXY": "127.0.0.1"}, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert process.returncode == 0, process.stdout[-8000:] + process.stderr[-2000:]
     answered = Counter(line["status"] for line in api.requests()[before:])
     assert answered[200] > 30
     assert answered[422] > 30
@@ -164,10 +164,10 @@ def test_a_prediction_is_kept_with_its_columns_alone(api: Api, owner: Database) 
     """The row as JSON, its raw values for drift; nothing else of it."""
     row = {**visits(1)[0], "smoker": None, "city": "Genève"}
     (answer,) = answers_to(api, [row])
-    kept, statistics = owner.query(
+    logged, statistics = owner.query(
         "SELECT input, statistics FROM {schema}.prediction_log WHERE prediction_id = %s", (answer["prediction_id"],)
     )[0]
-    assert json.loads(bytes(kept)) == pytest.approx(features(row))
+    assert json.loads(bytes(logged)) == pytest.approx(features(row))
     raw = [row["weight"], row["age in years"], None, 3, float(row["Ward"] != "A"), row["class"]]
     assert statistics == pytest.approx(raw)
 
@@ -176,7 +176,7 @@ def test_a_prediction_is_kept_with_its_columns_alone(api: Api, owner: Database) 
 def looked_at(project: Project, api: Api, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     """What monitor_model says after usual rows, labelled, and after rows whose weights differ thrice as much."""
     outputs = tmp_path_factory.mktemp("visits")
-    told = []
+    reports = []
     for factor in (1, 3):
         rows = visits(WINDOW, first=10_000 * factor, seed=6 + factor)
         for row in rows:
@@ -185,14 +185,14 @@ def looked_at(project: Project, api: Api, tmp_path_factory: pytest.TempPathFacto
             recorded = api.post(f"/predictions/{answer['prediction_id']}/label", json={"label": row["outcome"]})
             assert recorded.status_code == 200
         printed = project.pipeline("monitor_model", STEP_OUTPUTS=str(outputs)).stdout
-        told.append(((outputs / "decision").read_text(), printed))
-    return told
+        reports.append(((outputs / "decision").read_text(), printed))
+    return reports
 
 
 def test_drift_is_measured_column_by_column(project: Project, looked_at: list[tuple[str, str]]) -> None:
     """Usual rows are fine; of others the column that changed is named."""
-    (usual, said), (shifted, why) = looked_at
-    assert usual == "fine", said
+    (usual, decision), (shifted, why) = looked_at
+    assert usual == "fine", decision
     assert shifted == "retrain", why
     assert "(weight) above 0.25" in why
     with project.database("inference-app") as database:
@@ -227,11 +227,11 @@ def page(project: Project, work: Path) -> Iterator[Page]:
     with (
         served(project, work / "visits-page.log") as site,
         started_browser() as browser,
-        watched_page(browser) as found,
+        watched_page(browser) as opened,
     ):
-        found.goto(site.page)
-        expect(found.get_by_role("heading", name="Monitoring")).to_be_visible()
-        yield found
+        opened.goto(site.page)
+        expect(opened.get_by_role("heading", name="Monitoring")).to_be_visible()
+        yield opened
 
 
 def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
@@ -247,11 +247,11 @@ def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
     page.get_by_role("button", name="Predict").click()
     label = page.get_by_test_id("stMetric").filter(has=page.get_by_text("Label", exact=True))
     expect(label.get_by_test_id("stMetricValue")).to_have_text("ill")
-    ((kept, prediction),) = owner.query(
+    ((logged, prediction),) = owner.query(
         "SELECT input, prediction_id::text FROM {schema}.prediction_log ORDER BY predicted_at DESC LIMIT 1"
     )
-    wanted = {"weight": None, "age in years": 81, "smoker": None, "city": "Zürich", "Ward": "A"}
-    assert {name: json.loads(bytes(kept))[name] for name in wanted} == wanted
+    expected = {"weight": None, "age in years": 81, "smoker": None, "city": "Zürich", "Ward": "A"}
+    assert {name: json.loads(bytes(logged))[name] for name in expected} == expected
     page.get_by_role("button", name="Correct").click()
     expect(page.get_by_role("status")).to_have_text("Recorded: ill is right. Thank you.")
     statement = "SELECT label FROM {schema}.labelled_prediction WHERE prediction_id::text = %s"

@@ -35,12 +35,12 @@ def test_it_is_written_and_checked(monkeypatch, tmp_path, capsys) -> None:
     """In one sentence, which says what mends it."""
     committed = openapi.FILE.read_bytes()
     monkeypatch.setattr(openapi, "FILE", tmp_path / "openapi.json")
-    told = "error: app/openapi.json is not up to date with the API: run `make openapi`\n"
-    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, told)
+    message = "error: app/openapi.json is not up to date with the API: run `make openapi`\n"
+    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, message)
     assert (openapi.main([]), openapi.main(["--check"])) == (0, 0)
     assert openapi.FILE.read_bytes() == committed
     openapi.FILE.write_bytes(committed.replace(b"Classify", b"Judge", 1))
-    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, told)
+    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, message)
     assert openapi.main(["--write"]) == 1
     assert "--check or nothing" in capsys.readouterr().err
 

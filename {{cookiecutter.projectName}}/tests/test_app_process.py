@@ -39,15 +39,15 @@ def test_the_api_is_what_starts_unless_the_page_is_named(monkeypatch) -> None:
     assert "-m uvicorn app.api:app" in usual and "--host 0.0.0.0 --port 8000" in usual
     assert "--forwarded-allow-ips *" in usual
     chosen = {"APP_PROCESS": "api", "HOST": "::1", "PORT": "80", "FORWARDED_ALLOW_IPS": "10.0.0.0/8"}
-    told = " ".join(process.command_of(chosen))
-    assert "--host ::1 --port 80" in told and "--forwarded-allow-ips 10.0.0.0/8" in told
+    command = " ".join(process.command_of(chosen))
+    assert "--host ::1 --port 80" in command and "--forwarded-allow-ips 10.0.0.0/8" in command
     if "ui" in PROCESSES:
         page = " ".join(process.command_of({"APP_PROCESS": "ui"}))
         assert f"-m streamlit run {process.PAGE} --server.address 0.0.0.0 --server.port 8501" in page
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     [
         ({"APP_PROCESS": "web"}, "APP_PROCESS is 'web'; allowed is api or ui"),
         ({"PORT": "0"}, "PORT is '0'; allowed is a whole number from 1 to 65535"),
@@ -57,8 +57,8 @@ def test_the_api_is_what_starts_unless_the_page_is_named(monkeypatch) -> None:
         ({"HOST": "192.0.2.1"}, "Cannot assign requested address"),
     ],
 )
-def test_a_wrong_variable_is_a_sentence(variables, told) -> None:
-    with pytest.raises(SettingsError, match=told) as refused:
+def test_a_wrong_variable_is_a_sentence(variables, message) -> None:
+    with pytest.raises(SettingsError, match=message) as refused:
         process.command_of(variables)
     assert "\n" not in str(refused.value)
 
@@ -80,17 +80,17 @@ def test_a_taken_port_is_said() -> None:
 def test_a_mistake_ends_it_before_it_starts(name) -> None:
     """The page, too: a deployment is not to go on with one that only says what it lacks."""
     port = str(free_port(None))
-    for arguments, variables, told in (
+    for arguments, variables, message in (
         ([], {"PGHOST": "db"}, "error: PGHOST is set without PGDATABASE, PGUSER, PGPASSWORD: "),
         ([], {**AWAY, "POOL_SIZE": "0"}, "error: POOL_SIZE is '0'; allowed is a whole number from 1 to 100"),
         (["openapi"], AWAY, "error: `python -m app` takes no arguments, but 'openapi' was given: "),
     ):
-        done = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-m", "app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60,
             env=environment(APP_PROCESS=name, PORT=port, **variables),
         )  # fmt: skip
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-        assert done.stderr.startswith(told)
+        assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr
+        assert ended.stderr.startswith(message)
 
 
 @contextlib.contextmanager
@@ -131,8 +131,8 @@ def test_a_running_request_is_answered_before_it_ends(tmp_path) -> None:
         assert started.poll() is None
         uploading.send(body[500:])
         answered = uploading.getresponse()
-        told = json.loads(answered.read())
-        assert (answered.status, told["detail"]) == (422, "A prediction's id is a UUID (path.prediction_id).")
+        problem = json.loads(answered.read())
+        assert (answered.status, problem["detail"]) == (422, "A prediction's id is a UUID (path.prediction_id).")
         sent = time.monotonic()
         # A process that has ended by the signal says so; the first one of a container cannot and says 0.
         assert started.wait(30) in (0, -signal.SIGTERM)
@@ -167,12 +167,12 @@ def stand_in_for_the_api(status: int, content: bytes) -> Iterator[int]:
 
 
 def test_make_serve_says_what_the_api_waits_for() -> None:
-    told = json.dumps({"detail": "This API is waiting for a model."}).encode()
-    for status, content, said in (
+    problem = json.dumps({"detail": "This API is waiting for a model."}).encode()
+    for status, content, message in (
         (200, b"{}", ""),
-        (503, told, "not ready: This API is waiting for a model."),
+        (503, problem, "not ready: This API is waiting for a model."),
         (502, b"no object", "not ready: the API does not say why"),
     ):
         with stand_in_for_the_api(status, content) as port:
-            assert serve.lacks(port) == said
+            assert serve.lacks(port) == message
     assert serve.lacks(free_port(None)) == "not ready: the API does not say why"

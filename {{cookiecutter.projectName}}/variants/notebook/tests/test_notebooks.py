@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "notebooks").rglob("*.ipynb"))
-MEND = "run `jupyter nbconvert --clear-output --inplace` on it"
+FIX = "run `jupyter nbconvert --clear-output --inplace` on it"
 
 
 def test_there_are_notebooks():
@@ -21,4 +21,4 @@ def test_no_run_left_anything(path):
     assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}, path
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            assert (cell["outputs"], cell["execution_count"]) == ([], None), f"{path}: {MEND}"
+            assert (cell["outputs"], cell["execution_count"]) == ([], None), f"{path}: {FIX}"
