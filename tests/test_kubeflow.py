@@ -1,4 +1,4 @@
-"""The pipeline of Kubeflow: compiled by the real kfp, and compared step by step with the one that Argo runs."""
+"""The pipelines of Kubeflow: compiled by the real kfp, and compared step by step with Argo's."""
 
 import http.server
 import itertools
@@ -32,24 +32,24 @@ def generate(place: Path, **answers: object) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that Kubeflow runs; nobody changes it."""
+    """A project for Kubeflow, which no test changes."""
     return generate(tmp_path_factory.mktemp("kubeflow") / "p", orchestrator="kubeflow", appPlatform="kubernetes")
 
 
 @pytest.fixture(scope="module")
 def of_argo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, that Argo runs."""
+    """The same project for Argo."""
     return generate(tmp_path_factory.mktemp("argo") / "p", appPlatform="kubernetes")
 
 
 @pytest.fixture
 def copied(project: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may change."""
+    """A copy of the project that a test may change."""
     return Path(shutil.copytree(project, tmp_path / "copied"))
 
 
 def kfp(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run deploy/pipeline_kfp as its first lines and docs/kubeflow.md say."""
+    """Run deploy/pipeline_kfp as docs/orchestrator.md describes."""
     path = f"{ytt.folder()}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [*KFP, *words], cwd=project, env={**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **variables},
@@ -58,7 +58,7 @@ def kfp(project: Path, *words: str, **variables: str) -> subprocess.CompletedPro
 
 
 def chosen(place: Path, more: dict[str, Any]) -> Path:
-    """Write a values file with what nobody has a default for."""
+    """Write a file with the values that have no default."""
     file = place / "chosen.yaml"
     file.write_text(yaml.safe_dump(merged(CHOSEN, more)), encoding="utf-8")
     return file
@@ -73,17 +73,17 @@ class Pipeline:
         self.executors: Json = self.spec["deploymentSpec"]["executors"]
 
     def tasks(self, component: str = "") -> Json:
-        """Return the tasks of a group, or of the pipeline itself."""
+        """Return the tasks of a group, or of the whole pipeline."""
         place = self.spec["components"][component] if component else self.spec["root"]
         return place["dag"]["tasks"]
 
     def group(self, name: str, inside: str = "") -> str:
-        """Return the component of the group that people see by this name."""
+        """Return the component of the group with this display name."""
         (match,) = [task for task in self.tasks(inside).values() if task["taskInfo"]["name"] == name]
         return match["componentRef"]["name"]
 
     def order(self, component: str) -> list[str]:
-        """Return the names of a group's tasks in the one order in which each comes after those it waits for."""
+        """Return the names of a group's tasks in their only possible order."""
         remaining, names = dict(self.tasks(component)), []
         while remaining:
             (free,) = [
@@ -93,11 +93,11 @@ class Pipeline:
         return names
 
     def container(self, step: str) -> Json:
-        """Return what a step runs."""
+        """Return the container of a step."""
         return self.executors[f"exec-{step}"]["container"]
 
     def pod(self, step: str) -> Json:
-        """Return what kfp-kubernetes adds to a step's pod."""
+        """Return the settings of kfp-kubernetes for a step's pod."""
         spec = self.platform["platforms"]["kubernetes"]["deploymentSpec"]
         return spec["executors"][f"exec-{step}"]
 
@@ -127,7 +127,7 @@ def train(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def monitor(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """What monitoring runs."""
+    """The monitoring pipeline."""
     return compiled(project, tmp_path_factory.mktemp("monitor"), "monitor")
 
 
@@ -138,7 +138,7 @@ def argo_templates(project: Path) -> Json:
 
 
 def seconds_of(text: str) -> int:
-    """Read 10s or 24h."""
+    """Return the seconds of a period like 10s or 24h."""
     return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
 
 
@@ -146,7 +146,7 @@ def seconds_of(text: str) -> int:
 
 
 def test_the_steps_and_their_order_are_argos(train: Pipeline, of_argo: Path) -> None:
-    """The last of them stands in the group that a promotion opens."""
+    """The last step is in the group that runs only after a promotion."""
     run = train.group("run")
     order = train.order(run)
     assert order[-1] == "promoted"
@@ -189,7 +189,7 @@ def test_nothing_is_deployed_when_nothing_is_promoted(train: Pipeline, of_argo: 
 
 
 def test_the_parameters_are_mlprojects(train: Pipeline, project: Path) -> None:
-    """What a run leaves empty is as the commit says: no default of an old commit is compiled in."""
+    """The commit has the defaults of empty parameters: none of an old commit is compiled in."""
     entries = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))["entry_points"]
     chain = list(entries)[: list(entries).index("deploy_inference_db") + 1]
     expected = {f"{step}_{name}" for step in chain for name in entries[step].get("parameters", {})}
@@ -236,7 +236,7 @@ def test_pods_are_as_argos(train: Pipeline, of_argo: Path) -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["podMetadata"]["labels"] == spec["podMetadata"]["labels"]
         if step != "fetch-git-revision":
-            # What differs from run to run is exported by the script.
+            # The script exports the variables that differ per run.
             theirs_by_name = {variable["name"]: variable.get("value") for variable in theirs["container"]["env"]}
             own = {"GIT_COMMIT", "PIPELINE_RUN", "STEP_OUTPUTS", "RUN_STATUS"}
             variables = {variable["name"]: variable["value"] for variable in ours["env"]}
@@ -252,7 +252,7 @@ def test_pods_are_as_argos(train: Pipeline, of_argo: Path) -> None:
 
 
 def test_tries_are_argos(train: Pipeline, of_argo: Path) -> None:
-    """As often, with the same waits; that a mistake is tried too is the one thing that Kubeflow cannot be told."""
+    """The same number and waits; only Kubeflow cannot exclude exit codes that mark a mistake."""
     tasks = train.every_task()
     assert len(tasks) == 9
     for task in tasks:
@@ -260,12 +260,12 @@ def test_tries_are_argos(train: Pipeline, of_argo: Path) -> None:
         assert policy["maxRetryCount"] == int(theirs["limit"])
         assert policy["backoffDuration"] == theirs["backoff"]["duration"]
         assert policy["backoffFactor"] == int(theirs["backoff"]["factor"])
-        # It counts from the first try's start.
+        # The maximum counts from the start of the first attempt.
         assert seconds_of(policy["backoffMaxDuration"]) == argo_templates(of_argo)[""]["activeDeadlineSeconds"]
 
 
 def test_nothing_comes_from_a_cache(train: Pipeline, monitor: Pipeline) -> None:
-    """A step knows by itself what has been done."""
+    """The steps themselves recognise finished work."""
     for task in (*train.every_task(), *monitor.every_task()):
         assert task["cachingOptions"] == {}
 
@@ -273,7 +273,7 @@ def test_nothing_comes_from_a_cache(train: Pipeline, monitor: Pipeline) -> None:
 def test_monitoring_trains_again_as_argos_does(
     monitor: Pipeline, train: Pipeline, of_argo: Path, tmp_path: Path
 ) -> None:
-    """The run is not one of its own here: its steps follow in the same one."""
+    """Retraining is not a separate run: its steps follow in the same one."""
     run = monitor.group("run")
     retrain = monitor.group("retrain", run)
     *before, last = (step["name"] for (step,) in argo_templates(of_argo)["monitor"]["steps"])
@@ -291,7 +291,7 @@ def test_monitoring_trains_again_as_argos_does(
 
 
 def test_no_secret_is_written(project: Path, tmp_path: Path) -> None:
-    """They are named: as volumes, and as variables of git and MLflow."""
+    """They are referenced by name: as volumes, and as variables for git and MLflow."""
     more = {
         "git": {"secret": "repository"}, "imagePullSecret": "registry", "secrets": {"trainer": "other"},
         "training": {"mlflow": {"secret": "tracking"}},
@@ -311,7 +311,7 @@ def test_no_secret_is_written(project: Path, tmp_path: Path) -> None:
 
 
 def test_where_a_secret_lacks_the_address_the_step_lays_both_together(project: Path, tmp_path: Path) -> None:
-    """As Argo's projected volume does."""
+    """The result equals Argo's projected volume."""
     pipeline = compiled(project, tmp_path, "train", more={"credentials": "kubernetes-secret"})
     pod = pipeline.pod("train-model")
     assert {volume["mountPath"] for volume in pod["secretAsVolume"]} == {f"/credentials/{role}" for role in ROLES}
@@ -377,7 +377,7 @@ def commit(folder: Path) -> str:
 
 
 def test_the_commit_is_found_once_and_every_step_works_on_it(train: Pipeline, repository: Path, tmp_path: Path) -> None:
-    """A later commit, an option that was left empty and a glob change nothing; the outcome is what the step wrote."""
+    """A later commit, an empty option and a glob change nothing; the outcome is the text that the step wrote."""
     output = tmp_path / "outputs" / "sha"
     process = run_script(scripts(train)["exec-fetch-git-revision"], str(repository), "main", str(output))
     assert process.returncode == 0, process.stderr
@@ -462,11 +462,11 @@ def test_a_mistake_is_told_without_a_traceback(
     assert message in process.stderr.splitlines()[-1] if "ytt" not in message else message in process.stderr
 
 
-# What else is there
+# Other files of the project
 
 
 def test_argo_leaves_no_trace(project: Path) -> None:
-    """The App still deploys the app and its bindings; nobody is given a right on Argo's objects."""
+    """The App still deploys the app and its bindings; no account gets rights on Argo's objects."""
     text = accounts_and_app(project)
     assert "argoproj" not in text + deployed(project)
     assert {manifest["metadata"]["name"] for manifest in of_kind(text, "ServiceAccount")} == {
@@ -490,11 +490,11 @@ def test_kubeflow_leaves_no_trace_where_argo_runs(of_argo: Path) -> None:
         assert not re.search("kubeflow|kfp", text, re.IGNORECASE), name
 
 
-# Kubeflow's own address
+# Calls of Kubeflow
 
 
 def test_a_schedule_replaces_the_one_before(project: Path, tmp_path: Path) -> None:
-    """What Kubeflow is told, as a server that keeps what it is asked has heard it."""
+    """A server in Kubeflow's place records the requests."""
     with Kubeflow() as server:
         values = ["--values", VALUES, "--values", str(chosen(tmp_path, {})), "--host", server.address]
         for _ in range(2):
@@ -522,7 +522,7 @@ def test_a_schedule_replaces_the_one_before(project: Path, tmp_path: Path) -> No
 
 
 def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
-    """Each of them, as a person types it, against a server that takes Kubeflow's place."""
+    """Every command of the page, run against a server in Kubeflow's place."""
     page = (copied / "docs" / "orchestrator.md").read_text(encoding="utf-8")
     shortened, commands, *_ = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     values = yaml.safe_load((copied / VALUES).read_text(encoding="utf-8"))
@@ -542,12 +542,12 @@ def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
             {"step": "rollback", "options": "--to-version 1"},
         ]
         assert len(server.jobs) == 1
-    # What is compiled is not for git: it is made from what is.
+    # Compiled pipelines are not for git: they derive from committed files.
     assert not list(copied.rglob("*train*.yaml"))
 
 
 class Kubeflow:
-    """The part of Kubeflow Pipelines' REST API that the client of kfp calls; it keeps what it is told."""
+    """The part of Kubeflow Pipelines' REST API that kfp's client calls; it records the requests."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Json] = {}
@@ -565,35 +565,35 @@ class Kubeflow:
         return getattr(self, f"{method.lower()}_{kind}")(name, content)
 
     def get_healthz(self, *_: object) -> tuple[int, Json]:
-        """Be there."""
+        """Report health."""
         return 200, {"multi_user": True}
 
     def get_experiments(self, *_: object) -> tuple[int, Json]:
-        """Have none."""
+        """Return no experiment."""
         return 200, {"experiments": []}
 
     def post_experiments(self, _name: str, content: Json) -> tuple[int, Json]:
-        """Make one."""
+        """Create an experiment."""
         self.namespaces |= {content["namespace"]} if content.get("namespace") else set()
         return 200, {"experiment_id": "e", **content}
 
     def get_recurringruns(self, *_: object) -> tuple[int, Json]:
-        """Tell what is scheduled."""
+        """Return the recurring runs."""
         return 200, {"recurringRuns": list(self.jobs.values())}
 
     def post_recurringruns(self, _name: str, content: Json) -> tuple[int, Json]:
-        """Schedule."""
+        """Create a recurring run."""
         number = next(self.numbers)
         self.jobs[number] = {"recurring_run_id": number, **content}
         return 200, self.jobs[number]
 
     def delete_recurringruns(self, name: str, _given: Json) -> tuple[int, Json]:
-        """Schedule no more."""
+        """Delete a recurring run."""
         del self.jobs[name]
         return 200, {}
 
     def post_runs(self, _name: str, content: Json) -> tuple[int, Json]:
-        """Run."""
+        """Create a run."""
         self.runs.append(content)
         return 200, {"run_id": "r", **content}
 
@@ -614,7 +614,7 @@ class Kubeflow:
             do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the names that the library calls
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_address[1]}"

@@ -1,4 +1,4 @@
-"""What runs pgAdmin beside a project: rendered by the real ytt, for both platforms and every kind of credentials."""
+"""The manifests of pgAdmin, rendered by the real ytt for both platforms and every kind of credentials."""
 
 import itertools
 from pathlib import Path
@@ -9,7 +9,7 @@ from conftest import ROOT, in_body
 from tools import argo, doors
 from tools.manifests import CHOSEN, Manifest, Refused, accounts_and_app, deployed, merged, objects, of_kind
 
-# Each test renders: a quarter of a second, a dozen times.
+# Each test renders about a dozen times, a quarter of a second each.
 pytestmark = pytest.mark.slow
 CREDENTIALS = ["service-binding", "external-secrets", "kubernetes-secret"]
 IMAGE = "registry.example.com/ml/pgadmin:1"
@@ -17,7 +17,7 @@ SCHEMA = "deploy/config/schema_pgadmin.yaml"
 
 
 def generate(place: Path, image: str = IMAGE, **answers: object) -> Path:
-    """Return a project with pgAdmin, whose image a person has chosen where the schema says so."""
+    """Return a project with pgAdmin and an image for it where the schema asks for one."""
     folder = doors.accelerator(ROOT, {"includePgadmin": True, **answers}, place).folder
     assert folder is not None
     choose(folder, 'image: ""', f"image: {image}")
@@ -25,7 +25,7 @@ def generate(place: Path, image: str = IMAGE, **answers: object) -> Path:
 
 
 def choose(project: Path, old: str, new: str) -> None:
-    """Edit the one file that says something of pgAdmin."""
+    """Edit pgAdmin's schema, the only file that configures it."""
     text = (project / SCHEMA).read_text(encoding="utf-8")
     assert old in text
     (project / SCHEMA).write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -38,7 +38,7 @@ def named(text: str, kind: str, name: str = "image-classifier-pgadmin") -> Manif
 
 
 def variables(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return environment variables with their values, or the Secret and key that they come from."""
+    """Return environment variables with their values, or with the Secret and key of their values."""
     return {
         variable["name"]: variable.get("value")
         or tuple(variable["valueFrom"]["secretKeyRef"][key] for key in ("name", "key"))
@@ -49,7 +49,7 @@ def variables(entries: list[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("platform", ["tap", "kubernetes"])
 @pytest.mark.parametrize("credentials", CREDENTIALS)
 def test_it_renders_and_its_deployer_may_deploy_it(tmp_path: Path, platform: str, credentials: str) -> None:
-    """With it and without it the same kinds of objects are deployed, so no account needs another right."""
+    """pgAdmin adds no new kind of object, so no account needs another right."""
     project = generate(tmp_path / "p", appPlatform=platform, credentials=credentials)
     without = doors.accelerator(ROOT, {"appPlatform": platform, "credentials": credentials}, tmp_path / "q").folder
     assert without is not None
@@ -145,7 +145,7 @@ def test_a_wrong_value_is_refused_with_the_reason(tmp_path: Path, old: str, new:
 
 
 def test_until_its_image_is_named_the_app_is_deployed_without_it(tmp_path: Path) -> None:
-    """Whoever has generated a project with it is not kept from all the rest."""
+    """A project with pgAdmin but without its image still deploys everything else."""
     for platform in ("tap", "kubernetes"):
         place = tmp_path / platform
         project = doors.accelerator(ROOT, {"includePgadmin": True, "appPlatform": platform}, place).folder
@@ -174,7 +174,7 @@ def test_the_platforms_labels_and_parameters_are_its_too(tmp_path: Path) -> None
 
 
 def test_without_it_nothing_names_it(tmp_path: Path) -> None:
-    """Absent without a trace: but for the answers themselves no file, and no line in one, is about it."""
+    """Except for the answers themselves, no file and no line mentions it."""
     for platform, door in itertools.product(("tap", "kubernetes"), (doors.accelerator, doors.cookiecutter)):
         project = door(ROOT, {"appPlatform": platform}, tmp_path / f"{platform}-{door.__name__}").folder
         assert project is not None

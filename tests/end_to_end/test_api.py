@@ -34,20 +34,20 @@ WAITING = "This API is waiting for a model: no version of {model} holds the stag
 
 @pytest.fixture(scope="module")
 def api(trained: Project, work: Path) -> Iterator[Api]:
-    """The default project's API; it is never started again."""
+    """The default project's API, started once."""
     with serving(trained, work / "api.log") as served:
         yield served
 
 
 def answer_to(api: Api, image: bytes) -> dict[str, Any]:
-    """Return what the API says of an image."""
+    """Return the API's prediction for an image."""
     answer = api.predict(image)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def test_exactly_the_images_pixels_reach_the_model(api: Api, trained: Project) -> None:
-    """What the API answers is what the database says of the pixels, and is logged as such."""
+    """The API's answer equals the database's prediction for the pixels, and is logged."""
     answer = answer_to(api, png(PIXELS))
     with trained.database("inference-deployer") as database:
         label, probabilities, version, logged = database.query(
@@ -63,7 +63,7 @@ def test_exactly_the_images_pixels_reach_the_model(api: Api, trained: Project) -
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_an_enlarged_and_turned_image_is_answered_as_the_original(api: Api, kind: str) -> None:
-    """EXIF orientation 6 says: turn by 90° clockwise to show."""
+    """EXIF orientation 6: rotate by 90° clockwise for display."""
     expected = answer_to(api, png(PIXELS))["probabilities"]
     turned = Image.fromarray(np.rot90(PIXELS)).resize((80, 80), Image.Resampling.NEAREST)
     tags = Image.Exif()
@@ -75,7 +75,7 @@ def test_an_enlarged_and_turned_image_is_answered_as_the_original(api: Api, kind
 
 
 def test_a_batch_is_answered_in_its_order(api: Api) -> None:
-    """The same answers as one by one, and all or nothing."""
+    """The answers equal those of single requests, and either all or none are logged."""
     images = [png(np.roll(PIXELS, shift)) for shift in range(64)]
     answer = api.post("/predictions/batch", files=[("images", image) for image in images])
     predictions = answer.json()["predictions"]
@@ -88,7 +88,7 @@ def test_a_batch_is_answered_in_its_order(api: Api) -> None:
 
 
 def test_a_label_is_kept_and_counts(api: Api, trained: Project) -> None:
-    """Wrong ones are refused by name; of several the last one counts."""
+    """Unknown classes are refused by name; the last of several labels counts."""
     answer = answer_to(api, png(PIXELS))
     path = f"/predictions/{answer['prediction_id']}/label"
     other = "7" if answer["label"] != "7" else "3"
@@ -109,7 +109,7 @@ def test_a_label_is_kept_and_counts(api: Api, trained: Project) -> None:
 
 
 def test_the_model_is_described(api: Api, trained: Project) -> None:
-    """As the database knows it."""
+    """The description equals the database's."""
     answer = api.get(f"/models/{trained.schema}").json()
     assert (answer["alias"], answer["input_shape"], answer["input_dtype"]) == ("staging", [8, 8, 1], "uint8")
     assert answer["classes"] == [str(digit) for digit in range(10)]
@@ -120,7 +120,7 @@ def test_the_model_is_described(api: Api, trained: Project) -> None:
 
 
 def test_it_is_alive_ready_and_documented(api: Api, trained: Project) -> None:
-    """The pages of the documentation come from this server alone; the description lies in a file, too."""
+    """The documentation loads from this server only, and app/openapi.json holds the same description."""
     assert api.get("/healthz").json() == {"status": "alive"}
     assert api.get("/readyz").json() == {
         "status": "ready", "model": trained.schema, "alias": "staging", "version": 1,
@@ -134,17 +134,17 @@ def test_it_is_alive_ready_and_documented(api: Api, trained: Project) -> None:
 
 
 def test_what_is_wrong_with_a_request_is_a_problem(api: Api) -> None:
-    """Whether the framework or the app finds it."""
+    """Errors of the framework and of the app have the same form."""
     assert sentence(api.get("/nothing"), 404) == "There is nothing at this path."
     assert api.get("/predictions").headers["Allow"] == "POST"
     assert sentence(api.get("/predictions"), 405) == "This path does not take GET."
     assert "10,485,760" in sentence(api.predict(bytes(10 * 2**20 + 1)), 413)
-    # The answer comes although the body is not read to its end.
+    # The answer arrives before the body is read to its end.
     assert "longer" in sentence(api.predict(bytes(50 * 2**20)), 413)
 
 
 def test_a_line_a_request_without_what_was_sent(api: Api, trained: Project) -> None:
-    """JSON, with the request's id; no image, and no password anywhere."""
+    """Lines are JSON with the request's id, without an image or a password."""
     answer = api.post("/predictions?token=s3cret", files={"image": png(PIXELS)}, headers={"X-Request-ID": "mine-1"})
     assert answer.headers["X-Request-ID"] == "mine-1"
     line = wait_until(
@@ -168,7 +168,7 @@ def test_a_line_a_request_without_what_was_sent(api: Api, trained: Project) -> N
 
 
 def test_only_the_apps_role_is_used(api: Api, trained: Project) -> None:
-    """Its sessions are those of the binding inference-app, with a time-out, and no more than the pool holds."""
+    """Its sessions use the binding inference-app, have a time-out, and are at most as many as the pool's size."""
     answer_to(api, png(PIXELS))
     with trained.database("inference-deployer") as database:
         sessions = database.query(
@@ -183,7 +183,7 @@ def test_only_the_apps_role_is_used(api: Api, trained: Project) -> None:
 
 
 def test_other_pages_are_let_in_only_by_name(api: Api, trained: Project, work: Path) -> None:
-    """CORS is closed by default and opened by a variable; another one chooses the stage."""
+    """CORS is closed by default; one variable opens it, another one chooses the stage."""
     origin = {"Origin": "https://a.example"}
     assert "Access-Control-Allow-Origin" not in api.get("/healthz", headers=origin).headers
     variables = {"CORS_ORIGINS": "https://a.example", "MODEL_STAGE": "production"}
@@ -194,7 +194,7 @@ def test_other_pages_are_let_in_only_by_name(api: Api, trained: Project, work: P
 
 
 def test_a_mistake_of_who_starts_it_is_one_sentence(trained: Project) -> None:
-    """No traceback, and not started."""
+    """It prints no traceback and does not start."""
     uvicorn = ("run", "--environment", "app", "--", "uvicorn", "app.api:app", "--port", "1")
     for command in (START, uvicorn):
         process = trained.local(*command, status=1, POOL_SIZE="many")
@@ -203,7 +203,7 @@ def test_a_mistake_of_who_starts_it_is_one_sentence(trained: Project) -> None:
 
 
 def test_it_waits_for_the_first_model(default_project: Project, work: Path) -> None:
-    """Before anything is deployed, and before a version is promoted, it says so; then it answers."""
+    """It reports a missing deployment and a missing version, and answers as soon as there is one."""
     project = Project.generate(work, default_project.servers, projectName="waiting", epochs="1", minimumAccuracy="0")
     with serving(project, work / "waiting.log") as api:
 
@@ -222,13 +222,13 @@ def test_it_waits_for_the_first_model(default_project: Project, work: Path) -> N
 
 
 def test_the_database_is_restarted_under_load(api: Api, trained: Project) -> None:
-    """Half a minute, for what else would only be seen in production: 503 while it is away, then answers again."""
+    """For half a minute: 503 while the database is away, then answers again, as in production."""
     answers: list[tuple[int, str | None]] = []
     stopped = threading.Event()
 
     def ask() -> None:
         image = png(PIXELS)
-        # A session is not shared by threads.
+        # Threads must not share a session.
         with requests.Session() as session:
             session.trust_env = False
             while not stopped.is_set():
@@ -257,7 +257,7 @@ def test_the_database_is_restarted_under_load(api: Api, trained: Project) -> Non
 
 
 def _wait_for(answers: list[tuple[int, str | None]], count: int, status: int) -> None:
-    """Wait until so many more answers have a status."""
+    """Wait until `count` more answers have a status."""
     start = len(answers)
 
     def look() -> bool:
@@ -268,7 +268,7 @@ def _wait_for(answers: list[tuple[int, str | None]], count: int, status: int) ->
 
 @contextlib.contextmanager
 def restarted(cluster: Path) -> Iterator[None]:
-    """Stop a PostgreSQL server as an administrator does (fast); after the block start it as it was."""
+    """Stop a PostgreSQL server in fast mode; after the block start it with the same command."""
     pid = int((cluster / "data" / "postmaster.pid").read_text().splitlines()[0])
     before = Path(f"/proc/{pid}")
     command = before.joinpath("cmdline").read_bytes().decode().rstrip("\0").split("\0")
@@ -294,7 +294,7 @@ def _become(owner: os.stat_result) -> dict[str, Any]:
 
 
 def sent_alone(api: Api, path: str, **options: Any) -> requests.Response:
-    """Send a POST in a session of its own: none is shared by threads."""
+    """Send a POST in a session of its own, because threads must not share one."""
     with requests.Session() as session:
         session.trust_env = False
         return session.post(api.address + path, timeout=60, **options)
@@ -303,7 +303,7 @@ def sent_alone(api: Api, path: str, **options: Any) -> requests.Response:
 def test_a_process_that_is_told_to_end_answers_first(
     trained: Project, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """As a rolling update has it: what it was asked before is answered, and then it is gone."""
+    """As in a rolling update: it answers the requests in progress, then ends."""
     large = file(Image.new("RGB", (5000, 5000)))
     with serving(trained, work / "ended.log") as api, concurrent.futures.ThreadPoolExecutor(8) as pool:
         image = {"image": ("large.png", large, "image/png")}
@@ -319,7 +319,7 @@ def test_a_process_that_is_told_to_end_answers_first(
 def test_large_uploads_at_once_do_not_need_more_memory(
     trained: Project, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Those for which there is no room are asked to come again; probes are answered all the while."""
+    """It refuses uploads beyond its memory with 503, and still answers probes."""
     random = np.random.default_rng(1)
     noise = file(Image.fromarray(random.integers(0, 256, (1000, 1000, 3), dtype=np.uint8)))
     with serving(trained, work / "large.log", UPLOADS_MIB="64") as api:
@@ -341,14 +341,14 @@ def test_large_uploads_at_once_do_not_need_more_memory(
         peak = int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{api.process.pid}/status").read_text())[0]) // 1024
         record_property("answers", dict(answered))
         record_property("peak_mib", peak)
-        # Twelve of 29 MiB, each of them held twice for a while, would be far more.
+        # Twelve uploads of 29 MiB, each copied once, would need far more.
         assert peak < 400
 
 
 def test_fifty_clients_for_a_minute_lose_nothing(
     api: Api, trained: Project, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """A minute, because a leak of connections or threads shows only after many requests."""
+    """For a minute, because a leak of connections or threads shows only after many requests."""
     image = work / "image.png"
     image.write_bytes(png(PIXELS))
     before = len(api.requests())
@@ -375,7 +375,7 @@ def test_fifty_clients_for_a_minute_lose_nothing(
 
 
 def p95(statistics: list[dict[str, Any]]) -> int:
-    """Return the time in ms within which 95 of 100 requests were answered."""
+    """Return the 95th percentile of the response times in ms."""
     times: Counter[int] = Counter()
     for row in statistics:
         times.update({int(float(milliseconds)): count for milliseconds, count in row["response_times"].items()})

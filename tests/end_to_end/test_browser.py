@@ -24,7 +24,7 @@ from .browser import SECONDS, SIZE, Served, served, started_browser, watched_pag
 from .project import LOCAL, Project
 from .servers import Database, wait_until
 
-# A picture that shows something: that many people said what is on an image, and some of them that it was wrong.
+# Enough labels for a meaningful screenshot: this many, some of which disagree with the prediction.
 LABELLED, WRONG_EVERY = 220, 12
 STATISTICS = ["class", "mean", "standard deviation", *(f"part {number}" for number in range(1, 9))]
 expect.set_options(timeout=1000 * SECONDS)
@@ -39,7 +39,7 @@ def browser() -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(browser: BrowserContext) -> Iterator[Page]:
-    """A page of the test's own: no error in it, no request that leaves this machine."""
+    """A page of the test's own, which must show no error and send no request to other machines."""
     with watched_page(browser) as opened:
         yield opened
 
@@ -53,14 +53,14 @@ def site(trained: Project, work: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def owner(trained: Project) -> Iterator[Database]:
-    """A session that sees the tables which the app may not read."""
+    """A session that may read the tables which the app may not."""
     with trained.database("inference-deployer") as database:
         yield database
 
 
 @pytest.fixture(scope="module")
 def digits(trained: Project) -> list[tuple[str, bytes]]:
-    """The holdout, which the model has never seen: labels and rows."""
+    """Labels and rows of the holdout, which the model has never seen."""
     return rows_of(trained, "holdout")
 
 
@@ -79,22 +79,22 @@ def rows_of(project: Project, split: str) -> list[tuple[str, bytes]]:
 
 @pytest.fixture(scope="module")
 def three(digits: list[tuple[str, bytes]]) -> bytes:
-    """The row of a three."""
+    """A row of the class three."""
     return next(row for label, row in digits if label == "3")
 
 
 def picture(page: Page, name: str, height: int) -> None:
-    """Write what is seen, down to a height, as a picture of the README, where one is asked for."""
+    """Write a screenshot, down to a height, for the README, if one is requested."""
     folder = os.environ.get("PICTURES")
     if folder:
-        # The pointer is not to show a tooltip.
+        # Move the pointer away, so that no tooltip shows.
         page.mouse.move(1, 1)
         clip = {"x": 0, "y": 0, "width": SIZE["width"], "height": height}
         page.screenshot(path=Path(folder) / f"{name}.png", clip=clip, animations="disabled")
 
 
 def settle(page: Page) -> None:
-    """Wait until Streamlit has drawn everything."""
+    """Wait until Streamlit has finished drawing."""
     expect(page.locator("[data-test-script-state='running']")).to_have_count(0)
     expect(page.locator("[data-stale='true']")).to_have_count(0)
 
@@ -124,22 +124,22 @@ def pick(page: Page, field: str, option: str) -> None:
 
 
 def metric(page: Page, label: str) -> Locator:
-    """Return the place of the number that has this label."""
+    """Return the locator of the number with this label."""
     shown = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True))
     return shown.get_by_test_id("stMetricValue")
 
 
 def marks(page: Page, chart: str, kind: str) -> list[dict[str, str]]:
-    """Return what each bar or cell of a chart tells a screen reader."""
+    """Return the text of each bar or cell of a chart for screen readers."""
     elements = page.get_by_label(chart, exact=True).locator(f"[aria-roledescription='{kind}']")
-    # A bar of nothing has no extent: it is there, but not visible.
+    # A bar of length 0 is attached but not visible.
     elements.first.wait_for(state="attached")
     labels = elements.evaluate_all("marks => marks.map(mark => mark.getAttribute('aria-label'))")
     return [dict(part.split(": ", 1) for part in label.split("; ")) for label in labels]
 
 
 def pixels(page: Page) -> bytes:
-    """Return the picture that is shown, a byte for each square of 24 pixels."""
+    """Return the shown picture, one byte per square of 24 pixels."""
     shown = page.get_by_test_id("stImage").locator("img")
     expect(shown).to_be_visible()
     return bytes(
@@ -159,7 +159,7 @@ def pixels(page: Page) -> bytes:
 
 
 def logged(owner: Database) -> int:
-    """Return how many predictions are in the log."""
+    """Return the number of predictions in the log."""
     return owner.value("SELECT count(*) FROM {schema}.prediction_log")
 
 
@@ -172,7 +172,7 @@ def newest(owner: Database) -> tuple[Any, ...]:
 
 
 def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, work: Path) -> None:
-    """A page that is open before there is a model shows it as soon as it is promoted, and the next one after that."""
+    """A page opened before the first promotion shows each version as soon as it is promoted."""
     project = Project.generate(work, trained.servers, projectName="unpromoted", includeMonitoring="false")
     project.pipeline("deploy_inference_db")
     with served(project, work / "unpromoted.log") as site, watched_page(browser) as page:
@@ -191,7 +191,7 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
         replace_model(project)
         expect(metric(page, "Version")).to_have_text("2")
         assert page.evaluate("window.neverLoadedAgain")
-        # Without monitoring nothing of it is shown.
+        # Without monitoring the page has no such section.
         expect(page.get_by_role("heading")).to_have_text(
             ["unpromoted", "Picture", "Prediction", "Model", "Confusion matrix"]
         )
@@ -200,7 +200,7 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
 def test_a_page_that_is_open_keeps_no_process_alive(
     browser: BrowserContext, trained: Project, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """A rolling update does not wait for people to leave."""
+    """A rolling update does not wait for visitors to leave."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [*LOCAL, "run", "--environment", "ui", "--", "python", "-m", "app"]
@@ -209,7 +209,7 @@ def test_a_page_that_is_open_keeps_no_process_alive(
         process = subprocess.Popen(command, cwd=trained.folder, env=variables, stdout=log, stderr=log)
     try:
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/_stcore/health"), 300, "the page")
-        # What it complains of once nothing answers any more is no matter here.
+        # The page's errors after the server's end do not matter here.
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}")
         expect(page.get_by_role("heading", name="Monitoring")).to_be_visible()
@@ -227,14 +227,14 @@ def test_a_page_that_is_open_keeps_no_process_alive(
 
 
 def answers(address: str) -> bool:
-    """Whether a GET is answered with 200."""
+    """Return whether a GET is answered with 200."""
     with contextlib.suppress(OSError), urllib.request.urlopen(address) as answer:  # noqa: S310
         return answer.status == 200
     return False
 
 
 def register(trained: Project, project: Project) -> None:
-    """Register the trained model as the first version of another project's."""
+    """Register the trained model as the first version of another project's model."""
     tracking = project.servers.tracking
     version = tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
     copied = {
@@ -247,7 +247,7 @@ def register(trained: Project, project: Project) -> None:
 
 
 def replace_model(project: Project) -> None:
-    """Promote a second version, as deploy_inference_db does it in the database."""
+    """Promote a second version in the database, as deploy_inference_db does."""
     columns = (
         "onnx, sha256, classes, input_shape, input_dtype, metrics, training_statistics, samples, data_hash, "
         "git_commit, mlflow_run"
@@ -275,7 +275,7 @@ def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None
     assert [bar["class"] for bar in shown] == [str(number) for number in range(10)]
     percentages = [float(bar["probability"].rstrip("%")) / 100 for bar in shown]
     assert percentages == pytest.approx(probabilities, abs=1e-4)
-    # Whatever else is done with the page, the prediction is not made again.
+    # Other interactions do not repeat the prediction.
     pick(page, "Wrong, it is", "7")
     settle(page)
     picture(page, "page-prediction", 860)
@@ -283,7 +283,7 @@ def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None
 
 
 def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None:
-    """A sample takes the place of an upload, and the other way round."""
+    """A sample replaces an upload, and an upload a sample."""
     samples = owner.value("SELECT samples FROM {schema}.model_info")
     visit(page, site)
     upload(page, "three.png", png(three))
@@ -306,7 +306,7 @@ def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None
 
 @pytest.mark.parametrize("verdict", ["wrong", "right"])
 def test_feedback(page: Page, site: Served, owner: Database, three: bytes, verdict: str) -> None:
-    """What a person says of a prediction is in the database once, however often the button is clicked."""
+    """A label is recorded once, however often the button is clicked."""
     visit(page, site)
     upload(page, "three.png", png(three))
     expect(page.get_by_role("button", name="Send")).to_be_disabled()
@@ -326,7 +326,7 @@ def test_feedback(page: Page, site: Served, owner: Database, three: bytes, verdi
 
 
 def test_model(page: Page, site: Served, owner: Database) -> None:
-    """The model's version, stage, scores and confusion matrix are model_info's."""
+    """The model's version, stage, metrics and confusion matrix equal those in model_info."""
     ((version, alias, commit, metrics),) = owner.query(
         "SELECT version, alias, git_commit, metrics FROM {schema}.model_info WHERE alias = 'staging'"
     )
@@ -344,7 +344,7 @@ def test_model(page: Page, site: Served, owner: Database) -> None:
 
 
 def predict_and_label(project: Project, rows: list[tuple[str, bytes]]) -> None:
-    """Predict rows, and label them, now and then with another class than theirs."""
+    """Predict rows and label them, some with a wrong class."""
     task = "SELECT {schema}.run_inference_task(%s, 'image_classifier', 'staging') ->> 'prediction_id'"
     with project.database("inference-app") as app:
         for number, (label, row) in enumerate(rows):
@@ -354,7 +354,7 @@ def predict_and_label(project: Project, rows: list[tuple[str, bytes]]) -> None:
 
 
 def test_few_predictions_are_no_drift(page: Page, site: Served, trained: Project, owner: Database) -> None:
-    """What a few predictions differ by is chance: nothing is drawn."""
+    """Differences of a few predictions are chance, so no chart is drawn."""
     owner.query("DELETE FROM {schema}.prediction_label")
     owner.query("DELETE FROM {schema}.prediction_log")
     predict_and_label(trained, rows_of(trained, "train")[:8])
@@ -364,7 +364,7 @@ def test_few_predictions_are_no_drift(page: Page, site: Served, trained: Project
 
 
 def test_monitoring(page: Page, site: Served, trained: Project, owner: Database) -> None:
-    """Accuracy over time and drift are those of the views."""
+    """Accuracy over time and drift equal those of the views."""
     predict_and_label(trained, rows_of(trained, "train")[:LABELLED])
     labelled, accuracy = owner.query(
         "SELECT labelled, accuracy FROM {schema}.accuracy_window WHERE version = 1 ORDER BY labelled_at DESC LIMIT 1"
@@ -388,7 +388,7 @@ def test_monitoring(page: Page, site: Served, trained: Project, owner: Database)
 
 
 def test_wrong_files(page: Page, site: Served, owner: Database) -> None:
-    """A file that is no image is a sentence; nothing is logged, and a right one is answered afterwards."""
+    """A file that is no image is refused with a sentence and not logged; a valid file is answered afterwards."""
     visit(page, site)
     before = logged(owner)
     for content, message in (
@@ -405,7 +405,7 @@ def test_wrong_files(page: Page, site: Served, owner: Database) -> None:
 
 
 def test_database_away(page: Page, site: Served, trained: Project, owner: Database) -> None:
-    """While nobody gets into the database the page says so; it is there again when the database is."""
+    """The page reports that the database does not answer, and recovers with it."""
     user = trained.servers.binding("inference-app")["username"]
     visit(page, site)
     try:
@@ -419,7 +419,7 @@ def test_database_away(page: Page, site: Served, trained: Project, owner: Databa
 
 
 def test_api_documentation(page: Page, site: Served) -> None:
-    """The API describes itself to people: every operation is listed, and opens."""
+    """The documentation lists every operation, and each one opens."""
     with urllib.request.urlopen(f"{site.api}/openapi.json") as answer:  # noqa: S310
         paths = json.load(answer)["paths"]
     operations = sorted((method.upper(), path) for path in paths for method in paths[path])

@@ -1,4 +1,4 @@
-"""What the real `datahub ingest` makes of a trained project: tags, owners, every edge from file to function."""
+"""The records of the real `datahub ingest` for a trained project: tags, owners, every edge from file to function."""
 
 import json
 import re
@@ -19,7 +19,7 @@ Aspects = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def project(trained: Project, work: Path) -> Project:
-    """The trained project as it is with DataHub; the servers are those of all tests."""
+    """The trained project with DataHub, on the servers of all tests."""
     parent = work / "with-datahub"
     parent.mkdir()
     return Project.generate(parent, trained.servers, includeDatahub="true", owner="data-people")
@@ -27,7 +27,7 @@ def project(trained: Project, work: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def ingested(project: Project) -> dict[str, Aspects]:
-    """What each recipe brought: aspects by the entity's urn; that of a snapshot by the aspect's last name."""
+    """The aspects of each recipe, by the entity's urn; those of a snapshot by the last part of their class name."""
     printed = project.local(*INGEST, CLOUD="moon").stdout
     out = project.folder / "datahub" / "out"
     assert printed.splitlines() == [f"{name}: {out / name}.json" for name in RECIPES]
@@ -35,7 +35,7 @@ def ingested(project: Project) -> dict[str, Aspects]:
 
 
 def aspects(file: Path) -> Aspects:
-    """Read a file of DataHub's file sink."""
+    """Return the aspects in a file of DataHub's file sink."""
     entities: Aspects = defaultdict(dict)
     for record in json.loads(file.read_text()):
         if "aspectName" in record:
@@ -65,7 +65,7 @@ def owners(entity: dict[str, Any]) -> set[str]:
 
 
 def only_urn(entities: Aspects, kind: str) -> str:
-    """Return the urn of the one entity of a kind."""
+    """Return the urn of the only entity of a kind."""
     (urn,) = [urn for urn in entities if urn.startswith(f"urn:li:{kind}:")]
     return urn
 
@@ -112,7 +112,7 @@ def test_the_run_consumes_the_rows_and_produces_the_version(ingested: dict[str, 
     assert entities[run]["dataProcessInstanceOutput"]["outputs"] == [model]
     assert entities[model]["mlModelProperties"]["trainingJobs"] == [run]
     assert model == "urn:li:mlModel:(urn:li:dataPlatform:mlflow,image_classifier_1,PROD)"
-    # It is the run of train_model, not the promotion's, which registered the version.
+    # The run of train_model, not the promotion's run, which registered the version.
     ((trained_by,),) = project.training_runs("SELECT mlflow_run FROM {schema}.training_run WHERE run_hash = {run}", 1)
     properties = entities[run]["mlTrainingRunProperties"]
     assert properties["id"] == trained_by
@@ -140,7 +140,7 @@ def test_the_functions_answer_with_the_version_that_is_served(ingested: dict[str
 
 
 def test_every_end_of_an_edge_is_described(ingested: dict[str, Aspects]) -> None:
-    """No edge leads nowhere: what the model's recipe and the files' recipe point to, another recipe describes."""
+    """Another recipe describes every entity that the model's and the files' recipe point to."""
     described = {urn for entities in ingested.values() for urn, entity in entities.items() if len(entity) > 1}
     text = json.dumps([ingested["model"], ingested["source-files"]])
     named = set(re.findall(r'"(urn:li:(?:dataset|dataJob|mlModel|mlModelGroup|dataProcessInstance):[^"]+)"', text))
@@ -162,7 +162,7 @@ def test_no_secret_is_in_a_recipe_a_record_or_a_log(ingested: dict[str, Aspects]
 
 
 def test_a_person_adds_a_file_whose_columns_are_told(ingested: dict[str, Aspects], project: Project) -> None:
-    """A person adds a file to the recipe; another fabric than PROD is a variable."""
+    """With a file added to the recipe, and a variable for another fabric than PROD."""
     (project.folder / "data").mkdir()
     (project.folder / "data" / "rows.csv").write_text("age,colour\n1,red\n", encoding="utf-8")
     recipe = project.folder / "datahub" / "source-files.yaml"
@@ -195,7 +195,7 @@ def test_a_mistake_is_one_sentence(project: Project, tmp_path: Path) -> None:
 
 
 def test_of_other_peoples_tables_none_is_brought(trained: Project, work: Path) -> None:
-    """Rows that come from a table of the database: that one and the project's own, whatever lies beside it."""
+    """With rows from a table, DataHub gets that table and the project's own, not others in the same schema."""
     answers = {"projectName": "about-a-table", "dataset": "table", "includeDatahub": "true"}
     parent = work / "table-with-datahub"
     parent.mkdir()

@@ -1,4 +1,4 @@
-"""app/openapi.json is what the API says of itself, and holds no answer but the project's name and description."""
+"""app/openapi.json describes the API; of the project's answers it holds only the name and the description."""
 
 import difflib
 import json
@@ -25,14 +25,14 @@ class NoModel:
 
 
 def test_it_is_not_stale() -> None:
-    """It is what the API says before it knows of a model."""
+    """The file equals the description that the API serves while there is no model."""
     assert openapi.main(["--check"]) == 0
     served = TestClient(endpoints.create_app(settings.settings(), NoModel())).get("/openapi.json").json()
     assert json.loads(openapi.FILE.read_text(encoding="utf-8")) == served
 
 
 def test_it_is_written_and_checked(monkeypatch, tmp_path, capsys) -> None:
-    """In one sentence, which says what mends it."""
+    """The error is one sentence that names the fix."""
     committed = openapi.FILE.read_bytes()
     monkeypatch.setattr(openapi, "FILE", tmp_path / "openapi.json")
     message = "error: app/openapi.json is not up to date with the API: run `make openapi`\n"
@@ -63,7 +63,7 @@ def test_other_answers_change_name_and_description_alone(monkeypatch, tmp_path) 
 
 
 def test_no_brace_meets_another() -> None:
-    """A template's placeholders would be seen in it."""
+    """The template would read two braces as a placeholder."""
     text = openapi.FILE.read_text(encoding="utf-8")
     assert "{prediction_id}" in text
     assert not [mark for mark in "#%{" if "{" + mark in text]

@@ -1,4 +1,4 @@
-"""`python -m app`: it becomes what the variables name, says what is wrong with them, and ends as it is told to."""
+"""`python -m app`: starts the process that the variables name, reports wrong ones, and stops on SIGTERM."""
 
 import contextlib
 import http.client
@@ -23,12 +23,12 @@ from local.processes import answer, free_port, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROCESSES = ["api", "ui"] if process.PAGE.exists() else ["api"]
-# Nothing listens there: each question is answered that the database is away.
+# Nothing listens on this port, so every database call fails.
 AWAY = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGDATABASE": "d", "PGUSER": "u", "PGPASSWORD": "p4ssw0rd"}
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without what would steer the app."""
+    """Return this process's environment without the variables that the app reads."""
     steering = ("PG", "SERVICE_BINDING_ROOT", "APP_PROCESS", "HOST", "PORT", "MODEL_STAGE", "POOL_SIZE", "STREAMLIT")
     return {**{name: value for name, value in os.environ.items() if not name.startswith(steering)}, **variables}
 
@@ -78,7 +78,7 @@ def test_a_taken_port_is_said() -> None:
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_mistake_ends_it_before_it_starts(name) -> None:
-    """The page, too: a deployment is not to go on with one that only says what it lacks."""
+    """The page, too: a rolling update must not continue with a page that can only show an error."""
     port = str(free_port(None))
     for arguments, variables, message in (
         ([], {"PGHOST": "db"}, "error: PGHOST is set without PGDATABASE, PGUSER, PGPASSWORD: "),
@@ -95,7 +95,7 @@ def test_a_mistake_ends_it_before_it_starts(name) -> None:
 
 @contextlib.contextmanager
 def running_api(folder: pathlib.Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Start the API with a database that is away."""
+    """Start the API with a database that does not answer."""
     port = free_port(None)
     with open(folder / "log", "wb") as log:
         started = subprocess.Popen(
@@ -112,7 +112,7 @@ def running_api(folder: pathlib.Path) -> Iterator[tuple[subprocess.Popen[bytes],
 
 
 def test_a_running_request_is_answered_before_it_ends(tmp_path) -> None:
-    """As a rolling update asks for: no new requests, the old ones to their end, and soon gone."""
+    """As a rolling update needs: no new requests, an answer to those in progress, then a quick end."""
     body = json.dumps({"label": "x" * 1000}).encode()
     with running_api(tmp_path) as (started, port):
         assert answer(port, "/readyz")[0] == 503
@@ -134,14 +134,14 @@ def test_a_running_request_is_answered_before_it_ends(tmp_path) -> None:
         problem = json.loads(answered.read())
         assert (answered.status, problem["detail"]) == (422, "A prediction's id is a UUID (path.prediction_id).")
         sent = time.monotonic()
-        # A process that has ended by the signal says so; the first one of a container cannot and says 0.
+        # The exit status names the signal, except for a container's first process, whose status is 0.
         assert started.wait(30) in (0, -signal.SIGTERM)
         assert time.monotonic() - sent < 2
         for connection in (idle, uploading):
             connection.close()
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log and "p4ssw0rd" not in log
-    # It is the app's own line alone that a request has, and each line is an object.
+    # Each line is a JSON object, and each request has one line, from the app itself.
     lines = [json.loads(line) for line in log.splitlines()]
     assert [line["status"] for line in lines if line.get("path") == "/predictions/{prediction_id}/label"] == [422]
     assert {line["logger"] for line in lines} == {"uvicorn.error", "app.requests"}
@@ -149,7 +149,7 @@ def test_a_running_request_is_answered_before_it_ends(tmp_path) -> None:
 
 @contextlib.contextmanager
 def stand_in_for_the_api(status: int, content: bytes) -> Iterator[int]:
-    """Answer everything with the same; yield the port."""
+    """Serve the same answer for every request; yield the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

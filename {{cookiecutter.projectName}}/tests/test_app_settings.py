@@ -1,4 +1,4 @@
-"""The app is told what it needs by project.yaml, variables and a service binding, or says what is missing."""
+"""The app reads project.yaml, variables and a service binding, and names the setting that is missing or wrong."""
 
 import pathlib
 
@@ -119,7 +119,7 @@ def test_the_only_binding_of_the_type_is_taken(bindings) -> None:
 
 
 def test_the_binding_of_a_step_is_not_taken(bindings) -> None:
-    """Another database, or another role of this one."""
+    """A step's binding is for another database or another role."""
     write_binding(bindings / "inference-deployer")
     with pytest.raises(settings.SettingsError, match="0 bindings of type postgresql that are no step's"):
         settings.settings().binding()
@@ -179,7 +179,7 @@ def test_libpqs_other_variables(monkeypatch, tmp_path) -> None:
 
 
 def test_the_authority_as_a_variable(monkeypatch) -> None:
-    """Where no file can be mounted; a line break that a Secret ends with is none of the password's."""
+    """For platforms that cannot mount a file; a line break at the end of a Secret is not part of the password."""
     monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
     pem = "-----BEGIN CERTIFICATE-----"
     for name, value in {**LIBPQ, "PGPASSWORD": "secret\n", "PGSSLROOTCERT_PEM": f"{pem}\n"}.items():
@@ -194,7 +194,7 @@ def test_a_binding_wins_over_libpqs_variables(monkeypatch, bindings) -> None:
         monkeypatch.setenv(name, value)
     write_binding(bindings / "whatever")
     assert settings.settings().binding().where == "db:5432/inference"
-    # Which of several is meant is not guessed.
+    # With several bindings the app refuses to guess.
     write_binding(bindings / "another")
     with pytest.raises(settings.SettingsError, match="2 bindings of type postgresql"):
         settings.settings().binding()

@@ -4,6 +4,9 @@ The facts come from MLflow's registry and from both databases. Runs, versions an
 names as in DataHub's own MLflow source, so that both describe the same entities.
 """
 
+# DataHub's package is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
+
 import datetime
 from collections.abc import Iterable
 from typing import Any

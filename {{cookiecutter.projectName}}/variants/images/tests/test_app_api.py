@@ -1,4 +1,4 @@
-"""The API over a stand-in for the database: what it asks, what it answers when something is wrong, what it logs."""
+"""The API over a stand-in for the database: its calls, its errors and its log."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 
 
 class StandIn:
-    """Answers as the database would. `served_models` are what it finds one after the other, the last one forever."""
+    """Answers as the database would. `served_models` are served one after the other, the last one forever."""
 
     def __init__(self, *served_models: Model | None) -> None:
         self.models = list(served_models) or [MODEL]
@@ -193,7 +193,7 @@ FIRST_PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x
 
 
 async def ask(app, path: str, *headers: tuple[bytes, bytes], body=()) -> dict:
-    """Send a request whose body comes in the given pieces, an event standing for a wait; return its answer."""
+    """Send a request whose body arrives in pieces, with a wait for each event among them; return its answer."""
     pieces, sent = list(body), []
 
     async def receive() -> dict:
@@ -214,7 +214,7 @@ async def ask(app, path: str, *headers: tuple[bytes, bytes], body=()) -> dict:
 
 @pytest.mark.parametrize(("announced", "fitting"), [(20 * 2**20, 1), (None, 1), (9 * 2**20, 3)])
 def test_uploads_have_room_or_are_asked_to_come_again(announced, fitting) -> None:
-    """As many as fit are taken; the next is refused at once, until one of them is answered."""
+    """The API accepts as many uploads as fit, and refuses the next one until one of them is answered."""
     headers = [(b"content-length", str(announced).encode())] if announced else []
 
     async def upload_beside_others() -> None:
@@ -227,7 +227,7 @@ def test_uploads_have_room_or_are_asked_to_come_again(announced, fitting) -> Non
         assert refused["status"] == 503
         assert refused["headers"][b"retry-after"] == b"2"
         assert json.loads(refused["body"])["detail"] == "Too much is being uploaded at once: try again."
-        # Who asks for little is not affected, and neither are probes.
+        # Small requests and probes are not affected.
         assert (await ask(app, "/readyz"))["status"] == 200
         rest.set()
         assert {(await other)["status"] for other in others} == {415}
@@ -237,7 +237,7 @@ def test_uploads_have_room_or_are_asked_to_come_again(announced, fitting) -> Non
 
 
 def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
-    """Else its room would be kept for ever; one that comes slowly is waited for."""
+    """A body that stalls would hold its memory forever; a slow one is read to its end."""
     monkeypatch.setattr(logs, "SECONDS_OF_SILENCE", 0.2)
 
     async def upload_in_pieces() -> None:
@@ -316,11 +316,11 @@ def test_what_is_expected_is_said(client, path, sent, message) -> None:
 
 
 def test_a_text_field_is_not_read_by_a_codec_that_takes_for_ever(client) -> None:
-    """The client names the codec; with this one a megabyte is minutes of work."""
+    """The client names the codec; this one needs minutes for a megabyte."""
     field = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + b"A" * 2**18 + b"\r\n--b--\r\n"
     kind = "multipart/form-data; boundary=b; charset=punycode"
     answer = client.post("/predictions/batch", content=field, headers={"Content-Type": kind})
-    # 422 would be said after reading it: the form has no images.
+    # 422 would mean that the text was decoded: the form has no images.
     assert answer.status_code == 400
 
 

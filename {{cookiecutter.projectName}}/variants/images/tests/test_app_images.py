@@ -39,7 +39,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims this size: a few bytes that would be gigabytes."""
+    """Return a PNG whose header claims this size: a few bytes that would decode to gigabytes."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
@@ -178,7 +178,7 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 
 def test_few_are_decoded_at_once(monkeypatch) -> None:
-    """Each may take hundreds of megabytes, however many cores there are."""
+    """Decoding one file may take hundreds of megabytes, so the number of cores must not matter."""
     decoding, most, lock, fitted = 0, 0, threading.Lock(), images._fitted
 
     def counted(*arguments):

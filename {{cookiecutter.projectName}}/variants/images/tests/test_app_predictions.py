@@ -37,7 +37,7 @@ def row_bytes(model) -> int:
 
 
 def end_sessions(deployer) -> int:
-    """End the app's sessions, as a restart of the server does; return how many."""
+    """End the app's sessions, as a restart of the server does; return their number."""
     name = f"{settings().project_name} app"
     ended = query(
         deployer, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s", (name,)

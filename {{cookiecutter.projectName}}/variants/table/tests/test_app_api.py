@@ -1,4 +1,4 @@
-"""The API of a table's rows over a stand-in for the database: what is refused, in which words, and what is asked."""
+"""The API for rows of a table over a stand-in for the database: its calls, its refusals and their messages."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 
 
 class StandIn:
-    """Answers as the database would. `models` are what it finds one after the other, the last one for ever."""
+    """Answers as the database would. `models` are served one after the other, the last one forever."""
 
     def __init__(self, *models: Model | None) -> None:
         self.models = list(models) or [MODEL]
@@ -65,7 +65,7 @@ class StandIn:
         return [Prediction(ID, "well", (0.25, 0.75), "visits", self.models[-1].version) for _ in rows]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 @contextlib.contextmanager
@@ -114,7 +114,7 @@ def test_the_body_is_the_row(client, stand_in) -> None:
     ],
 )
 def test_what_a_row_may_hold(client, stand_in, changed, stored) -> None:
-    """Whole numbers for any, null for everything, texts that no training row had."""
+    """Whole numbers in number columns, null in every column, texts that no training row has."""
     assert client.post("/predictions", json={**ROW, **changed}).status_code == 200
     assert stand_in.rows == [{**ROW, **stored}]
 
@@ -185,7 +185,7 @@ def test_a_body_that_is_too_long_is_refused(client) -> None:
 
 
 def test_a_model_of_other_columns_is_seen_at_once() -> None:
-    """A row that the old one refuses is what the new one takes."""
+    """A row that the old version refuses is accepted by the new one."""
     columns = [*ENCODING["columns"][:1], {**ENCODING["columns"][0], "name": "height"}]
     stand_in = StandIn(MODEL, dataclasses.replace(MODEL, version=4, encoding={**ENCODING, "columns": columns}))
     with serving(stand_in) as client:
@@ -194,7 +194,7 @@ def test_a_model_of_other_columns_is_seen_at_once() -> None:
 
 
 def test_what_another_version_answered_is_read_as_that_one_reads_it() -> None:
-    """As many numbers, and a row that both take: what the older one read is not what the newer one is given."""
+    """Both versions accept the row, but encode it differently, so it is read again for the version that answers."""
     columns = [{**ENCODING["columns"][0], "type": "real"}, *ENCODING["columns"][1:]]
     stand_in = StandIn(MODEL, dataclasses.replace(MODEL, version=4, encoding={**ENCODING, "columns": columns}))
     with serving(stand_in) as client:

@@ -3,6 +3,9 @@
 Streamlit runs this file again at every interaction; ui_state.py holds the state between runs.
 """
 
+# Streamlit is missing in the environment of the type checker.
+# mypy: allow-untyped-decorators
+
 import datetime
 import pathlib
 import sys

@@ -3,6 +3,9 @@
 A step's pod fetches the run's commit and works in that checkout: the image holds no code, and nodes share no volume.
 """
 
+# kfp is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found"
+
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -8,6 +8,9 @@ The steps, their order and their parameters come from MLproject, the values from
 deploy/config/schema.yaml.
 """
 
+# kfp is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found"
+
 import contextlib
 import dataclasses
 import os

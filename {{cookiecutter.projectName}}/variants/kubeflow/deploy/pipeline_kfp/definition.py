@@ -1,5 +1,8 @@
 """The pipelines: the steps of MLproject in their order, as graphs of kfp tasks."""
 
+# kfp is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found"
+
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping

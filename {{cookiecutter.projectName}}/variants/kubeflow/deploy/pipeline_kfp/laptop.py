@@ -4,6 +4,9 @@ The runner takes Python functions only. It runs a copy of each function's source
 needs itself and uses no name of this module.
 """
 
+# kfp is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found", allow-untyped-decorators
+
 from kfp import dsl
 
 from deploy.pipeline_kfp.definition import END, OUTCOMES, RUN, Input, Tasks, step_command
