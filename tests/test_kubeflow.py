@@ -1,4 +1,4 @@
-"""The pipeline of Kubeflow: compiled by the real kfp, and compared step by step with the one that Argo runs."""
+"""The pipelines of Kubeflow: compiled by the real kfp, and compared step by step with Argo's."""
 
 import http.server
 import itertools
@@ -21,7 +21,7 @@ from tools.manifests import CHOSEN, PRODUCTION, ROLES, VALUES, accounts_and_app,
 pytestmark = pytest.mark.slow
 KFP = ["/usr/bin/python3", "-m", "local", "run", "--environment", "kubeflow", "--no-servers", "--"]
 KFP += ["python", "-m", "deploy.pipeline_kfp"]
-Found = dict[str, Any]
+Json = dict[str, Any]
 
 
 def generate(place: Path, **answers: object) -> Path:
@@ -32,24 +32,24 @@ def generate(place: Path, **answers: object) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that Kubeflow runs; nobody changes it."""
+    """A project for Kubeflow, which no test changes."""
     return generate(tmp_path_factory.mktemp("kubeflow") / "p", orchestrator="kubeflow", appPlatform="kubernetes")
 
 
 @pytest.fixture(scope="module")
 def of_argo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, that Argo runs."""
+    """The same project for Argo."""
     return generate(tmp_path_factory.mktemp("argo") / "p", appPlatform="kubernetes")
 
 
 @pytest.fixture
 def copied(project: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may change."""
+    """A copy of the project that a test may change."""
     return Path(shutil.copytree(project, tmp_path / "copied"))
 
 
 def kfp(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run deploy/pipeline_kfp.py as its first lines and docs/kubeflow.md say."""
+    """Run deploy/pipeline_kfp as docs/orchestrator.md describes."""
     path = f"{ytt.folder()}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [*KFP, *words], cwd=project, env={**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **variables},
@@ -58,7 +58,7 @@ def kfp(project: Path, *words: str, **variables: str) -> subprocess.CompletedPro
 
 
 def chosen(place: Path, more: dict[str, Any]) -> Path:
-    """Write a values file with what nobody has a default for."""
+    """Write a file with the values that have no default."""
     file = place / "chosen.yaml"
     file.write_text(yaml.safe_dump(merged(CHOSEN, more)), encoding="utf-8")
     return file
@@ -70,41 +70,43 @@ class Pipeline:
     def __init__(self, text: str) -> None:
         self.text = text
         self.spec, self.platform = yaml.safe_load_all(text)
-        self.executors: Found = self.spec["deploymentSpec"]["executors"]
+        self.executors: Json = self.spec["deploymentSpec"]["executors"]
 
-    def tasks(self, component: str = "") -> Found:
-        """Return the tasks of a group, or of the pipeline itself."""
+    def tasks(self, component: str = "") -> Json:
+        """Return the tasks of a group, or of the whole pipeline."""
         place = self.spec["components"][component] if component else self.spec["root"]
         return place["dag"]["tasks"]
 
     def group(self, name: str, inside: str = "") -> str:
-        """Return the component of the group that people see by this name."""
-        (found,) = [task for task in self.tasks(inside).values() if task["taskInfo"]["name"] == name]
-        return found["componentRef"]["name"]
+        """Return the component of the group with this display name."""
+        (match,) = [task for task in self.tasks(inside).values() if task["taskInfo"]["name"] == name]
+        return match["componentRef"]["name"]
 
     def order(self, component: str) -> list[str]:
-        """Return the names of a group's tasks in the one order in which each comes after those it waits for."""
-        left, found = dict(self.tasks(component)), []
-        while left:
-            (free,) = [name for name, task in left.items() if not set(task.get("dependentTasks", [])) & set(left)]
-            found.append(left.pop(free)["taskInfo"]["name"])
-        return found
+        """Return the names of a group's tasks in their only possible order."""
+        remaining, names = dict(self.tasks(component)), []
+        while remaining:
+            (free,) = [
+                name for name, task in remaining.items() if not set(task.get("dependentTasks", [])) & set(remaining)
+            ]
+            names.append(remaining.pop(free)["taskInfo"]["name"])
+        return names
 
-    def container(self, step: str) -> Found:
-        """Return what a step runs."""
+    def container(self, step: str) -> Json:
+        """Return the container of a step."""
         return self.executors[f"exec-{step}"]["container"]
 
-    def pod(self, step: str) -> Found:
-        """Return what kfp-kubernetes adds to a step's pod."""
+    def pod(self, step: str) -> Json:
+        """Return the settings of kfp-kubernetes for a step's pod."""
         spec = self.platform["platforms"]["kubernetes"]["deploymentSpec"]
         return spec["executors"][f"exec-{step}"]
 
-    def every_task(self) -> list[Found]:
+    def every_task(self) -> list[Json]:
         """Return the tasks that are pods, of every group."""
         places = [self.spec["root"], *self.spec["components"].values()]
-        found = [task for place in places if "dag" in place for task in place["dag"]["tasks"].values()]
+        tasks = [task for place in places if "dag" in place for task in place["dag"]["tasks"].values()]
         return [
-            task for task in found if f"exec-{task['componentRef']['name'].removeprefix('comp-')}" in self.executors
+            task for task in tasks if f"exec-{task['componentRef']['name'].removeprefix('comp-')}" in self.executors
         ]
 
 
@@ -112,8 +114,8 @@ def compiled(project: Path, place: Path, which: str, *files: str, more: dict[str
     """Compile a pipeline of a project."""
     values = [word for file in (*(files or (VALUES,)), str(chosen(place, more or {}))) for word in ("--values", file)]
     output = place / f"{which}.yaml"
-    done = kfp(project, *values, "compile", which, "--output", str(output))
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = kfp(project, *values, "compile", which, "--output", str(output))
+    assert process.returncode == 0, process.stdout + process.stderr
     return Pipeline(output.read_text(encoding="utf-8"))
 
 
@@ -125,18 +127,18 @@ def train(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def monitor(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """What monitoring runs."""
+    """The monitoring pipeline."""
     return compiled(project, tmp_path_factory.mktemp("monitor"), "monitor")
 
 
 @cache
-def argo_templates(project: Path) -> Found:
+def argo_templates(project: Path) -> Json:
     (template,) = of_kind(deployed(project), "WorkflowTemplate")
-    return {found["name"]: found for found in template["spec"]["templates"]} | {"": template["spec"]}
+    return {item["name"]: item for item in template["spec"]["templates"]} | {"": template["spec"]}
 
 
 def seconds_of(text: str) -> int:
-    """Read 10s or 24h."""
+    """Return the seconds of a period like 10s or 24h."""
     return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
 
 
@@ -144,7 +146,7 @@ def seconds_of(text: str) -> int:
 
 
 def test_the_steps_and_their_order_are_argos(train: Pipeline, of_argo: Path) -> None:
-    """The last of them stands in the group that a promotion opens."""
+    """The last step is in the group that runs only after a promotion."""
     run = train.group("run")
     order = train.order(run)
     assert order[-1] == "promoted"
@@ -158,8 +160,8 @@ def test_a_step_that_is_added_to_mlproject_is_run(copied: Path, tmp_path: Path) 
     text = file.read_text(encoding="utf-8")
     extra = "  check_fairness:\n    command: python -m pipeline check_fairness\n  promote_model:\n"
     file.write_text(text.replace("  promote_model:\n", extra), encoding="utf-8")
-    found = compiled(copied, tmp_path, "train")
-    assert found.order(found.group("run"))[-3:] == ["check-fairness", "promote-model", "promoted"]
+    pipeline = compiled(copied, tmp_path, "train")
+    assert pipeline.order(pipeline.group("run"))[-3:] == ["check-fairness", "promote-model", "promoted"]
 
 
 def test_a_step_runs_argos_command_in_a_checkout_of_the_commit(train: Pipeline, of_argo: Path) -> None:
@@ -187,14 +189,14 @@ def test_nothing_is_deployed_when_nothing_is_promoted(train: Pipeline, of_argo: 
 
 
 def test_the_parameters_are_mlprojects(train: Pipeline, project: Path) -> None:
-    """What a run leaves empty is as the commit says: no default of an old commit is compiled in."""
+    """The commit has the defaults of empty parameters: none of an old commit is compiled in."""
     entries = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))["entry_points"]
     chain = list(entries)[: list(entries).index("deploy_inference_db") + 1]
-    wanted = {f"{step}_{name}" for step in chain for name in entries[step].get("parameters", {})}
-    given = train.spec["root"]["inputDefinitions"]["parameters"]
-    assert set(given) == wanted
-    assert len(wanted) > 8
-    assert {found["defaultValue"] for found in given.values()} == {""}
+    expected = {f"{step}_{name}" for step in chain for name in entries[step].get("parameters", {})}
+    declared = train.spec["root"]["inputDefinitions"]["parameters"]
+    assert set(declared) == expected
+    assert len(expected) > 8
+    assert {parameter["defaultValue"] for parameter in declared.values()} == {""}
     options = train.tasks(train.group("run"))["train-model"]["inputs"]["parameters"]["options"]["runtimeValue"][
         "constant"
     ]
@@ -222,10 +224,10 @@ def test_pods_are_as_argos(train: Pipeline, of_argo: Path) -> None:
     ]:
         theirs, ours, pod = argo_templates(of_argo)[step], train.container(step), train.pod(step)
         assert ours["image"] == theirs["container"]["image"]
-        resources, wanted = ours["resources"], theirs["container"]["resources"]
-        assert resources["resourceCpuRequest"] == wanted["requests"]["cpu"]
-        assert resources["resourceMemoryRequest"] == wanted["requests"]["memory"]
-        assert resources["resourceMemoryLimit"] == wanted["limits"]["memory"]
+        resources, expected = ours["resources"], theirs["container"]["resources"]
+        assert resources["resourceCpuRequest"] == expected["requests"]["cpu"]
+        assert resources["resourceMemoryRequest"] == expected["requests"]["memory"]
+        assert resources["resourceMemoryLimit"] == expected["limits"]["memory"]
         assert pod["activeDeadlineSeconds"] == str(theirs["activeDeadlineSeconds"])
         assert pod["imagePullPolicy"] == theirs["container"]["imagePullPolicy"]
         assert {key: int(pod["securityContext"][key]) for key in ("runAsUser", "runAsGroup")} == {
@@ -234,21 +236,23 @@ def test_pods_are_as_argos(train: Pipeline, of_argo: Path) -> None:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["podMetadata"]["labels"] == spec["podMetadata"]["labels"]
         if step != "fetch-git-revision":
-            # What differs from run to run is exported by the script.
-            theirs_by_name = {found["name"]: found.get("value") for found in theirs["container"]["env"]}
+            # The script exports the variables that differ per run.
+            theirs_by_name = {variable["name"]: variable.get("value") for variable in theirs["container"]["env"]}
             own = {"GIT_COMMIT", "PIPELINE_RUN", "STEP_OUTPUTS", "RUN_STATUS"}
-            found = {variable["name"]: variable["value"] for variable in ours["env"]}
-            assert set(found) == set(theirs_by_name) - own
-            same = set(found) - {"SERVICE_BINDING_ROOT"}
-            assert {name: found[name] for name in same} == {name: theirs_by_name[name] for name in same}
+            variables = {variable["name"]: variable["value"] for variable in ours["env"]}
+            assert set(variables) == set(theirs_by_name) - own
+            same = set(variables) - {"SERVICE_BINDING_ROOT"}
+            assert {name: variables[name] for name in same} == {name: theirs_by_name[name] for name in same}
             mounted = {volume["mountPath"]: volume["secretName"] for volume in pod["secretAsVolume"]}
-            assert mounted == {f"{found['SERVICE_BINDING_ROOT']}/{role}": f"image-classifier-{role}" for role in ROLES}
+            assert mounted == {
+                f"{variables['SERVICE_BINDING_ROOT']}/{role}": f"image-classifier-{role}" for role in ROLES
+            }
     deadline = train.platform["platforms"]["kubernetes"]["pipelineConfig"]["activeDeadlineSeconds"]
     assert deadline == spec["activeDeadlineSeconds"]
 
 
 def test_tries_are_argos(train: Pipeline, of_argo: Path) -> None:
-    """As often, with the same waits; that a mistake is tried too is the one thing that Kubeflow cannot be told."""
+    """The same number and waits; only Kubeflow cannot exclude exit codes that mark a mistake."""
     tasks = train.every_task()
     assert len(tasks) == 9
     for task in tasks:
@@ -256,12 +260,12 @@ def test_tries_are_argos(train: Pipeline, of_argo: Path) -> None:
         assert policy["maxRetryCount"] == int(theirs["limit"])
         assert policy["backoffDuration"] == theirs["backoff"]["duration"]
         assert policy["backoffFactor"] == int(theirs["backoff"]["factor"])
-        # It counts from the first try's start.
+        # The maximum counts from the start of the first attempt.
         assert seconds_of(policy["backoffMaxDuration"]) == argo_templates(of_argo)[""]["activeDeadlineSeconds"]
 
 
 def test_nothing_comes_from_a_cache(train: Pipeline, monitor: Pipeline) -> None:
-    """A step knows by itself what has been done."""
+    """The steps themselves recognise finished work."""
     for task in (*train.every_task(), *monitor.every_task()):
         assert task["cachingOptions"] == {}
 
@@ -269,7 +273,7 @@ def test_nothing_comes_from_a_cache(train: Pipeline, monitor: Pipeline) -> None:
 def test_monitoring_trains_again_as_argos_does(
     monitor: Pipeline, train: Pipeline, of_argo: Path, tmp_path: Path
 ) -> None:
-    """The run is not one of its own here: its steps follow in the same one."""
+    """Retraining is not a separate run: its steps follow in the same one."""
     run = monitor.group("run")
     retrain = monitor.group("retrain", run)
     *before, last = (step["name"] for (step,) in argo_templates(of_argo)["monitor"]["steps"])
@@ -279,51 +283,51 @@ def test_monitoring_trains_again_as_argos_does(
     (group,) = [task for task in monitor.tasks(run).values() if task["taskInfo"]["name"] == "retrain"]
     assert group["triggerPolicy"]["condition"].endswith("'pipelinechannel--monitor-model-decision'] == 'retrain'")
     without = generate(tmp_path / "p", orchestrator="kubeflow", storeInputs=False)
-    found = compiled(without, tmp_path, "monitor")
-    assert "collect-labels" not in found.text
+    pipeline = compiled(without, tmp_path, "monitor")
+    assert "collect-labels" not in pipeline.text
 
 
 # Secrets
 
 
 def test_no_secret_is_written(project: Path, tmp_path: Path) -> None:
-    """They are named: as volumes, and as variables of git and MLflow."""
+    """They are referenced by name: as volumes, and as variables for git and MLflow."""
     more = {
         "git": {"secret": "repository"}, "imagePullSecret": "registry", "secrets": {"trainer": "other"},
         "training": {"mlflow": {"secret": "tracking"}},
     }  # fmt: skip
-    found = compiled(project, tmp_path, "train", more=more)
-    pod = found.pod("train-model")
-    assert [each["secretName"] for each in pod["imagePullSecret"]] == ["registry"]
-    variables = {each["secretName"]: {key["envVar"] for key in each["keyToEnv"]} for each in pod["secretAsEnv"]}
+    pipeline = compiled(project, tmp_path, "train", more=more)
+    pod = pipeline.pod("train-model")
+    assert [entry["secretName"] for entry in pod["imagePullSecret"]] == ["registry"]
+    variables = {entry["secretName"]: {key["envVar"] for key in entry["keyToEnv"]} for entry in pod["secretAsEnv"]}
     assert variables == {
         "repository": {"GIT_USERNAME", "GIT_PASSWORD"},
         "tracking": {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"},
     }
     assert "other" in {volume["secretName"] for volume in pod["secretAsVolume"]}
-    assert "secretAsVolume" not in found.pod("fetch-git-revision")
-    for executor in found.executors.values():
+    assert "secretAsVolume" not in pipeline.pod("fetch-git-revision")
+    for executor in pipeline.executors.values():
         assert "password" not in " ".join(executor["container"]["args"])
 
 
 def test_where_a_secret_lacks_the_address_the_step_lays_both_together(project: Path, tmp_path: Path) -> None:
-    """As Argo's projected volume does."""
-    found = compiled(project, tmp_path, "train", more={"credentials": "kubernetes-secret"})
-    pod = found.pod("train-model")
+    """The result equals Argo's projected volume."""
+    pipeline = compiled(project, tmp_path, "train", more={"credentials": "kubernetes-secret"})
+    pod = pipeline.pod("train-model")
     assert {volume["mountPath"] for volume in pod["secretAsVolume"]} == {f"/credentials/{role}" for role in ROLES}
     maps = {volume["mountPath"]: volume["configMapName"] for volume in pod["configMapAsVolume"]}
     assert maps == {f"/addresses/{role}": f"image-classifier-{role}-db" for role in ROLES}
     volumes = [volume["secretName"] for volume in pod["secretAsVolume"]] + list(maps.values())
     assert len(set(volumes)) == len(volumes) == 2 * len(ROLES)
     rendered = of_kind(deployed(project, more=merged(CHOSEN, {"credentials": "kubernetes-secret"})), "ConfigMap")
-    assert {each["metadata"]["name"] for each in rendered} == set(maps.values())
+    assert {manifest["metadata"]["name"] for manifest in rendered} == set(maps.values())
 
 
 def test_a_second_environment_is_another_pipeline(project: Path, tmp_path: Path) -> None:
-    found = compiled(project, tmp_path, "train", VALUES, PRODUCTION)
+    pipeline = compiled(project, tmp_path, "train", VALUES, PRODUCTION)
     stages = {
         variable["value"]
-        for executor in found.executors.values()
+        for executor in pipeline.executors.values()
         for variable in executor["container"]["env"]
         if variable["name"] == "MODEL_STAGE"
     }
@@ -333,18 +337,18 @@ def test_a_second_environment_is_another_pipeline(project: Path, tmp_path: Path)
 # The scripts that a container runs
 
 
-def scripts(found: Pipeline) -> dict[str, str]:
-    return {name: executor["container"]["command"][2] for name, executor in found.executors.items()}
+def scripts(pipeline: Pipeline) -> dict[str, str]:
+    return {name: executor["container"]["command"][2] for name, executor in pipeline.executors.items()}
 
 
 def test_shellcheck_has_nothing_against_the_scripts(train: Pipeline) -> None:
-    told = [found for found in train.container("finish-run")["args"] if "esac" in found]
-    assert len(told) == 1
-    for script in {*scripts(train).values(), *told}:
-        done = subprocess.run(
+    final = [argument for argument in train.container("finish-run")["args"] if "esac" in argument]
+    assert len(final) == 1
+    for script in {*scripts(train).values(), *final}:
+        process = subprocess.run(
             ["shellcheck", "--shell=sh", "-"], input=script, capture_output=True, text=True, check=False
         )
-        assert done.stdout == ""
+        assert process.stdout == ""
 
 
 def run_script(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -368,16 +372,16 @@ def _repository(tmp_path: Path) -> Path:
 def commit(folder: Path) -> str:
     who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
     subprocess.run(["git", *who, "commit", "--quiet", "--all", "--message=x"], cwd=folder, check=True)
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    process = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+    return process.stdout.strip()
 
 
 def test_the_commit_is_found_once_and_every_step_works_on_it(train: Pipeline, repository: Path, tmp_path: Path) -> None:
-    """A later commit, an option that was left empty and a glob change nothing; the outcome is what the step wrote."""
-    found = tmp_path / "outputs" / "sha"
-    done = run_script(scripts(train)["exec-fetch-git-revision"], str(repository), "main", str(found))
-    assert done.returncode == 0, done.stderr
-    sha = found.read_text(encoding="utf-8")
+    """A later commit, an empty option and a glob change nothing; the outcome is the text that the step wrote."""
+    output = tmp_path / "outputs" / "sha"
+    process = run_script(scripts(train)["exec-fetch-git-revision"], str(repository), "main", str(output))
+    assert process.returncode == 0, process.stderr
+    sha = output.read_text(encoding="utf-8")
     (repository / "file").write_text("2", encoding="utf-8")
     assert commit(repository) != sha
     command = [
@@ -395,37 +399,37 @@ def test_the_commit_is_found_once_and_every_step_works_on_it(train: Pipeline, re
         "no",
         str(tmp_path / "promoted"),
     ]
-    done = run_script(scripts(train)["exec-promote-model"], *arguments, *command, TMPDIR=str(tmp_path))
-    assert done.stdout == f"1 {sha} run-1 --epochs=3 --glob=*", done.stderr
+    process = run_script(scripts(train)["exec-promote-model"], *arguments, *command, TMPDIR=str(tmp_path))
+    assert process.stdout == f"1 {sha} run-1 --epochs=3 --glob=*", process.stderr
     assert (tmp_path / "promoted").read_text(encoding="utf-8") == "yes\n"
-    done = run_script(scripts(train)["exec-promote-model"], *arguments, "true", TMPDIR=str(tmp_path))
+    process = run_script(scripts(train)["exec-promote-model"], *arguments, "true", TMPDIR=str(tmp_path))
     assert (tmp_path / "promoted").read_text(encoding="utf-8") == "no"
-    done = run_script(
+    process = run_script(
         scripts(train)["exec-train-model"], *arguments[:4], "", "", "", "sh", "-c", "exit 75", TMPDIR=str(tmp_path)
     )
-    assert done.returncode == 75
+    assert process.returncode == 75
 
 
 def test_a_branch_that_is_not_there_ends_the_run(train: Pipeline, repository: Path, tmp_path: Path) -> None:
-    done = run_script(scripts(train)["exec-fetch-git-revision"], str(repository), "other", str(tmp_path / "sha"))
-    assert done.returncode != 0
+    process = run_script(scripts(train)["exec-fetch-git-revision"], str(repository), "other", str(tmp_path / "sha"))
+    assert process.returncode != 0
     assert not (tmp_path / "sha").exists()
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("final_status", "status"),
     [('{"state":"SUCCEEDED"}', "Succeeded"), ('{"state": "FAILED"}', "Failed"), ("CANCELLED", ""), ("{}", "Failed")],
 )
-def test_the_end_is_told_in_the_steps_words(train: Pipeline, told: str, status: str) -> None:
-    (script,) = [found for found in train.container("finish-run")["args"] if "esac" in found]
-    assert run_script(script, told, "echo").stdout == f"--status={status}\n"
+def test_the_end_is_told_in_the_steps_words(train: Pipeline, final_status: str, status: str) -> None:
+    (script,) = [argument for argument in train.container("finish-run")["args"] if "esac" in argument]
+    assert run_script(script, final_status, "echo").stdout == f"--status={status}\n"
 
 
 # Mistakes
 
 
 @pytest.mark.parametrize(
-    ("words", "more", "said"),
+    ("words", "more", "message"),
     [
         (["compile", "tarin", "--output", "x"], {}, "there is no pipeline tarin; there are train, step, monitor"),
         (["compile", "--output", "x.txt"], {}, "--output is x.txt; a pipeline's file ends with .yaml"),
@@ -450,27 +454,27 @@ def test_the_end_is_told_in_the_steps_words(train: Pipeline, told: str, status: 
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(
-    project: Path, tmp_path: Path, words: list[str], more: dict[str, Any], said: str
+    project: Path, tmp_path: Path, words: list[str], more: dict[str, Any], message: str
 ) -> None:
-    done = kfp(project, "--values", VALUES, "--values", str(chosen(tmp_path, more)), *words)
-    assert done.returncode == 1, done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-    assert said in done.stderr.splitlines()[-1] if "ytt" not in said else said in done.stderr
+    process = kfp(project, "--values", VALUES, "--values", str(chosen(tmp_path, more)), *words)
+    assert process.returncode == 1, process.stdout
+    assert "Traceback" not in process.stdout + process.stderr
+    assert message in process.stderr.splitlines()[-1] if "ytt" not in message else message in process.stderr
 
 
-# What else is there
+# Other files of the project
 
 
 def test_argo_leaves_no_trace(project: Path) -> None:
-    """The App still deploys the app and its bindings; nobody is given a right on Argo's objects."""
+    """The App still deploys the app and its bindings; no account gets rights on Argo's objects."""
     text = accounts_and_app(project)
     assert "argoproj" not in text + deployed(project)
-    assert {found["metadata"]["name"] for found in of_kind(text, "ServiceAccount")} == {
+    assert {manifest["metadata"]["name"] for manifest in of_kind(text, "ServiceAccount")} == {
         "image-classifier-deployer", "image-classifier-app",
     }  # fmt: skip
-    assert {found["kind"] for found in objects(deployed(project))} == {"Deployment", "Service"}
+    assert {manifest["kind"] for manifest in objects(deployed(project))} == {"Deployment", "Service"}
     stores = merged(CHOSEN, {"credentials": "external-secrets"})
-    assert {found["kind"] for found in objects(deployed(project, more=stores))} == {
+    assert {manifest["kind"] for manifest in objects(deployed(project, more=stores))} == {
         "Config", "Deployment", "ExternalSecret", "Service",
     }  # fmt: skip
     names = {str(path.relative_to(project)) for path in project.rglob("*")}
@@ -486,39 +490,39 @@ def test_kubeflow_leaves_no_trace_where_argo_runs(of_argo: Path) -> None:
         assert not re.search("kubeflow|kfp", text, re.IGNORECASE), name
 
 
-# Kubeflow's own address
+# Calls of Kubeflow
 
 
 def test_a_schedule_replaces_the_one_before(project: Path, tmp_path: Path) -> None:
-    """What Kubeflow is told, as a server that keeps what it is asked has heard it."""
+    """A server in Kubeflow's place records the requests."""
     with Kubeflow() as server:
         values = ["--values", VALUES, "--values", str(chosen(tmp_path, {})), "--host", server.address]
         for _ in range(2):
-            done = kfp(project, *values, "--multi-user", "schedule")
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert done.stdout.endswith("image-classifier-monitor: 0 0 3 * * *\n")
+            process = kfp(project, *values, "--multi-user", "schedule")
+            assert process.returncode == 0, process.stdout + process.stderr
+            assert process.stdout.endswith("image-classifier-monitor: 0 0 3 * * *\n")
         (job,) = server.jobs.values()
         assert job["display_name"] == "image-classifier-monitor"
         assert job["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * *"
         assert (job["max_concurrency"], job["no_catchup"], job["mode"]) == (1, True, "ENABLE")
         assert job["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "image-classifier-monitor"
         assert server.namespaces == {"ml"}
-        done = kfp(project, *values, "submit", "-P", "train_model_epochs=3")
-        assert done.returncode == 0, done.stdout + done.stderr
+        process = kfp(project, *values, "submit", "-P", "train_model_epochs=3")
+        assert process.returncode == 0, process.stdout + process.stderr
         (run,) = server.runs
         assert run["runtime_config"]["parameters"] == {"train_model_epochs": "3"}
         off = chosen(tmp_path, {"monitoring": {"enabled": False}})
-        done = kfp(project, "--values", VALUES, "--values", str(off), "--host", server.address, "schedule")
-        assert done.stdout.endswith("image-classifier-monitor: not scheduled\n"), done.stderr
+        process = kfp(project, "--values", VALUES, "--values", str(off), "--host", server.address, "schedule")
+        assert process.stdout.endswith("image-classifier-monitor: not scheduled\n"), process.stderr
         assert not server.jobs
         server.refusing = True
-        done = kfp(project, *values, "submit")
-        assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].startswith("error: Kubeflow refuses: 403 Forbidden")
+        process = kfp(project, *values, "submit")
+        assert process.returncode == 1
+        assert process.stderr.splitlines()[-1].startswith("error: Kubeflow refuses: 403 Forbidden")
 
 
 def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
-    """Each of them, as a person types it, against a server that takes Kubeflow's place."""
+    """Every command of the page, run against a server in Kubeflow's place."""
     page = (copied / "docs" / "orchestrator.md").read_text(encoding="utf-8")
     shortened, commands, *_ = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     values = yaml.safe_load((copied / VALUES).read_text(encoding="utf-8"))
@@ -526,11 +530,11 @@ def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
     with Kubeflow() as server:
         script = f"set -e\n{shortened}{commands}".replace("https://KUBEFLOW", server.address)
         path = f"{ytt.folder()}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
+        process = subprocess.run(
             ["bash", "-c", script], cwd=copied, env={**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert process.returncode == 0, process.stdout + process.stderr
         assert yaml.safe_load_all((copied.parent / "train.yaml").read_text(encoding="utf-8"))
         assert [run["runtime_config"].get("parameters", {}) for run in server.runs] == [
             {},
@@ -538,68 +542,68 @@ def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
             {"step": "rollback", "options": "--to-version 1"},
         ]
         assert len(server.jobs) == 1
-    # What is compiled is not for git: it is made from what is.
+    # Compiled pipelines are not for git: they derive from committed files.
     assert not list(copied.rglob("*train*.yaml"))
 
 
 class Kubeflow:
-    """The part of Kubeflow Pipelines' REST API that the client of kfp calls; it keeps what it is told."""
+    """The part of Kubeflow Pipelines' REST API that kfp's client calls; it records the requests."""
 
     def __init__(self) -> None:
-        self.jobs: dict[str, Found] = {}
+        self.jobs: dict[str, Json] = {}
         self.numbers = map(str, itertools.count())
-        self.runs: list[Found] = []
+        self.runs: list[Json] = []
         self.namespaces: set[str] = set()
         self.refusing = False
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, Found]:
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, Json]:
         """Return status and object."""
-        given = json.loads(body or b"{}")
+        content = json.loads(body or b"{}")
         kind, _, name = path.partition("?")[0].removeprefix("/apis/v2beta1/").partition("/")
         if self.refusing and kind != "healthz":
             return 403, {"error": "no"}
-        return getattr(self, f"{method.lower()}_{kind}")(name, given)
+        return getattr(self, f"{method.lower()}_{kind}")(name, content)
 
-    def get_healthz(self, *_: object) -> tuple[int, Found]:
-        """Be there."""
+    def get_healthz(self, *_: object) -> tuple[int, Json]:
+        """Report health."""
         return 200, {"multi_user": True}
 
-    def get_experiments(self, *_: object) -> tuple[int, Found]:
-        """Have none."""
+    def get_experiments(self, *_: object) -> tuple[int, Json]:
+        """Return no experiment."""
         return 200, {"experiments": []}
 
-    def post_experiments(self, _name: str, given: Found) -> tuple[int, Found]:
-        """Make one."""
-        self.namespaces |= {given["namespace"]} if given.get("namespace") else set()
-        return 200, {"experiment_id": "e", **given}
+    def post_experiments(self, _name: str, content: Json) -> tuple[int, Json]:
+        """Create an experiment."""
+        self.namespaces |= {content["namespace"]} if content.get("namespace") else set()
+        return 200, {"experiment_id": "e", **content}
 
-    def get_recurringruns(self, *_: object) -> tuple[int, Found]:
-        """Tell what is scheduled."""
+    def get_recurringruns(self, *_: object) -> tuple[int, Json]:
+        """Return the recurring runs."""
         return 200, {"recurringRuns": list(self.jobs.values())}
 
-    def post_recurringruns(self, _name: str, given: Found) -> tuple[int, Found]:
-        """Schedule."""
+    def post_recurringruns(self, _name: str, content: Json) -> tuple[int, Json]:
+        """Create a recurring run."""
         number = next(self.numbers)
-        self.jobs[number] = {"recurring_run_id": number, **given}
+        self.jobs[number] = {"recurring_run_id": number, **content}
         return 200, self.jobs[number]
 
-    def delete_recurringruns(self, name: str, _given: Found) -> tuple[int, Found]:
-        """Schedule no more."""
+    def delete_recurringruns(self, name: str, _given: Json) -> tuple[int, Json]:
+        """Delete a recurring run."""
         del self.jobs[name]
         return 200, {}
 
-    def post_runs(self, _name: str, given: Found) -> tuple[int, Found]:
-        """Run."""
-        self.runs.append(given)
-        return 200, {"run_id": "r", **given}
+    def post_runs(self, _name: str, content: Json) -> tuple[int, Json]:
+        """Create a run."""
+        self.runs.append(content)
+        return 200, {"run_id": "r", **content}
 
     def __enter__(self) -> "Kubeflow":
-        told = self
+        kubeflow = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                status, content = told.answer(self.command, self.path, body)
+                status, content = kubeflow.answer(self.command, self.path, body)
                 text = json.dumps(content).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -610,7 +614,7 @@ class Kubeflow:
             do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the names that the library calls
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_address[1]}"

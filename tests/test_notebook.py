@@ -1,4 +1,4 @@
-"""The notebook as it is stored, and the values that give a person's server of JupyterHub what it needs."""
+"""The stored notebook, and the JupyterHub values that give a user's server its bindings."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ SECRETS = ("trainer", "inference-app")
 
 
 def part(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    """An object with these keys and no other."""
+    """Return the schema of an object with exactly these keys."""
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
@@ -30,8 +30,8 @@ TEXT, WHOLE, YES = {"type": "string", "minLength": 1}, {"type": "integer"}, {"co
 AMOUNT = {"type": ["number", "string"]}
 NAMED = part({"name": TEXT, "optional": YES}, "name")
 SOURCES = {"type": "array", "items": {"oneOf": [part({"configMap": NAMED}), part({"secret": NAMED})]}}
-# What of the chart's values, and of Kubernetes's volumes and rules in them, is used: a key that the chart does not know
-# ends a release.
+# The used part of the chart's values, with Kubernetes's volumes and rules: a key that the chart does not know
+# fails a release.
 SINGLEUSER = {
     "image": part({"name": TEXT, "tag": TEXT, "pullSecrets": {"type": "array"}}, "name", "tag"),
     "cmd": TEXT,
@@ -86,7 +86,7 @@ SCHEMA = part({"singleuser": part(SINGLEUSER, *SINGLEUSER)}, "singleuser")
 
 
 def own_tests() -> ModuleType:
-    """What a generated project itself checks of its notebooks."""
+    """The test that a generated project itself has for its notebooks."""
     spec = importlib.util.spec_from_file_location("own_tests", in_body("tests/test_notebooks.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -97,7 +97,7 @@ def own_tests() -> ModuleType:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_is_stored_without_a_trace_of_a_run(path: Path) -> None:
-    """And without a placeholder: the code is the same in every project."""
+    """And without a placeholder: every project has the same code."""
     own = own_tests()
     assert in_project(str(path.relative_to(BODY))) == "notebooks/explore.ipynb"
     own.test_no_run_left_anything(path)
@@ -119,7 +119,7 @@ def test_a_trace_of_a_run_would_be_seen(tmp_path: Path) -> None:
 
 
 def test_what_both_notebooks_do_they_do_alike() -> None:
-    """One for what dataset.py loads, one for a table: a project has one of them."""
+    """One for images and one for a table; a project has one of them."""
     sources = [
         ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
         for path in NOTEBOOKS
@@ -135,7 +135,7 @@ def test_what_both_notebooks_do_they_do_alike() -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a notebook, and a longest name."""
+    """A project with a notebook and a name of maximum length."""
     answers = {"projectName": "x" * 40, "namespace": "team-a", "includeNotebook": True, "promotionStage": "production"}
     folder = doors.accelerator(ROOT, answers, tmp_path_factory.mktemp("notebook") / "p").folder
     assert folder is not None
@@ -148,7 +148,7 @@ def _values(project: Path) -> dict[str, Any]:
 
 
 def test_the_chart_takes_the_values(values: dict[str, Any]) -> None:
-    """No key but those that the chart knows, each of its type."""
+    """Only keys that the chart knows, with values of their types."""
     jsonschema_rs.validate(SCHEMA, values)
 
 
@@ -168,7 +168,7 @@ def test_the_chart_takes_the_values(values: dict[str, Any]) -> None:
     ],
 )
 def test_the_schema_would_refuse(values: dict[str, Any], place: tuple[str | int, ...], key: str, value: object) -> None:
-    """What is not a value of the chart, or would leave something open."""
+    """Keys that the chart does not know, and values that would leave access open."""
     changed: Any = values
     for step in place:
         changed = changed[step]
@@ -178,12 +178,12 @@ def test_the_schema_would_refuse(values: dict[str, Any], place: tuple[str | int,
 
 
 def test_the_bindings_are_those_of_who_trains_and_who_asks(values: dict[str, Any], project: Path) -> None:
-    """Their Secrets and ConfigMaps are those that the pipeline's own pods have; nobody's who deploys."""
+    """Their Secrets and ConfigMaps are those of the pipeline's pods, without those of a deployer."""
     server = values["singleuser"]
     root = server["extraEnv"]["SERVICE_BINDING_ROOT"]
-    mounts = {each["name"]: each["mountPath"] for each in server["storage"]["extraVolumeMounts"]}
+    mounts = {entry["name"]: entry["mountPath"] for entry in server["storage"]["extraVolumeMounts"]}
     assert mounts == {role: f"{root}/{role}" for role in SECRETS}
-    sources = {each["name"]: each["projected"]["sources"] for each in server["storage"]["extraVolumes"]}
+    sources = {entry["name"]: entry["projected"]["sources"] for entry in server["storage"]["extraVolumes"]}
     assert sources == {
         role: [
             {"configMap": {"name": f"{'x' * 40}-{role}-db", "optional": True}},
@@ -197,21 +197,22 @@ def test_the_bindings_are_those_of_who_trains_and_who_asks(values: dict[str, Any
 @pytest.mark.slow
 @pytest.mark.parametrize("credentials", ["service-binding", "external-secrets", "kubernetes-secret"])
 def test_they_are_made_by_the_project(values: dict[str, Any], project: Path, credentials: str) -> None:
-    """Under the names that the values mount, in the namespace that they are released into."""
+    """They have the names that the values mount, in the namespace of the release."""
     rendered = deployed(project, [VALUES], {**CHOSEN, "credentials": credentials})
     named = {
-        kind: {each["metadata"]["name"] for each in of_kind(rendered, kind)} for kind in ("ConfigMap", "ExternalSecret")
+        kind: {manifest["metadata"]["name"] for manifest in of_kind(rendered, kind)}
+        for kind in ("ConfigMap", "ExternalSecret")
     }
-    wanted = {f"{'x' * 40}-{role}" for role in SECRETS}
-    addresses = {f"{name}-db" for name in wanted}
+    expected = {f"{'x' * 40}-{role}" for role in SECRETS}
+    addresses = {f"{name}-db" for name in expected}
     assert (addresses <= named["ConfigMap"]) == (credentials == "kubernetes-secret")
-    assert (wanted <= named["ExternalSecret"]) == (credentials == "external-secrets")
-    mounted = {name for name in wanted if f"secretName: {name}" in rendered or f"name: {name}" in rendered}
-    assert mounted == wanted
+    assert (expected <= named["ExternalSecret"]) == (credentials == "external-secrets")
+    mounted = {name for name in expected if f"secretName: {name}" in rendered or f"name: {name}" in rendered}
+    assert mounted == expected
 
 
 def test_the_server_is_the_image_s(values: dict[str, Any]) -> None:
-    """User, group, command and home are those that the image was made for; the stage is the project's."""
+    """User, group, command and home fit the image; the stage is the project's."""
     server = values["singleuser"]
     dockerfile = in_body("deploy/images/notebook.Dockerfile").read_text(encoding="utf-8")
     assert f"USER {server['uid']}:{server['fsGid']}\n" in dockerfile
@@ -221,7 +222,7 @@ def test_the_server_is_the_image_s(values: dict[str, Any]) -> None:
 
 
 def test_the_ports_that_are_open_are_those_of_the_databases_and_of_mlflow(values: dict[str, Any]) -> None:
-    """As the bindings' default, and as the address says."""
+    """As the bindings' default and the address require."""
     server = values["singleuser"]
     ports = {port["port"] for rule in server["networkPolicy"]["egress"] for port in rule["ports"]}
     tracking = int(server["extraEnv"]["MLFLOW_TRACKING_URI"].rpartition(":")[2])
@@ -229,7 +230,7 @@ def test_the_ports_that_are_open_are_those_of_the_databases_and_of_mlflow(values
 
 
 def test_the_files_are_good_yaml_and_good_python(project: Path) -> None:
-    """As the project's own `make lint` and an editor see them."""
+    """The project's own `make lint` and an editor accept them."""
     for command in (
         ["yamllint", "--strict", "deploy/jupyterhub/values.yaml"],
         ["ruff", "check", "--no-cache", "notebooks", "tests/test_notebooks.py"],
@@ -237,5 +238,5 @@ def test_the_files_are_good_yaml_and_good_python(project: Path) -> None:
     ):
         program = shutil.which(command[0], path=str(Path(sys.executable).parent))
         assert program, command[0]
-        done = subprocess.run([program, *command[1:]], cwd=project, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        process = subprocess.run([program, *command[1:]], cwd=project, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stdout + process.stderr

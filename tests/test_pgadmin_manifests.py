@@ -1,4 +1,4 @@
-"""What runs pgAdmin beside a project: rendered by the real ytt, for both platforms and every kind of credentials."""
+"""The manifests of pgAdmin, rendered by the real ytt for both platforms and every kind of credentials."""
 
 import itertools
 from pathlib import Path
@@ -9,7 +9,7 @@ from conftest import ROOT, in_body
 from tools import argo, doors
 from tools.manifests import CHOSEN, Manifest, Refused, accounts_and_app, deployed, merged, objects, of_kind
 
-# Each test renders: a quarter of a second, a dozen times.
+# Each test renders about a dozen times, a quarter of a second each.
 pytestmark = pytest.mark.slow
 CREDENTIALS = ["service-binding", "external-secrets", "kubernetes-secret"]
 IMAGE = "registry.example.com/ml/pgadmin:1"
@@ -17,7 +17,7 @@ SCHEMA = "deploy/config/schema_pgadmin.yaml"
 
 
 def generate(place: Path, image: str = IMAGE, **answers: object) -> Path:
-    """Return a project with pgAdmin, whose image a person has chosen where the schema says so."""
+    """Return a project with pgAdmin and an image for it where the schema asks for one."""
     folder = doors.accelerator(ROOT, {"includePgadmin": True, **answers}, place).folder
     assert folder is not None
     choose(folder, 'image: ""', f"image: {image}")
@@ -25,7 +25,7 @@ def generate(place: Path, image: str = IMAGE, **answers: object) -> Path:
 
 
 def choose(project: Path, old: str, new: str) -> None:
-    """Edit the one file that says something of pgAdmin."""
+    """Edit pgAdmin's schema, the only file that configures it."""
     text = (project / SCHEMA).read_text(encoding="utf-8")
     assert old in text
     (project / SCHEMA).write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -33,22 +33,23 @@ def choose(project: Path, old: str, new: str) -> None:
 
 def named(text: str, kind: str, name: str = "image-classifier-pgadmin") -> Manifest:
     """Return the object of a kind and name."""
-    (found,) = [each for each in of_kind(text, kind) if each["metadata"]["name"] == name]
-    return found
+    (manifest,) = [candidate for candidate in of_kind(text, kind) if candidate["metadata"]["name"] == name]
+    return manifest
 
 
 def variables(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return environment variables with their values, or the Secret and key that they come from."""
+    """Return environment variables with their values, or with the Secret and key of their values."""
     return {
-        each["name"]: each.get("value") or tuple(each["valueFrom"]["secretKeyRef"][key] for key in ("name", "key"))
-        for each in entries
+        variable["name"]: variable.get("value")
+        or tuple(variable["valueFrom"]["secretKeyRef"][key] for key in ("name", "key"))
+        for variable in entries
     }
 
 
 @pytest.mark.parametrize("platform", ["tap", "kubernetes"])
 @pytest.mark.parametrize("credentials", CREDENTIALS)
 def test_it_renders_and_its_deployer_may_deploy_it(tmp_path: Path, platform: str, credentials: str) -> None:
-    """With it and without it the same kinds of objects are deployed, so no account needs another right."""
+    """pgAdmin adds no new kind of object, so no account needs another right."""
     project = generate(tmp_path / "p", appPlatform=platform, credentials=credentials)
     without = doors.accelerator(ROOT, {"appPlatform": platform, "credentials": credentials}, tmp_path / "q").folder
     assert without is not None
@@ -56,18 +57,18 @@ def test_it_renders_and_its_deployer_may_deploy_it(tmp_path: Path, platform: str
     (tmp_path / "deployed.yaml").write_text(text, encoding="utf-8")
     assert argo.validate([tmp_path / "deployed.yaml"]) == []
     assert accounts_and_app(project) == accounts_and_app(without)
-    others = {str(found) for found in objects(deployed(without))}
-    more = [found for found in objects(text) if str(found) not in others]
+    others = {str(manifest) for manifest in objects(deployed(without))}
+    more = [manifest for manifest in objects(text) if str(manifest) not in others]
     expected = {
         ("tap", True): ["ResourceClaim", "Workload"],
         ("tap", False): ["Workload"],
         ("kubernetes", True): ["Deployment", "Service"],
         ("kubernetes", False): ["Deployment", "Service"],
     }
-    assert sorted(found["kind"] for found in more) == expected[platform, credentials != "kubernetes-secret"]
-    for found in more:
-        assert found["metadata"]["namespace"] == "ml"
-        assert found["metadata"]["labels"]["app.kubernetes.io/component"] == "pgadmin"
+    assert sorted(manifest["kind"] for manifest in more) == expected[platform, credentials != "kubernetes-secret"]
+    for manifest in more:
+        assert manifest["metadata"]["namespace"] == "ml"
+        assert manifest["metadata"]["labels"]["app.kubernetes.io/component"] == "pgadmin"
 
 
 @pytest.mark.parametrize("credentials", CREDENTIALS)
@@ -82,18 +83,18 @@ def test_the_deployments_pod_may_do_little_and_holds_no_password(tmp_path: Path,
     assert container["image"] == IMAGE
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    told = variables(container["env"])
-    assert told["PGADMIN_SETUP_EMAIL"] == ("image-classifier-pgadmin", "email")
-    assert told["PGADMIN_SETUP_PASSWORD"] == ("image-classifier-pgadmin", "password")
+    environment = variables(container["env"])
+    assert environment["PGADMIN_SETUP_EMAIL"] == ("image-classifier-pgadmin", "email")
+    assert environment["PGADMIN_SETUP_PASSWORD"] == ("image-classifier-pgadmin", "password")
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     assert {mounts[f"/bindings/{role}"] for role in ("trainer", "inference-app")} == {"trainer", "inference-app"}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert set(mounts.values()) == set(volumes)
-    assert told["PGADMIN_DATA"].startswith("/pgadmin/")
+    assert environment["PGADMIN_DATA"].startswith("/pgadmin/")
     assert volumes[mounts["/pgadmin"]]["emptyDir"]["medium"] == "Memory"
     service = named(text, "Service")
     assert service["spec"]["selector"] == spec["selector"]["matchLabels"]
-    assert not [found for found in of_kind(text, "Ingress") if "pgadmin" in found["metadata"]["name"]]
+    assert not [manifest for manifest in of_kind(text, "Ingress") if "pgadmin" in manifest["metadata"]["name"]]
 
 
 @pytest.mark.parametrize("credentials", CREDENTIALS)
@@ -104,14 +105,14 @@ def test_the_workload_runs_an_image_and_claims_both_databases(tmp_path: Path, cr
     spec = workload["spec"]
     assert spec["image"] == IMAGE
     assert "source" not in spec
-    assert all(isinstance(each.get("value", ""), str) for each in spec["env"])
-    told = variables(spec["env"])
-    assert told["PGADMIN_SETUP_PASSWORD"] == ("image-classifier-pgadmin", "password")
+    assert all(isinstance(variable.get("value", ""), str) for variable in spec["env"])
+    environment = variables(spec["env"])
+    assert environment["PGADMIN_SETUP_PASSWORD"] == ("image-classifier-pgadmin", "password")
     if credentials == "kubernetes-secret":
         assert "serviceClaims" not in spec
-        assert told["BINDING_TRAINER_HOST"] == "training.example.com"
-        assert told["BINDING_INFERENCE_APP_PASSWORD"] == ("image-classifier-inference-app", "password")
-        assert "BEGIN CERTIFICATE" in told["BINDING_TRAINER_CA_CRT"]
+        assert environment["BINDING_TRAINER_HOST"] == "training.example.com"
+        assert environment["BINDING_INFERENCE_APP_PASSWORD"] == ("image-classifier-inference-app", "password")
+        assert "BEGIN CERTIFICATE" in environment["BINDING_TRAINER_CA_CRT"]
         return
     claims = {claim["name"]: claim["ref"]["name"] for claim in spec["serviceClaims"]}
     assert set(claims) == {"trainer", "inference-app"}
@@ -122,7 +123,7 @@ def test_the_workload_runs_an_image_and_claims_both_databases(tmp_path: Path, cr
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "reason"),
     [
         ('image: ""', "image: registry.example.com/ml/pgadmin:latest", "a tag other than latest"),
         ('image: ""', "image: pgadmin", "a tag other than latest"),
@@ -132,7 +133,7 @@ def test_the_workload_runs_an_image_and_claims_both_databases(tmp_path: Path, cr
         ("memory: 768Mi", "memory: much", "a quantity"),
     ],
 )
-def test_a_wrong_value_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_wrong_value_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, reason: str) -> None:
     project = doors.accelerator(ROOT, {"includePgadmin": True, "appPlatform": "kubernetes"}, tmp_path / "p").folder
     assert project is not None
     if not old.startswith("image"):
@@ -140,11 +141,11 @@ def test_a_wrong_value_is_refused_with_the_reason(tmp_path: Path, old: str, new:
     choose(project, old, new)
     with pytest.raises(Refused) as refused:
         deployed(project)
-    assert said in str(refused.value)
+    assert reason in str(refused.value)
 
 
 def test_until_its_image_is_named_the_app_is_deployed_without_it(tmp_path: Path) -> None:
-    """Whoever has generated a project with it is not kept from all the rest."""
+    """A project with pgAdmin but without its image still deploys everything else."""
     for platform in ("tap", "kubernetes"):
         place = tmp_path / platform
         project = doors.accelerator(ROOT, {"includePgadmin": True, "appPlatform": platform}, place).folder
@@ -173,16 +174,15 @@ def test_the_platforms_labels_and_parameters_are_its_too(tmp_path: Path) -> None
 
 
 def test_without_it_nothing_names_it(tmp_path: Path) -> None:
-    """Absent without a trace: but for the answers themselves no file, and no line in one, is about it."""
+    """Except for the answers themselves, no file and no line mentions it."""
     for platform, door in itertools.product(("tap", "kubernetes"), (doors.accelerator, doors.cookiecutter)):
         project = door(ROOT, {"appPlatform": platform}, tmp_path / f"{platform}-{door.__name__}").folder
         assert project is not None
-        found = {
+        mentions = {
             str(path.relative_to(project))
             for path in project.rglob("*")
             if path.is_file()
             and any(word in (path.name + path.read_text(encoding="utf-8")).lower() for word in ("pgadmin", "datahub"))
         }
-        # The settings of ruff and mypy name packages that not every project has.
-        assert found <= {".provenance.yaml", "accelerator-log.md", "pyproject.toml"}, found
+        assert mentions <= {".provenance.yaml", "accelerator-log.md"}, mentions
     assert in_body("pgadmin").is_dir()

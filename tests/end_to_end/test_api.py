@@ -34,36 +34,36 @@ WAITING = "This API is waiting for a model: no version of {model} holds the stag
 
 @pytest.fixture(scope="module")
 def api(trained: Project, work: Path) -> Iterator[Api]:
-    """The default project's API; it is never started again."""
-    with serving(trained, work / "api.log") as found:
-        yield found
+    """The default project's API, started once."""
+    with serving(trained, work / "api.log") as served:
+        yield served
 
 
 def answer_to(api: Api, image: bytes) -> dict[str, Any]:
-    """Return what the API says of an image."""
+    """Return the API's prediction for an image."""
     answer = api.predict(image)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
 def test_exactly_the_images_pixels_reach_the_model(api: Api, trained: Project) -> None:
-    """What the API answers is what the database says of the pixels, and is logged as such."""
+    """The API's answer equals the database's prediction for the pixels, and is logged."""
     answer = answer_to(api, png(PIXELS))
     with trained.database("inference-deployer") as database:
-        label, probabilities, version, kept = database.query(
+        label, probabilities, version, logged = database.query(
             "SELECT label, probabilities, version, input FROM {schema}.prediction_log WHERE prediction_id = %s",
             (answer["prediction_id"],),
         )[0]
-        asked = database.value("SELECT {schema}.predict(%s, %s, 'staging')", (PIXELS.tobytes(), trained.schema))
-    assert bytes(kept) == PIXELS.tobytes()
-    assert list(answer["probabilities"].values()) == probabilities == asked
+        direct = database.value("SELECT {schema}.predict(%s, %s, 'staging')", (PIXELS.tobytes(), trained.schema))
+    assert bytes(logged) == PIXELS.tobytes()
+    assert list(answer["probabilities"].values()) == probabilities == direct
     assert (answer["label"], answer["version"]) == (label, version)
     assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_an_enlarged_and_turned_image_is_answered_as_the_original(api: Api, kind: str) -> None:
-    """EXIF orientation 6 says: turn by 90° clockwise to show."""
+    """EXIF orientation 6: rotate by 90° clockwise for display."""
     expected = answer_to(api, png(PIXELS))["probabilities"]
     turned = Image.fromarray(np.rot90(PIXELS)).resize((80, 80), Image.Resampling.NEAREST)
     tags = Image.Exif()
@@ -75,20 +75,20 @@ def test_an_enlarged_and_turned_image_is_answered_as_the_original(api: Api, kind
 
 
 def test_a_batch_is_answered_in_its_order(api: Api) -> None:
-    """The same answers as one by one, and all or nothing."""
+    """The answers equal those of single requests, and either all or none are logged."""
     images = [png(np.roll(PIXELS, shift)) for shift in range(64)]
     answer = api.post("/predictions/batch", files=[("images", image) for image in images])
-    found = answer.json()["predictions"]
-    assert len({one["prediction_id"] for one in found}) == 64
+    predictions = answer.json()["predictions"]
+    assert len({prediction["prediction_id"] for prediction in predictions}) == 64
     for position in (0, 1, 63):
-        assert found[position]["probabilities"] == answer_to(api, images[position])["probabilities"]
+        assert predictions[position]["probabilities"] == answer_to(api, images[position])["probabilities"]
     one_wrong = [("images", images[0]), ("images", b"text")]
     assert "PNG, JPEG or WebP" in sentence(api.post("/predictions/batch", files=one_wrong), 415)
     assert "at most 64" in sentence(api.post("/predictions/batch", files=[("images", images[0])] * 65), 422)
 
 
 def test_a_label_is_kept_and_counts(api: Api, trained: Project) -> None:
-    """Wrong ones are refused by name; of several the last one counts."""
+    """Unknown classes are refused by name; the last of several labels counts."""
     answer = answer_to(api, png(PIXELS))
     path = f"/predictions/{answer['prediction_id']}/label"
     other = "7" if answer["label"] != "7" else "3"
@@ -109,7 +109,7 @@ def test_a_label_is_kept_and_counts(api: Api, trained: Project) -> None:
 
 
 def test_the_model_is_described(api: Api, trained: Project) -> None:
-    """As the database knows it."""
+    """The description equals the database's."""
     answer = api.get(f"/models/{trained.schema}").json()
     assert (answer["alias"], answer["input_shape"], answer["input_dtype"]) == ("staging", [8, 8, 1], "uint8")
     assert answer["classes"] == [str(digit) for digit in range(10)]
@@ -120,7 +120,7 @@ def test_the_model_is_described(api: Api, trained: Project) -> None:
 
 
 def test_it_is_alive_ready_and_documented(api: Api, trained: Project) -> None:
-    """The pages of the documentation come from this server alone; the description lies in a file, too."""
+    """The documentation loads from this server only, and app/openapi.json holds the same description."""
     assert api.get("/healthz").json() == {"status": "alive"}
     assert api.get("/readyz").json() == {
         "status": "ready", "model": trained.schema, "alias": "staging", "version": 1,
@@ -134,20 +134,22 @@ def test_it_is_alive_ready_and_documented(api: Api, trained: Project) -> None:
 
 
 def test_what_is_wrong_with_a_request_is_a_problem(api: Api) -> None:
-    """Whether the framework or the app finds it."""
+    """Errors of the framework and of the app have the same form."""
     assert sentence(api.get("/nothing"), 404) == "There is nothing at this path."
     assert api.get("/predictions").headers["Allow"] == "POST"
     assert sentence(api.get("/predictions"), 405) == "This path does not take GET."
     assert "10,485,760" in sentence(api.predict(bytes(10 * 2**20 + 1)), 413)
-    # The answer comes although the body is not read to its end.
+    # The answer arrives before the body is read to its end.
     assert "longer" in sentence(api.predict(bytes(50 * 2**20)), 413)
 
 
 def test_a_line_a_request_without_what_was_sent(api: Api, trained: Project) -> None:
-    """JSON, with the request's id; no image, and no password anywhere."""
+    """Lines are JSON with the request's id, without an image or a password."""
     answer = api.post("/predictions?token=s3cret", files={"image": png(PIXELS)}, headers={"X-Request-ID": "mine-1"})
     assert answer.headers["X-Request-ID"] == "mine-1"
-    line = wait_until(lambda: [one for one in api.requests() if one["request_id"] == "mine-1"], 10, "the line")[0]
+    line = wait_until(
+        lambda: [request for request in api.requests() if request["request_id"] == "mine-1"], 10, "the line"
+    )[0]
     assert (
         line.items()
         >= {
@@ -160,13 +162,13 @@ def test_a_line_a_request_without_what_was_sent(api: Api, trained: Project) -> N
         }.items()
     )
     assert line["milliseconds"] > 0
-    told = api.log.read_text(encoding="utf-8")
+    log = api.log.read_text(encoding="utf-8")
     for secret in ("s3cret", "PNG", *trained.servers.passwords()):
-        assert secret not in told
+        assert secret not in log
 
 
 def test_only_the_apps_role_is_used(api: Api, trained: Project) -> None:
-    """Its sessions are those of the binding inference-app, with a time-out, and no more than the pool holds."""
+    """Its sessions use the binding inference-app, have a time-out, and are at most as many as the pool's size."""
     answer_to(api, png(PIXELS))
     with trained.database("inference-deployer") as database:
         sessions = database.query(
@@ -181,27 +183,27 @@ def test_only_the_apps_role_is_used(api: Api, trained: Project) -> None:
 
 
 def test_other_pages_are_let_in_only_by_name(api: Api, trained: Project, work: Path) -> None:
-    """CORS is closed by default and opened by a variable; another one chooses the stage."""
-    asked = {"Origin": "https://a.example"}
-    assert "Access-Control-Allow-Origin" not in api.get("/healthz", headers=asked).headers
+    """CORS is closed by default; one variable opens it, another one chooses the stage."""
+    origin = {"Origin": "https://a.example"}
+    assert "Access-Control-Allow-Origin" not in api.get("/healthz", headers=origin).headers
     variables = {"CORS_ORIGINS": "https://a.example", "MODEL_STAGE": "production"}
     with serving(trained, work / "open.log", **variables) as opened:
-        found = opened.get("/healthz", headers=asked).headers
-        assert found["Access-Control-Allow-Origin"] == "https://a.example"
+        headers = opened.get("/healthz", headers=origin).headers
+        assert headers["Access-Control-Allow-Origin"] == "https://a.example"
         assert sentence(opened.get("/readyz"), 503) == WAITING.format(model=trained.schema, stage="production")
 
 
 def test_a_mistake_of_who_starts_it_is_one_sentence(trained: Project) -> None:
-    """No traceback, and not started."""
+    """It prints no traceback and does not start."""
     uvicorn = ("run", "--environment", "app", "--", "uvicorn", "app.api:app", "--port", "1")
     for command in (START, uvicorn):
-        done = trained.local(*command, status=1, POOL_SIZE="many")
-        (line,) = done.stderr.strip().splitlines()
+        process = trained.local(*command, status=1, POOL_SIZE="many")
+        (line,) = process.stderr.strip().splitlines()
         assert line == "error: POOL_SIZE is 'many'; allowed is a whole number from 1 to 100"
 
 
 def test_it_waits_for_the_first_model(default_project: Project, work: Path) -> None:
-    """Before anything is deployed, and before a version is promoted, it says so; then it answers."""
+    """It reports a missing deployment and a missing version, and answers as soon as there is one."""
     project = Project.generate(work, default_project.servers, projectName="waiting", epochs="1", minimumAccuracy="0")
     with serving(project, work / "waiting.log") as api:
 
@@ -220,18 +222,18 @@ def test_it_waits_for_the_first_model(default_project: Project, work: Path) -> N
 
 
 def test_the_database_is_restarted_under_load(api: Api, trained: Project) -> None:
-    """Half a minute, for what else would only be seen in production: 503 while it is away, then answers again."""
-    told: list[tuple[int, str | None]] = []
-    done = threading.Event()
+    """For half a minute: 503 while the database is away, then answers again, as in production."""
+    answers: list[tuple[int, str | None]] = []
+    stopped = threading.Event()
 
     def ask() -> None:
         image = png(PIXELS)
-        # A session is not shared by threads.
+        # Threads must not share a session.
         with requests.Session() as session:
             session.trust_env = False
-            while not done.is_set():
+            while not stopped.is_set():
                 answer = session.post(f"{api.address}/predictions", files={"image": image}, timeout=60)
-                told.append((answer.status_code, answer.headers.get("Retry-After")))
+                answers.append((answer.status_code, answer.headers.get("Retry-After")))
                 if answer.status_code == http.client.SERVICE_UNAVAILABLE:
                     sentence(answer, 503)
 
@@ -239,34 +241,34 @@ def test_the_database_is_restarted_under_load(api: Api, trained: Project) -> Non
         try:
             asking = [pool.submit(ask) for _ in range(8)]
             for _ in range(2):
-                _wait_for(told, 100, 200)
+                _wait_for(answers, 100, 200)
                 with restarted(trained.servers.state / "inference"):
-                    _wait_for(told, 20, 503)
+                    _wait_for(answers, 20, 503)
                     assert sentence(api.get("/readyz"), 503) == "The inference database does not answer."
                     assert api.is_alive()
-            _wait_for(told, 100, 200)
+            _wait_for(answers, 100, 200)
         finally:
-            done.set()
-        for one in asking:
-            one.result()
-    assert Counter(status for status, _ in told).keys() == {200, 503}
-    assert {seconds for status, seconds in told if status == 503} == {"2"}
+            stopped.set()
+        for future in asking:
+            future.result()
+    assert Counter(status for status, _ in answers).keys() == {200, 503}
+    assert {seconds for status, seconds in answers if status == 503} == {"2"}
     assert api.get("/readyz").json()["status"] == "ready"
 
 
-def _wait_for(told: list[tuple[int, str | None]], count: int, status: int) -> None:
-    """Wait until so many more answers have a status."""
-    start = len(told)
+def _wait_for(answers: list[tuple[int, str | None]], count: int, status: int) -> None:
+    """Wait until `count` more answers have a status."""
+    start = len(answers)
 
     def look() -> bool:
-        return sum(one == status for one, _ in told[start:]) >= count
+        return sum(status_code == status for status_code, _ in answers[start:]) >= count
 
     wait_until(look, 120, f"{count} answers {status}")
 
 
 @contextlib.contextmanager
 def restarted(cluster: Path) -> Iterator[None]:
-    """Stop a PostgreSQL server as an administrator does (fast); after the block start it as it was."""
+    """Stop a PostgreSQL server in fast mode; after the block start it with the same command."""
     pid = int((cluster / "data" / "postmaster.pid").read_text().splitlines()[0])
     before = Path(f"/proc/{pid}")
     command = before.joinpath("cmdline").read_bytes().decode().rstrip("\0").split("\0")
@@ -292,7 +294,7 @@ def _become(owner: os.stat_result) -> dict[str, Any]:
 
 
 def sent_alone(api: Api, path: str, **options: Any) -> requests.Response:
-    """Send a POST in a session of its own: none is shared by threads."""
+    """Send a POST in a session of its own, because threads must not share one."""
     with requests.Session() as session:
         session.trust_env = False
         return session.post(api.address + path, timeout=60, **options)
@@ -301,23 +303,23 @@ def sent_alone(api: Api, path: str, **options: Any) -> requests.Response:
 def test_a_process_that_is_told_to_end_answers_first(
     trained: Project, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """As a rolling update has it: what it was asked before is answered, and then it is gone."""
+    """As in a rolling update: it answers the requests in progress, then ends."""
     large = file(Image.new("RGB", (5000, 5000)))
     with serving(trained, work / "ended.log") as api, concurrent.futures.ThreadPoolExecutor(8) as pool:
         image = {"image": ("large.png", large, "image/png")}
         asking = [pool.submit(sent_alone, api, "/predictions", files=image) for _ in range(8)]
         time.sleep(0.3)
         api.process.send_signal(signal.SIGTERM)
-        told = time.monotonic()
+        signalled_at = time.monotonic()
         assert api.process.wait(30) in (0, -signal.SIGTERM)
-        assert [one.result().status_code for one in asking] == [200] * 8
-        record_property("seconds_to_end", round(time.monotonic() - told, 2))
+        assert [upload.result().status_code for upload in asking] == [200] * 8
+        record_property("seconds_to_end", round(time.monotonic() - signalled_at, 2))
 
 
 def test_large_uploads_at_once_do_not_need_more_memory(
     trained: Project, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Those for which there is no room are asked to come again; probes are answered all the while."""
+    """It refuses uploads beyond its memory with 503, and still answers probes."""
     random = np.random.default_rng(1)
     noise = file(Image.fromarray(random.integers(0, 256, (1000, 1000, 3), dtype=np.uint8)))
     with serving(trained, work / "large.log", UPLOADS_MIB="64") as api:
@@ -328,55 +330,55 @@ def test_large_uploads_at_once_do_not_need_more_memory(
 
         with concurrent.futures.ThreadPoolExecutor(12) as pool:
             uploads = [pool.submit(upload) for _ in range(12)]
-            while not all(one.done() for one in uploads):
+            while not all(upload.done() for upload in uploads):
                 assert api.get("/healthz").elapsed.total_seconds() < 2
                 assert api.get("/readyz").status_code == 200
                 time.sleep(0.05)
-        answered = Counter(status for one in uploads for status in one.result())
+        answered = Counter(status for upload in uploads for status in upload.result())
         assert answered.keys() == {200, 503}
         refused = [line for line in api.requests() if line["status"] == 503]
         assert len(refused) == answered[503]
         peak = int(re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{api.process.pid}/status").read_text())[0]) // 1024
         record_property("answers", dict(answered))
         record_property("peak_mib", peak)
-        # Twelve of 29 MiB, each of them held twice for a while, would be far more.
+        # Twelve uploads of 29 MiB, each copied once, would need far more.
         assert peak < 400
 
 
 def test_fifty_clients_for_a_minute_lose_nothing(
     api: Api, trained: Project, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """A minute, because a leak of connections or threads shows only after many requests."""
+    """For a minute, because a leak of connections or threads shows only after many requests."""
     image = work / "image.png"
     image.write_bytes(png(PIXELS))
     before = len(api.requests())
     command = [sys.executable, "-m", "locust", "--headless", "--json", "--locustfile", str(HERE / "clients.py")]
     command += ["--users", str(CLIENTS), "--spawn-rate", str(CLIENTS), "--run-time", f"{LOAD_SECONDS}s"]
     command += ["--stop-timeout", "30", "--host", api.address, "--loglevel", "ERROR"]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=work, env={**os.environ, "IMAGE": str(image)}, capture_output=True, text=True, check=False,
         timeout=LOAD_SECONDS + 120,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    assert {one["name"]: one["num_failures"] for one in found} == {
+    assert process.returncode == 0, process.stdout + process.stderr
+    statistics = json.loads(process.stdout)
+    assert {row["name"]: row["num_failures"] for row in statistics} == {
         "/predictions": 0, "/predictions/{prediction_id}/label": 0,
     }  # fmt: skip
-    sent = sum(one["num_requests"] for one in found)
+    sent = sum(row["num_requests"] for row in statistics)
     logged = wait_until(lambda: (lines := api.requests()[before:])[sent - 1 :] and lines, 30, "a line for each request")
     assert Counter(line["status"] for line in logged) == {200: sent}
     with trained.database("inference-deployer") as database:
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'image-classifier app'"
         assert database.value(sessions) <= 4
     record_property("requests_per_second", round(sent / LOAD_SECONDS))
-    record_property("p95_milliseconds", p95(found))
+    record_property("p95_milliseconds", p95(statistics))
 
 
-def p95(found: list[dict[str, Any]]) -> int:
-    """Return the time in ms within which 95 of 100 requests were answered."""
+def p95(statistics: list[dict[str, Any]]) -> int:
+    """Return the 95th percentile of the response times in ms."""
     times: Counter[int] = Counter()
-    for one in found:
-        times.update({int(float(milliseconds)): count for milliseconds, count in one["response_times"].items()})
+    for row in statistics:
+        times.update({int(float(milliseconds)): count for milliseconds, count in row["response_times"].items()})
     rank, seen = 0.95 * times.total(), 0
     for milliseconds in sorted(times):
         seen += times[milliseconds]

@@ -1,4 +1,4 @@
-"""The API under inputs that nobody means well: made from its own description, and hostile files."""
+"""The API under hostile input: requests generated from its description, and hostile files."""
 
 import os
 import struct
@@ -18,7 +18,7 @@ from .project import Project
 
 HERE = Path(__file__).parent
 REQUESTS = 5000
-# No schema can say which labels a model has: the right form of a wrong one may be refused.
+# The schema does not list the model's labels, so a well-formed label may be refused.
 SETTINGS = """
 [[operations]]
 include-path = "/predictions/{prediction_id}/label"
@@ -30,20 +30,20 @@ Random = np.random.Generator
 
 @pytest.fixture(scope="module")
 def api(trained: Project, work: Path) -> Iterator[Api]:
-    """The default project's API; it has to live through everything here."""
-    with serving(trained, work / "abused.log") as found:
-        yield found
-        assert found.is_alive()
-        assert found.predict(png(np.zeros((8, 8), np.uint8))).status_code == 200
-        assert not [line for line in found.lines() if line["level"] in ("ERROR", "CRITICAL")]
+    """The default project's API, which must survive every test here."""
+    with serving(trained, work / "abused.log") as served:
+        yield served
+        assert served.is_alive()
+        assert served.predict(png(np.zeros((8, 8), np.uint8))).status_code == 200
+        assert not [line for line in served.lines() if line["level"] in ("ERROR", "CRITICAL")]
 
 
 def test_it_does_what_its_description_says(
     api: Api, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Minutes, because what a person does not think of is found only by many requests."""
+    """For minutes, because only many requests find the cases that nobody thinks of."""
     before = len(api.requests())
-    # None of its settings are a person's own.
+    # Ignore the settings of the person who runs the test.
     settings = work / "schemathesis.toml"
     settings.write_text(SETTINGS, encoding="utf-8")
     command = [Path(sys.executable).with_name("schemathesis"), "--config-file", settings, "run"]
@@ -51,16 +51,16 @@ def test_it_does_what_its_description_says(
     command += ["--workers", "2", "--generation-database", "none", "--suppress-health-check", "all", "--no-color"]
     variables = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.end_to_end.conformance", "PYTHONPATH": str(HERE.parents[1])}
     variables["NO_PROXY"] = "127.0.0.1"
-    done = subprocess.run(
+    process = subprocess.run(
         [*map(str, command), "--continue-on-failure"],
         cwd=work, env=variables, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert process.returncode == 0, process.stdout[-8000:] + process.stderr[-2000:]
     answered = Counter(line["status"] for line in api.requests()[before:])
     record_property("answers", dict(sorted(answered.items())))
     assert answered.total() >= REQUESTS
     assert max(answered) < 500
-    # Neither were all refused.
+    # Some requests were accepted.
     assert answered[200] > 100
 
 
@@ -70,67 +70,67 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def raw_png(width: int, height: int, data: bytes, depth: int = 8, colours: int = 2) -> bytes:
-    """Return a PNG that claims a size and holds any data."""
+    """Return a PNG whose header claims a size, with any data."""
     header = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + content
 
 
 def picture(random: Random, mode: str = "RGB") -> Image.Image:
-    """Return noise of 8 to 60 pixels a side."""
+    """Return noise with sides of 8 to 60 pixels."""
     height, width = random.integers(8, 60, 2)
     pixels = random.integers(0, 256, (height, width, len(mode)), dtype=np.uint8)
     return Image.fromarray(pixels[..., 0] if len(mode) == 1 else pixels, mode if mode == "CMYK" else None)
 
 
 def truncated(random: Random) -> bytes:
-    """Up to nine tenths of a file."""
+    """Return up to nine tenths of a file."""
     content = file(picture(random), ["PNG", "JPEG", "WEBP"][random.integers(3)])
     return content[: int(len(content) * random.uniform(0.01, 0.9))]
 
 
 def bomb(random: Random) -> bytes:
-    """Few bytes that would be tens of millions of pixels, all of them really there."""
+    """Return a few bytes that decode to tens of millions of pixels."""
     side = int(random.integers(5100, 9000))
     return raw_png(side, side, bytes(side * (side // 8 + 2)), 1, 0)
 
 
 def huge(random: Random) -> bytes:
-    """Claims more pixels than anybody has memory for."""
+    """Return a file that claims more pixels than fit into memory."""
     width, height = random.integers(20_000, 2**31 - 1, 2)
     return raw_png(int(width), int(height), b"")
 
 
 def long_and_thin(random: Random) -> bytes:
-    """One side is small."""
+    """Return a long image with one short side."""
     return raw_png(int(random.integers(30_000_000, 2**31 - 1)), 1, b"")
 
 
 def other_format(random: Random) -> bytes:
-    """An image that the API does not take."""
+    """Return an image in a format that the API refuses."""
     return file(picture(random), ["GIF", "BMP", "TIFF", "PPM", "ICO", "TGA", "PDF"][random.integers(7)])
 
 
 def wrong_start(random: Random) -> bytes:
-    """The first bytes of an image, then anything."""
+    """Return the first bytes of an image, followed by random ones."""
     starts = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\0\x10JFIF\0", b"RIFF\xff\xff\xff\x7fWEBPVP8 ")
     return starts[random.integers(3)] + random.bytes(int(random.integers(0, 5000)))
 
 
 def animated(random: Random) -> bytes:
-    """Several frames."""
+    """Return an image of several frames."""
     first = picture(random)
     others = [Image.fromarray(255 - np.asarray(first)), first.rotate(90)][: random.integers(1, 3)]
     return file(first, ["PNG", "WEBP"][random.integers(2)], save_all=True, append_images=others)
 
 
 def cmyk(random: Random) -> bytes:
-    """Printers' colours."""
+    """Return an image in CMYK."""
     return file(picture(random, "CMYK"), "JPEG")
 
 
 def sixteen_bits(random: Random) -> bytes:
-    """More than a byte a channel: grey, RGB, RGBA, grey with alpha."""
+    """Return an image of 16 bits per channel: grey, RGB, RGBA, grey with alpha."""
     channels = {0: 1, 2: 3, 6: 4, 4: 2}
     colours = int(random.choice(list(channels)))
     side = int(random.integers(1, 30))
@@ -138,12 +138,12 @@ def sixteen_bits(random: Random) -> bytes:
 
 
 def empty(random: Random) -> bytes:
-    """Nothing, or nothing but space."""
+    """Return no bytes, or only white space."""
     return b"" if random.integers(2) else b" \n\0"[random.integers(3)].to_bytes(1, "big") * int(random.integers(1, 99))
 
 
 def html(random: Random) -> bytes:
-    """A page, or a picture that is a program."""
+    """Return an HTML page or an SVG image with a script."""
     text = (
         "<!DOCTYPE html><html><img src=x onerror=alert({})></html>",
         '<svg xmlns="http://www.w3.org/2000/svg" id="{}"/>',
@@ -152,19 +152,19 @@ def html(random: Random) -> bytes:
 
 
 def text(random: Random) -> bytes:
-    """Words, in UTF-8, UTF-16 or none."""
+    """Return text in UTF-8, UTF-16 or another encoding."""
     return "".join(map(chr, random.integers(32, 0xD7FF, 200))).encode(["utf-8", "utf-16"][random.integers(2)])
 
 
 def text_bomb(random: Random) -> bytes:
-    """A good image with a comment that unpacks to hundreds of megabytes."""
+    """Return a valid image with a comment that decompresses to hundreds of megabytes."""
     content = file(picture(random))
     comment = chunk(b"zTXt", b"c\0\0" + zlib.compress(bytes(int(random.integers(2, 30)) * 2**20), 9))
     return content[:33] + comment + content[33:]
 
 
 def damaged(random: Random) -> bytes:
-    """A PNG whose compressed pixels were changed."""
+    """Return a PNG with damaged pixel data."""
     content = bytearray(file(picture(random)))
     start = content.index(b"IDAT") + 4
     content[start : start + 20] = random.bytes(20)
@@ -179,7 +179,7 @@ KINDS = (
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_hostile_file_is_refused_with_a_sentence(api: Api, kind: Callable[[Random], bytes]) -> None:
-    """Under any name and declared type: neither is believed."""
+    """Under any file name and media type, because the API trusts neither."""
     random = np.random.default_rng(KINDS.index(kind))
     names = ("image.png", "../../etc/passwd", "a" * 300, 'x";\r\ny', "ü.webp")
     types = ("image/png", "image/webp", "text/html", "application/octet-stream", "no type at all")

@@ -24,7 +24,7 @@ from .browser import SECONDS, SIZE, Served, served, started_browser, watched_pag
 from .project import LOCAL, Project
 from .servers import Database, wait_until
 
-# A picture that shows something: that many people said what is on an image, and some of them that it was wrong.
+# Enough labels for a meaningful screenshot: this many, some of which disagree with the prediction.
 LABELLED, WRONG_EVERY = 220, 12
 STATISTICS = ["class", "mean", "standard deviation", *(f"part {number}" for number in range(1, 9))]
 expect.set_options(timeout=1000 * SECONDS)
@@ -39,7 +39,7 @@ def browser() -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(browser: BrowserContext) -> Iterator[Page]:
-    """A page of the test's own: no error in it, no request that leaves this machine."""
+    """A page of the test's own, which must show no error and send no request to other machines."""
     with watched_page(browser) as opened:
         yield opened
 
@@ -47,20 +47,20 @@ def page(browser: BrowserContext) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def site(trained: Project, work: Path) -> Iterator[Served]:
     """The API and the page of the default project."""
-    with served(trained, work / "serve.log") as found:
-        yield found
+    with served(trained, work / "serve.log") as served_page:
+        yield served_page
 
 
 @pytest.fixture
 def owner(trained: Project) -> Iterator[Database]:
-    """A session that sees the tables which the app may not read."""
+    """A session that may read the tables which the app may not."""
     with trained.database("inference-deployer") as database:
         yield database
 
 
 @pytest.fixture(scope="module")
 def digits(trained: Project) -> list[tuple[str, bytes]]:
-    """The holdout, which the model has never seen: labels and rows."""
+    """Labels and rows of the holdout, which the model has never seen."""
     return rows_of(trained, "holdout")
 
 
@@ -79,22 +79,22 @@ def rows_of(project: Project, split: str) -> list[tuple[str, bytes]]:
 
 @pytest.fixture(scope="module")
 def three(digits: list[tuple[str, bytes]]) -> bytes:
-    """The row of a three."""
+    """A row of the class three."""
     return next(row for label, row in digits if label == "3")
 
 
 def picture(page: Page, name: str, height: int) -> None:
-    """Write what is seen, down to a height, as a picture of the README, where one is asked for."""
+    """Write a screenshot, down to a height, for the README, if one is requested."""
     folder = os.environ.get("PICTURES")
     if folder:
-        # The pointer is not to show a tooltip.
+        # Move the pointer away, so that no tooltip shows.
         page.mouse.move(1, 1)
         clip = {"x": 0, "y": 0, "width": SIZE["width"], "height": height}
         page.screenshot(path=Path(folder) / f"{name}.png", clip=clip, animations="disabled")
 
 
 def settle(page: Page) -> None:
-    """Wait until Streamlit has drawn everything."""
+    """Wait until Streamlit has finished drawing."""
     expect(page.locator("[data-test-script-state='running']")).to_have_count(0)
     expect(page.locator("[data-stale='true']")).to_have_count(0)
 
@@ -124,22 +124,22 @@ def pick(page: Page, field: str, option: str) -> None:
 
 
 def metric(page: Page, label: str) -> Locator:
-    """Return the place of the number that has this label."""
+    """Return the locator of the number with this label."""
     shown = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True))
     return shown.get_by_test_id("stMetricValue")
 
 
 def marks(page: Page, chart: str, kind: str) -> list[dict[str, str]]:
-    """Return what each bar or cell of a chart tells a screen reader."""
-    found = page.get_by_label(chart, exact=True).locator(f"[aria-roledescription='{kind}']")
-    # A bar of nothing has no extent: it is there, but not visible.
-    found.first.wait_for(state="attached")
-    labels = found.evaluate_all("marks => marks.map(mark => mark.getAttribute('aria-label'))")
+    """Return the text of each bar or cell of a chart for screen readers."""
+    elements = page.get_by_label(chart, exact=True).locator(f"[aria-roledescription='{kind}']")
+    # A bar of length 0 is attached but not visible.
+    elements.first.wait_for(state="attached")
+    labels = elements.evaluate_all("marks => marks.map(mark => mark.getAttribute('aria-label'))")
     return [dict(part.split(": ", 1) for part in label.split("; ")) for label in labels]
 
 
 def pixels(page: Page) -> bytes:
-    """Return the picture that is shown, a byte for each square of 24 pixels."""
+    """Return the shown picture, one byte per square of 24 pixels."""
     shown = page.get_by_test_id("stImage").locator("img")
     expect(shown).to_be_visible()
     return bytes(
@@ -159,7 +159,7 @@ def pixels(page: Page) -> bytes:
 
 
 def logged(owner: Database) -> int:
-    """Return how many predictions are in the log."""
+    """Return the number of predictions in the log."""
     return owner.value("SELECT count(*) FROM {schema}.prediction_log")
 
 
@@ -172,15 +172,15 @@ def newest(owner: Database) -> tuple[Any, ...]:
 
 
 def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, work: Path) -> None:
-    """A page that is open before there is a model shows it as soon as it is promoted, and the next one after that."""
+    """A page opened before the first promotion shows each version as soon as it is promoted."""
     project = Project.generate(work, trained.servers, projectName="unpromoted", includeMonitoring="false")
     project.pipeline("deploy_inference_db")
     with served(project, work / "unpromoted.log") as site, watched_page(browser) as page:
         waits = "not ready: This API is waiting for a model: no version of unpromoted holds the stage staging yet."
         wait_until(lambda: waits in (work / "unpromoted.log").read_text(encoding="utf-8"), 30, "what is waited for")
         page.goto(site.page)
-        told = "No version of the model unpromoted holds the stage staging yet: run the pipeline (make pipeline)."
-        expect(page.get_by_role("status")).to_have_text(f"{told} This page looks again by itself.")
+        message = "No version of the model unpromoted holds the stage staging yet: run the pipeline (make pipeline)."
+        expect(page.get_by_role("status")).to_have_text(f"{message} This page refreshes itself.")
         expect(page.get_by_role("heading")).to_have_text(["unpromoted"])
         settle(page)
         picture(page, "page-before-a-model", 320)
@@ -191,7 +191,7 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
         replace_model(project)
         expect(metric(page, "Version")).to_have_text("2")
         assert page.evaluate("window.neverLoadedAgain")
-        # Without monitoring nothing of it is shown.
+        # Without monitoring the page has no such section.
         expect(page.get_by_role("heading")).to_have_text(
             ["unpromoted", "Picture", "Prediction", "Model", "Confusion matrix"]
         )
@@ -200,7 +200,7 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
 def test_a_page_that_is_open_keeps_no_process_alive(
     browser: BrowserContext, trained: Project, work: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """A rolling update does not wait for people to leave."""
+    """A rolling update does not wait for visitors to leave."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [*LOCAL, "run", "--environment", "ui", "--", "python", "-m", "app"]
@@ -209,7 +209,7 @@ def test_a_page_that_is_open_keeps_no_process_alive(
         process = subprocess.Popen(command, cwd=trained.folder, env=variables, stdout=log, stderr=log)
     try:
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/_stcore/health"), 300, "the page")
-        # What it complains of once nothing answers any more is no matter here.
+        # The page's errors after the server's end do not matter here.
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}")
         expect(page.get_by_role("heading", name="Monitoring")).to_be_visible()
@@ -227,23 +227,27 @@ def test_a_page_that_is_open_keeps_no_process_alive(
 
 
 def answers(address: str) -> bool:
-    """Whether a GET is answered with 200."""
+    """Return whether a GET is answered with 200."""
     with contextlib.suppress(OSError), urllib.request.urlopen(address) as answer:  # noqa: S310
         return answer.status == 200
     return False
 
 
 def register(trained: Project, project: Project) -> None:
-    """Register the trained model as the first version of another project's."""
+    """Register the trained model as the first version of another project's model."""
     tracking = project.servers.tracking
-    found = tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
-    kept = {"source": found["source"], "run_id": found["run_id"], "model_id": found["source"].removeprefix("models:/")}
+    version = tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
+    copied = {
+        "source": version["source"],
+        "run_id": version["run_id"],
+        "model_id": version["source"].removeprefix("models:/"),
+    }
     tracking.send("POST", "registered-models/create", name=project.schema)
-    tracking.send("POST", "model-versions/create", name=project.schema, **kept)
+    tracking.send("POST", "model-versions/create", name=project.schema, **copied)
 
 
 def replace_model(project: Project) -> None:
-    """Promote a second version, as deploy_inference_db does it in the database."""
+    """Promote a second version in the database, as deploy_inference_db does."""
     columns = (
         "onnx, sha256, classes, input_shape, input_dtype, metrics, training_statistics, samples, data_hash, "
         "git_commit, mlflow_run"
@@ -264,14 +268,14 @@ def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None
     expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
     settle(page)
     assert pixels(page) == three
-    found, label, probabilities = newest(owner)
+    prediction_id, label, probabilities = newest(owner)
     expect(metric(page, "Label")).to_have_text(label)
-    expect(page.get_by_text(f"prediction {found}, answered by version 1")).to_be_visible()
+    expect(page.get_by_text(f"prediction {prediction_id}, answered by version 1")).to_be_visible()
     shown = marks(page, "Probability of each class", "bar")
     assert [bar["class"] for bar in shown] == [str(number) for number in range(10)]
-    told = [float(bar["probability"].rstrip("%")) / 100 for bar in shown]
-    assert told == pytest.approx(probabilities, abs=1e-4)
-    # Whatever else is done with the page, the prediction is not made again.
+    percentages = [float(bar["probability"].rstrip("%")) / 100 for bar in shown]
+    assert percentages == pytest.approx(probabilities, abs=1e-4)
+    # Other interactions do not repeat the prediction.
     pick(page, "Wrong, it is", "7")
     settle(page)
     picture(page, "page-prediction", 860)
@@ -279,7 +283,7 @@ def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None
 
 
 def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None:
-    """A sample takes the place of an upload, and the other way round."""
+    """A sample replaces an upload, and an upload a sample."""
     samples = owner.value("SELECT samples FROM {schema}.model_info")
     visit(page, site)
     upload(page, "three.png", png(three))
@@ -290,24 +294,24 @@ def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None
     settle(page)
     expect(page.get_by_text("three.png")).to_have_count(0)
     assert pixels(page) == owner.value("SELECT decode(%s, 'base64')", (samples["5"],)).tobytes()
-    found, label, _ = newest(owner)
+    prediction_id, label, _ = newest(owner)
     expect(metric(page, "Label")).to_have_text(label)
     assert logged(owner) == before + 1
     upload(page, "again.png", png(three))
     expect(page.get_by_text("again.png, as the model sees it")).to_be_visible()
     expect(page.get_by_role("combobox", name="or pick a sample of the class")).to_have_value("")
-    assert newest(owner)[0] != found
+    assert newest(owner)[0] != prediction_id
     assert logged(owner) == before + 2
 
 
-@pytest.mark.parametrize("said", ["wrong", "right"])
-def test_feedback(page: Page, site: Served, owner: Database, three: bytes, said: str) -> None:
-    """What a person says of a prediction is in the database once, however often the button is clicked."""
+@pytest.mark.parametrize("verdict", ["wrong", "right"])
+def test_feedback(page: Page, site: Served, owner: Database, three: bytes, verdict: str) -> None:
+    """A label is recorded once, however often the button is clicked."""
     visit(page, site)
     upload(page, "three.png", png(three))
     expect(page.get_by_role("button", name="Send")).to_be_disabled()
-    found, label, _ = newest(owner)
-    if said == "wrong":
+    prediction_id, label, _ = newest(owner)
+    if verdict == "wrong":
         pick(page, "Wrong, it is", "7")
         expect(page.get_by_role("button", name="Send")).to_be_enabled()
         page.get_by_role("button", name="Send").dblclick()
@@ -317,12 +321,12 @@ def test_feedback(page: Page, site: Served, owner: Database, three: bytes, said:
         expect(page.get_by_role("status")).to_have_text(f"Recorded: {label} is right. Thank you.")
     expect(page.get_by_role("button", name="Send")).to_have_count(0)
     settle(page)
-    rows = owner.query("SELECT label FROM {schema}.prediction_label WHERE prediction_id::text = %s", (found,))
-    assert rows == [("7" if said == "wrong" else label,)]
+    rows = owner.query("SELECT label FROM {schema}.prediction_label WHERE prediction_id::text = %s", (prediction_id,))
+    assert rows == [("7" if verdict == "wrong" else label,)]
 
 
 def test_model(page: Page, site: Served, owner: Database) -> None:
-    """The model's version, stage, scores and confusion matrix are model_info's."""
+    """The model's version, stage, metrics and confusion matrix equal those in model_info."""
     ((version, alias, commit, metrics),) = owner.query(
         "SELECT version, alias, git_commit, metrics FROM {schema}.model_info WHERE alias = 'staging'"
     )
@@ -336,31 +340,31 @@ def test_model(page: Page, site: Served, owner: Database) -> None:
     cells = marks(page, "Confusion matrix", "rect mark")
     shown = {(int(cell["true"]), int(cell["predicted"])): int(cell["rows"]) for cell in cells}
     matrix = metrics["confusion_matrix"]
-    assert shown == {(true, told): matrix[true][told] for true in range(10) for told in range(10)}
+    assert shown == {(true, predicted): matrix[true][predicted] for true in range(10) for predicted in range(10)}
 
 
 def predict_and_label(project: Project, rows: list[tuple[str, bytes]]) -> None:
-    """Predict rows, and label them, now and then with another class than theirs."""
+    """Predict rows and label them, some with a wrong class."""
     task = "SELECT {schema}.run_inference_task(%s, 'image_classifier', 'staging') ->> 'prediction_id'"
     with project.database("inference-app") as app:
         for number, (label, row) in enumerate(rows):
             other = str((int(label) + 1) % 10)
-            told = (app.value(task, (row,)), label if number % WRONG_EVERY else other)
-            app.query("SELECT {schema}.record_label(%s, %s)", told)
+            arguments = (app.value(task, (row,)), label if number % WRONG_EVERY else other)
+            app.query("SELECT {schema}.record_label(%s, %s)", arguments)
 
 
 def test_few_predictions_are_no_drift(page: Page, site: Served, trained: Project, owner: Database) -> None:
-    """What a few predictions differ by is chance: nothing is drawn."""
+    """Differences of a few predictions are chance, so no chart is drawn."""
     owner.query("DELETE FROM {schema}.prediction_label")
     owner.query("DELETE FROM {schema}.prediction_log")
     predict_and_label(trained, rows_of(trained, "train")[:8])
     visit(page, site)
-    expect(page.get_by_text("8 of 200 predictions: too few to judge drift by.")).to_be_visible()
+    expect(page.get_by_text("8 of 200 predictions: too few to measure drift.")).to_be_visible()
     expect(page.get_by_label("Drift of each statistic", exact=True)).to_have_count(0)
 
 
 def test_monitoring(page: Page, site: Served, trained: Project, owner: Database) -> None:
-    """Accuracy over time and drift are those of the views."""
+    """Accuracy over time and drift equal those of the views."""
     predict_and_label(trained, rows_of(trained, "train")[:LABELLED])
     labelled, accuracy = owner.query(
         "SELECT labelled, accuracy FROM {schema}.accuracy_window WHERE version = 1 ORDER BY labelled_at DESC LIMIT 1"
@@ -384,16 +388,16 @@ def test_monitoring(page: Page, site: Served, trained: Project, owner: Database)
 
 
 def test_wrong_files(page: Page, site: Served, owner: Database) -> None:
-    """A file that is no image is a sentence; nothing is logged, and a right one is answered afterwards."""
+    """A file that is no image is refused with a sentence and not logged; a valid file is answered afterwards."""
     visit(page, site)
     before = logged(owner)
-    for content, told in (
+    for content, message in (
         (b"<html></html>", "The file is no PNG, JPEG or WebP image."),
         (b"", "The file is empty."),
         (png(bytes(64))[:45], "The image cannot be decoded: the file is damaged or cut off."),
     ):
         upload(page, "wrong_*name*.png", content)
-        expect(page.get_by_role("alert")).to_have_text(told)
+        expect(page.get_by_role("alert")).to_have_text(message)
     assert logged(owner) == before
     upload(page, "right_*name*.png", png(bytes(64)))
     expect(page.get_by_text("right_*name*.png, as the model sees it")).to_be_visible()
@@ -401,13 +405,13 @@ def test_wrong_files(page: Page, site: Served, owner: Database) -> None:
 
 
 def test_database_away(page: Page, site: Served, trained: Project, owner: Database) -> None:
-    """While nobody gets into the database the page says so; it is there again when the database is."""
+    """The page reports that the database does not answer, and recovers with it."""
     user = trained.servers.binding("inference-app")["username"]
     visit(page, site)
     try:
         owner.query(f'ALTER ROLE "{user}" NOLOGIN')
         owner.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (user,))
-        expect(page.get_by_role("status")).to_contain_text("does not answer. This page looks again by itself.")
+        expect(page.get_by_role("status")).to_contain_text("does not answer. This page refreshes itself.")
     finally:
         owner.query(f'ALTER ROLE "{user}" LOGIN')
     expect(metric(page, "Version")).to_have_text("1")
@@ -415,18 +419,18 @@ def test_database_away(page: Page, site: Served, trained: Project, owner: Databa
 
 
 def test_api_documentation(page: Page, site: Served) -> None:
-    """The API describes itself to people: every operation is listed, and opens."""
+    """The documentation lists every operation, and each one opens."""
     with urllib.request.urlopen(f"{site.api}/openapi.json") as answer:  # noqa: S310
         paths = json.load(answer)["paths"]
-    wanted = sorted((method.upper(), path) for path in paths for method in paths[path])
+    operations = sorted((method.upper(), path) for path in paths for method in paths[path])
     page.goto(f"{site.api}/docs")
     operations = page.locator(".opblock")
-    expect(operations).to_have_count(len(wanted))
+    expect(operations).to_have_count(len(operations))
     shown = [
         (operation.locator(".opblock-summary-method").inner_text(), operation.get_by_role("link").inner_text())
         for operation in operations.all()
     ]
-    assert sorted((method, path.replace("\u200b", "")) for method, path in shown) == wanted
+    assert sorted((method, path.replace("\u200b", "")) for method, path in shown) == operations
     picture(page, "api-docs", 710)
     page.get_by_role("button", name="Classify an image").click()
     expect(page.get_by_role("button", name="Execute")).to_be_visible()

@@ -1,4 +1,4 @@
-"""What the real `datahub ingest` makes of a trained project: tags, owners, every edge from file to function."""
+"""The records of the real `datahub ingest` for a trained project: tags, owners, every edge from file to function."""
 
 import json
 import re
@@ -19,7 +19,7 @@ Aspects = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def project(trained: Project, work: Path) -> Project:
-    """The trained project as it is with DataHub; the servers are those of all tests."""
+    """The trained project with DataHub, on the servers of all tests."""
     parent = work / "with-datahub"
     parent.mkdir()
     return Project.generate(parent, trained.servers, includeDatahub="true", owner="data-people")
@@ -27,7 +27,7 @@ def project(trained: Project, work: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def ingested(project: Project) -> dict[str, Aspects]:
-    """What each recipe brought: aspects by the entity's urn; that of a snapshot by the aspect's last name."""
+    """The aspects of each recipe, by the entity's urn; those of a snapshot by the last part of their class name."""
     printed = project.local(*INGEST, CLOUD="moon").stdout
     out = project.folder / "datahub" / "out"
     assert printed.splitlines() == [f"{name}: {out / name}.json" for name in RECIPES]
@@ -35,17 +35,17 @@ def ingested(project: Project) -> dict[str, Aspects]:
 
 
 def aspects(file: Path) -> Aspects:
-    """Read a file of DataHub's file sink."""
-    found: Aspects = defaultdict(dict)
+    """Return the aspects in a file of DataHub's file sink."""
+    entities: Aspects = defaultdict(dict)
     for record in json.loads(file.read_text()):
         if "aspectName" in record:
-            found[record["entityUrn"]][record["aspectName"]] = record["aspect"]["json"]
+            entities[record["entityUrn"]][record["aspectName"]] = record["aspect"]["json"]
         else:
             (snapshot,) = record["proposedSnapshot"].values()
             for aspect in snapshot["aspects"]:
                 for name, value in aspect.items():
-                    found[snapshot["urn"]][name.rpartition(".")[2]] = value
-    return found
+                    entities[snapshot["urn"]][name.rpartition(".")[2]] = value
+    return entities
 
 
 def table(database: str, name: str) -> str:
@@ -56,17 +56,17 @@ def table(database: str, name: str) -> str:
 
 def tags(entity: dict[str, Any]) -> set[str]:
     """Return the names of an entity's tags."""
-    return {each["tag"].removeprefix("urn:li:tag:") for each in entity["globalTags"]["tags"]}
+    return {tag["tag"].removeprefix("urn:li:tag:") for tag in entity["globalTags"]["tags"]}
 
 
 def owners(entity: dict[str, Any]) -> set[str]:
     """Return an entity's owners."""
-    return {each["owner"] for each in entity["ownership"]["owners"]}
+    return {owner["owner"] for owner in entity["ownership"]["owners"]}
 
 
-def one(found: Aspects, kind: str) -> str:
-    """Return the urn of the one entity of a kind."""
-    (urn,) = [urn for urn in found if urn.startswith(f"urn:li:{kind}:")]
+def only_urn(entities: Aspects, kind: str) -> str:
+    """Return the urn of the only entity of a kind."""
+    (urn,) = [urn for urn in entities if urn.startswith(f"urn:li:{kind}:")]
     return urn
 
 
@@ -80,68 +80,68 @@ def one(found: Aspects, kind: str) -> str:
 def test_a_database_is_there_with_tags_and_owner(
     ingested: dict[str, Aspects], project: Project, database: str, some: set[str]
 ) -> None:
-    found = {urn: entity for urn, entity in ingested[database].items() if urn.startswith("urn:li:dataset:")}
+    datasets = {urn: entity for urn, entity in ingested[database].items() if urn.startswith("urn:li:dataset:")}
     with project.database("trainer" if database == "training" else "inference-app") as session:
         statement = (
             "SELECT relname FROM pg_class WHERE relnamespace = '{schema}'::regnamespace AND relkind IN ('r', 'p', 'v')"
         )
         there = {name for (name,) in session.query(statement) if not name.startswith("databasechangelog")}
     assert some <= there
-    assert set(found) == {table(database, name) for name in there}
-    for entity in found.values():
+    assert set(datasets) == {table(database, name) for name in there}
+    for entity in datasets.values():
         assert tags(entity) == {database, "servicebinding:type:postgresql", "cloud:moon"}
         assert owners(entity) == {OWNER}
-    named = {column["fieldPath"] for column in found[table(database, sorted(some)[0])]["SchemaMetadata"]["fields"]}
+    named = {column["fieldPath"] for column in datasets[table(database, sorted(some)[0])]["SchemaMetadata"]["fields"]}
     assert len(named) > 1
 
 
 def test_the_rows_come_from_the_file(ingested: dict[str, Aspects]) -> None:
-    found = ingested["source-files"]
+    entities = ingested["source-files"]
     file = "urn:li:dataset:(urn:li:dataPlatform:file,image-classifier/dataset.py,PROD)"
-    assert tags(found[file]) == {"training", "cloud:moon"}
-    assert owners(found[file]) == {OWNER}
-    assert len(found[file]["datasetProperties"]["customProperties"]["sha256"]) == 64
-    upstreams = found[table("training", "dataset_batch")]["upstreamLineage"]["upstreams"]
-    assert [each["dataset"] for each in upstreams] == [file]
+    assert tags(entities[file]) == {"training", "cloud:moon"}
+    assert owners(entities[file]) == {OWNER}
+    assert len(entities[file]["datasetProperties"]["customProperties"]["sha256"]) == 64
+    upstreams = entities[table("training", "dataset_batch")]["upstreamLineage"]["upstreams"]
+    assert [upstream["dataset"] for upstream in upstreams] == [file]
 
 
 def test_the_run_consumes_the_rows_and_produces_the_version(ingested: dict[str, Aspects], project: Project) -> None:
-    found = ingested["model"]
-    run, model = one(found, "dataProcessInstance"), one(found, "mlModel")
-    assert found[run]["dataProcessInstanceInput"]["inputs"] == [table("training", "dataset_batch")]
-    assert found[run]["dataProcessInstanceOutput"]["outputs"] == [model]
-    assert found[model]["mlModelProperties"]["trainingJobs"] == [run]
+    entities = ingested["model"]
+    run, model = only_urn(entities, "dataProcessInstance"), only_urn(entities, "mlModel")
+    assert entities[run]["dataProcessInstanceInput"]["inputs"] == [table("training", "dataset_batch")]
+    assert entities[run]["dataProcessInstanceOutput"]["outputs"] == [model]
+    assert entities[model]["mlModelProperties"]["trainingJobs"] == [run]
     assert model == "urn:li:mlModel:(urn:li:dataPlatform:mlflow,image_classifier_1,PROD)"
-    # It is the run of train_model, not the promotion's, which registered the version.
+    # The run of train_model, not the promotion's run, which registered the version.
     ((trained_by,),) = project.training_runs("SELECT mlflow_run FROM {schema}.training_run WHERE run_hash = {run}", 1)
-    told = found[run]["mlTrainingRunProperties"]
-    assert told["id"] == trained_by
-    assert {"epochs", "seed"} <= {each["name"] for each in told["hyperParams"]}
-    assert {"train_loss", "val_accuracy"} <= {each["name"] for each in told["trainingMetrics"]}
-    assert found[run]["dataProcessInstanceRunEvent"]["result"]["type"] == "SUCCESS"
+    properties = entities[run]["mlTrainingRunProperties"]
+    assert properties["id"] == trained_by
+    assert {"epochs", "seed"} <= {entry["name"] for entry in properties["hyperParams"]}
+    assert {"train_loss", "val_accuracy"} <= {entry["name"] for entry in properties["trainingMetrics"]}
+    assert entities[run]["dataProcessInstanceRunEvent"]["result"]["type"] == "SUCCESS"
 
 
 def test_the_functions_answer_with_the_version_that_is_served(ingested: dict[str, Aspects]) -> None:
-    found = ingested["model"]
-    model, group = found[one(found, "mlModel")], one(found, "mlModelGroup")
-    jobs = {urn.rpartition(",")[2].rstrip(")"): urn for urn in found if urn.startswith("urn:li:dataJob:")}
+    entities = ingested["model"]
+    model, group = entities[only_urn(entities, "mlModel")], only_urn(entities, "mlModelGroup")
+    jobs = {urn.rpartition(",")[2].rstrip(")"): urn for urn in entities if urn.startswith("urn:li:dataJob:")}
     assert {"predict", "predict_batch", "run_inference_task"} <= set(jobs)
     assert set(model["mlModelProperties"]["downstreamJobs"]) == set(jobs.values())
     assert model["mlModelProperties"]["groups"] == [group]
     assert {"staging", "cloud:moon"} <= tags(model)
     for urn in jobs.values():
-        edges = found[urn]["dataJobInputOutput"]
+        edges = entities[urn]["dataJobInputOutput"]
         assert table("inference", "model_version") in edges["inputDatasets"]
-        assert tags(found[urn]) == {"inference", "cloud:moon"}
-    edges = found[jobs["run_inference_task"]]["dataJobInputOutput"]
+        assert tags(entities[urn]) == {"inference", "cloud:moon"}
+    edges = entities[jobs["run_inference_task"]]["dataJobInputOutput"]
     assert edges["outputDatasets"] == [table("inference", "prediction_log")]
-    for urn in (one(found, "mlModel"), group, *jobs.values()):
-        assert owners(found[urn]) == {OWNER}
+    for urn in (only_urn(entities, "mlModel"), group, *jobs.values()):
+        assert owners(entities[urn]) == {OWNER}
 
 
 def test_every_end_of_an_edge_is_described(ingested: dict[str, Aspects]) -> None:
-    """No edge leads nowhere: what the model's recipe and the files' recipe point to, another recipe describes."""
-    described = {urn for found in ingested.values() for urn, entity in found.items() if len(entity) > 1}
+    """Another recipe describes every entity that the model's and the files' recipe point to."""
+    described = {urn for entities in ingested.values() for urn, entity in entities.items() if len(entity) > 1}
     text = json.dumps([ingested["model"], ingested["source-files"]])
     named = set(re.findall(r'"(urn:li:(?:dataset|dataJob|mlModel|mlModelGroup|dataProcessInstance):[^"]+)"', text))
     assert len(named) > 8
@@ -162,23 +162,23 @@ def test_no_secret_is_in_a_recipe_a_record_or_a_log(ingested: dict[str, Aspects]
 
 
 def test_a_person_adds_a_file_whose_columns_are_told(ingested: dict[str, Aspects], project: Project) -> None:
-    """A person adds a file to the recipe; another fabric than PROD is a variable."""
+    """With a file added to the recipe, and a variable for another fabric than PROD."""
     (project.folder / "data").mkdir()
     (project.folder / "data" / "rows.csv").write_text("age,colour\n1,red\n", encoding="utf-8")
     recipe = project.folder / "datahub" / "source-files.yaml"
     recipe.write_text(recipe.read_text().replace("- dataset.py\n", "- dataset.py\n      - data/*.csv\n"))
     project.local(*INGEST, "source-files", DATAHUB_ENV="DEV")
-    found = aspects(project.folder / "datahub" / "out" / "source-files.json")
-    file = found["urn:li:dataset:(urn:li:dataPlatform:file,image-classifier/data/rows.csv,DEV)"]
+    entities = aspects(project.folder / "datahub" / "out" / "source-files.json")
+    file = entities["urn:li:dataset:(urn:li:dataPlatform:file,image-classifier/data/rows.csv,DEV)"]
     assert [column["fieldPath"] for column in file["schemaMetadata"]["fields"]] == ["age", "colour"]
-    batch = found[table("training", "dataset_batch").replace(",PROD)", ",DEV)")]
+    batch = entities[table("training", "dataset_batch").replace(",PROD)", ",DEV)")]
     assert len(batch["upstreamLineage"]["upstreams"]) == 2
 
 
 def test_a_mistake_is_one_sentence(project: Project, tmp_path: Path) -> None:
     def refuses(*arguments: str, **variables: str) -> str:
-        done = project.local(*INGEST, *arguments, status=1, **variables)
-        (sentence,) = done.stderr.strip().splitlines()
+        process = project.local(*INGEST, *arguments, status=1, **variables)
+        (sentence,) = process.stderr.strip().splitlines()
         assert sentence.startswith("error: ")
         return sentence
 
@@ -195,7 +195,7 @@ def test_a_mistake_is_one_sentence(project: Project, tmp_path: Path) -> None:
 
 
 def test_of_other_peoples_tables_none_is_brought(trained: Project, work: Path) -> None:
-    """Rows that come from a table of the database: that one and the project's own, whatever lies beside it."""
+    """With rows from a table, DataHub gets that table and the project's own, not others in the same schema."""
     answers = {"projectName": "about-a-table", "dataset": "table", "includeDatahub": "true"}
     parent = work / "table-with-datahub"
     parent.mkdir()
@@ -206,13 +206,15 @@ def test_of_other_peoples_tables_none_is_brought(trained: Project, work: Path) -
         database.query("CREATE TABLE IF NOT EXISTS public.of_others (id int)")
         database.query("CREATE OR REPLACE VIEW public.seen_by_others AS SELECT 1 AS id")
     project.local(*INGEST, "training", "source-files")
-    found = {
+    entities = {
         name: aspects(project.folder / "datahub" / "out" / f"{name}.json") for name in ("training", "source-files")
     }
     urn = "urn:li:dataset:(urn:li:dataPlatform:postgres,about-a-table-training.training.{}.{},PROD)"
-    tables = {each for each in found["training"] if each.startswith("urn:li:dataset:")}
+    tables = {urn for urn in entities["training"] if urn.startswith("urn:li:dataset:")}
     source = urn.format("public", "breast_cancer")
-    assert {each for each in tables if ".public." in each} == {source}
+    assert {urn for urn in tables if ".public." in urn} == {source}
     packed = urn.format("about_a_table", "dataset_batch")
     assert packed in tables
-    assert [each["dataset"] for each in found["source-files"][packed]["upstreamLineage"]["upstreams"]] == [source]
+    assert [upstream["dataset"] for upstream in entities["source-files"][packed]["upstreamLineage"]["upstreams"]] == [
+        source
+    ]

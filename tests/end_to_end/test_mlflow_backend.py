@@ -219,7 +219,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({KEY: "wrong"}, "does not know the access key: check AWS_ACCESS_KEY_ID"),
     ({SECRET: "wrong"}, "refuses the secret key: check AWS_SECRET_ACCESS_KEY"),
     ({KEY: "", SECRET: ""}, "needs keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
-    ({DESTINATION: "s3://not-there"}, "has no bucket not-there: make it, or correct MLFLOW_ARTIFACTS_DESTINATION"),
+    ({DESTINATION: "s3://not-there"}, "has no bucket not-there: create it, or correct MLFLOW_ARTIFACTS_DESTINATION"),
     ({DESTINATION: "/artifacts"}, "MLFLOW_ARTIFACTS_DESTINATION is '/artifacts': allowed is s3://BUCKET"),
     ({"AWS_SHARED_CREDENTIALS_FILE": "/not/there"}, "/not/there cannot be read: No such file or directory"),
 ]

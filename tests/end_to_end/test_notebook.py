@@ -1,4 +1,4 @@
-"""The notebook, run by a real kernel on real servers: the project's own files and steps, from data to a prediction."""
+"""The notebook, run by a real kernel on real servers with the project's own files, from data to a prediction."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from .project import Project
 KERNEL = Path(__file__).with_name("kernel.py")
 NOTEBOOK = "notebooks/explore.ipynb"
 DENSE, WIDER = "layers.Dense(max(64, 8 * classes)", "layers.Dense(max(96, 8 * classes)"
-# The convolutions leave 4×4×64 of a digit; 80 units for ten classes become 96: 16 × (1024 + 1 + 10) weights more.
+# The convolutions reduce a digit to 4×4×64; 96 units instead of 80 add 16 × (1024 + 1 + 10) weights.
 WEIGHTS, WIDER_WEIGHTS = "101,626", "118,186"
 
 
@@ -36,22 +36,22 @@ class Cells(HTMLParser):
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook that was run."""
+    """A notebook after a run."""
 
     cells: list[dict[str, Any]]
 
     def outputs(self, text: str) -> list[dict[str, Any]]:
-        """The outputs of the one cell of code that holds a text."""
-        (found,) = [cell for cell in self.code if text in "".join(cell["source"])]
-        return list(found["outputs"])
+        """Return the outputs of the only code cell that contains a text."""
+        (match,) = [cell for cell in self.code if text in "".join(cell["source"])]
+        return list(match["outputs"])
 
     def told(self, text: str) -> str:
-        """What that cell printed and showed, as text without colours."""
+        """Return that cell's printed and shown output as text without colours."""
         parts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in self.outputs(text)]
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", "".join("".join(part) for part in parts))
 
     def table(self, text: str) -> list[str]:
-        """The texts of the table that the cell shows."""
+        """Return the texts of the table that the cell shows."""
         (html,) = [
             output["data"]["text/html"] for output in self.outputs(text) if "text/html" in output.get("data", {})
         ]
@@ -59,23 +59,23 @@ class Notebook:
 
     @property
     def code(self) -> list[dict[str, Any]]:
-        """The cells of code."""
+        """Return the code cells."""
         return [cell for cell in self.cells if cell["cell_type"] == "code"]
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        """The errors that it shows."""
-        return [each for cell in self.code for each in cell["outputs"] if each["output_type"] == "error"]
+        """Return the errors in its outputs."""
+        return [output for cell in self.code for output in cell["outputs"] if output["output_type"] == "error"]
 
 
 def run(
     project: Project, *edit: str, servers: bool = True, environment: str = "notebook", **variables: str
 ) -> Notebook:
-    """Run the project's notebook in the environment of its own."""
+    """Run the project's notebook in the notebook's environment."""
     result = project.folder.parent / "result.ipynb"
     how = ["--environment", "notebook", *([] if servers else ["--no-servers"])]
     command = ["python", str(KERNEL), NOTEBOOK, str(result), *edit]
-    # All steps of the chain, and as many imports of TensorFlow.
+    # All steps of the chain run, and each one imports TensorFlow.
     project.local("run", *how, "--", *command, seconds=900, **variables)
     return Notebook(json.loads(result.read_text(encoding="utf-8"))["cells"])
 
@@ -90,13 +90,13 @@ def project(default_project: Project, work: Path) -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def explored(project: Project) -> Notebook:
-    """The notebook after a run from top to bottom, in which a person has made the model wider."""
+    """The notebook, with a wider model, after a run from top to bottom."""
     return run(project, "model", DENSE, WIDER)
 
 
 @pytest.fixture(scope="module")
 def explored_on_a_hub(project: Project, explored: Notebook, tmp_path_factory: pytest.TempPathFactory) -> Notebook:
-    """The same with the bindings that a person's server of JupyterHub has: nobody's who deploys."""
+    """The same with the bindings of a user's JupyterHub server: none of a deployer."""
     bindings = tmp_path_factory.mktemp("bindings")
     for role in ("trainer", "inference-app"):
         shutil.copytree(project.servers.bindings / role, bindings / role)
@@ -104,44 +104,44 @@ def explored_on_a_hub(project: Project, explored: Notebook, tmp_path_factory: py
 
 
 def test_every_cell_runs(explored: Notebook) -> None:
-    """None shows an error or a warning; each says or draws something."""
+    """No cell shows an error or a warning, and each one prints or draws something."""
     assert not explored.errors
     assert [cell["source"] for cell in explored.code if not cell["outputs"]] == []
-    loud = [each for cell in explored.code for each in cell["outputs"] if each.get("name") == "stderr"]
+    loud = [output for cell in explored.code for output in cell["outputs"] if output.get("name") == "stderr"]
     assert loud == []
 
 
 def test_a_change_of_the_model_shows(explored: Notebook) -> None:
-    """At once in the notebook, and in what its steps deploy."""
+    """The notebook and the steps that it runs use the changed file at once."""
     summaries = explored.told("import model")
     assert re.findall(r" Total params: ([\d,]+)", summaries) == [WEIGHTS, WIDER_WEIGHTS]
     assert f"deploy_training_code: with_notebook: {WIDER_WEIGHTS} weights" in explored.told("def run_steps")
 
 
 def test_the_database_counts(explored: Notebook, project: Project) -> None:
-    """Rows by split, and by split and class, are those that lie in the database."""
+    """Row counts per split, and per split and class, equal those in the database."""
     uploaded = explored.told('run_steps("upload_dataset")')
-    found = {split: int(count.replace(",", "")) for count, split in re.findall(r"(\d[\d,]*) (\w+)", uploaded)[:3]}
-    assert sum(found.values()) == 1797
+    counts = {split: int(count.replace(",", "")) for count, split in re.findall(r"(\d[\d,]*) (\w+)", uploaded)[:3]}
+    assert sum(counts.values()) == 1797
     with project.database("trainer") as database:
         blocks = dict(database.query("SELECT split, count(*) FROM {schema}.dataset_batch GROUP BY split"))
         stored = database.query("SELECT split, labels FROM {schema}.dataset_batch")
     sizes = explored.table("length(block")
-    for split, rows in found.items():
+    for split, rows in counts.items():
         at = sizes.index(split)
         assert sizes[at + 1 : at + 4] == [str(rows), str(blocks[split]), str(64 * rows)]
     table = explored.table("get_byte")
     for label in range(10):
         shares = [
-            sum(bytes(labels)[::4].count(label) for split, labels in stored if split == wanted)
-            for wanted in ("train", "validation", "holdout")
+            sum(bytes(labels)[::4].count(label) for split, labels in stored if split == name)
+            for name in ("train", "validation", "holdout")
         ]
         at = len(table) - 4 * (10 - label)
         assert table[at : at + 4] == [str(label), *map(str, shares)]
 
 
 def test_the_curve_is_that_of_the_run(explored: Notebook) -> None:
-    """Two epochs, without the signs that move a terminal's cursor; the picture is there."""
+    """It shows two epochs without terminal control characters, and the chart."""
     trained = explored.told('run_steps("train_model")')
     assert len(re.findall(r"^epoch +\d/2  loss ", trained, re.MULTILINE)) == 2
     assert "\x1b" not in "".join("".join(output["text"]) for output in explored.outputs('run_steps("train_model")'))
@@ -149,7 +149,7 @@ def test_the_curve_is_that_of_the_run(explored: Notebook) -> None:
 
 
 def test_the_inference_database_answers(explored: Notebook, project: Project) -> None:
-    """By the version that the notebook promoted; the prediction is logged as the app's are."""
+    """The version that the notebook promoted predicts, and the prediction is logged as the app's are."""
     assert "deploy_inference_db: " in explored.told("evaluate_model")
     assert re.search(r"'predicted \d, true \d, by version 1'", explored.told("run_inference_task"))
     with project.database("inference-deployer") as database:
@@ -157,14 +157,14 @@ def test_the_inference_database_answers(explored: Notebook, project: Project) ->
 
 
 def test_its_steps_are_one_run(explored: Notebook, project: Project) -> None:
-    """In MLflow: the parent that the first cell names."""
+    """In MLflow the runs have the parent that the first cell names."""
     (name,) = re.findall(r"run (\S+),", explored.told("greenplumpython"))
     _, children = project.servers.tracking.children(project.schema, name)
     assert len(children) == 7
 
 
 def test_who_may_not_deploy_explores_too(explored_on_a_hub: Notebook) -> None:
-    """What was uploaded and trained is recognised; the rest is asked with the rights of trainer and app alone."""
+    """It recognises the uploaded and trained rows, and needs only the rights of trainer and app."""
     assert not explored_on_a_hub.errors
     assert explored_on_a_hub.outputs("def run_steps") == []
     assert "was there already" in explored_on_a_hub.told('run_steps("upload_dataset")')
@@ -174,7 +174,7 @@ def test_who_may_not_deploy_explores_too(explored_on_a_hub: Notebook) -> None:
 
 
 def test_a_table_has_a_notebook_of_its_own(default_project: Project, work: Path) -> None:
-    """It asks the table where it lies: rows and means by class, and a prediction for a row as it is there."""
+    """It queries the table in the database: counts and means per class, and a prediction for one of its rows."""
     answers = {"projectName": "with-table", "dataset": "table", "includeNotebook": "true", "epochs": "3"}
     project = Project.generate(work / "table", default_project.servers, **answers)
     project.run("python", "-m", "pipeline", "example_table")
@@ -191,37 +191,37 @@ def test_a_table_has_a_notebook_of_its_own(default_project: Project, work: Path)
 
 
 @pytest.mark.parametrize(
-    ("missing", "told"),
+    ("missing", "message"),
     [
         ("", "this kernel knows no databases (SERVICE_BINDING_ROOT is not set): start it with "),
         ("mlflow", "MLFLOW_TRACKING_URI is not set: "),
         ("server", "trainer: postgresql localhost:9/training does not answer: "),
     ],
 )
-def test_what_is_missing_is_one_sentence(project: Project, tmp_path: Path, missing: str, told: str) -> None:
-    """The first cell says it and nothing else, and no other cell is run."""
+def test_what_is_missing_is_one_sentence(project: Project, tmp_path: Path, missing: str, message: str) -> None:
+    """The first cell shows the sentence only, and no other cell runs."""
     bindings = shutil.copytree(project.servers.bindings, tmp_path / "bindings")
     if missing == "server":
         (bindings / "trainer" / "port").write_text("9")
     root = str(bindings) if missing else ""
-    found = run(project, servers=False, SERVICE_BINDING_ROOT=root, MLFLOW_TRACKING_URI="")
-    (error,) = found.errors
-    assert error in found.code[0]["outputs"]
+    notebook = run(project, servers=False, SERVICE_BINDING_ROOT=root, MLFLOW_TRACKING_URI="")
+    (error,) = notebook.errors
+    assert error in notebook.code[0]["outputs"]
     (sentence,) = error["traceback"]
-    assert sentence.startswith(f"error: {told}")
+    assert sentence.startswith(f"error: {message}")
     assert "\n" not in sentence
 
 
 def test_another_kernel_is_told_how_to_start(project: Project) -> None:
-    """One without the project's packages, here the system's own Python."""
+    """A kernel without the project's packages: the system's own Python."""
     cells = json.loads((project.folder / NOTEBOOK).read_text(encoding="utf-8"))["cells"]
     first = next("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    done = subprocess.run(
+    process = subprocess.run(
         ["/usr/bin/python3", "-I", "-c", first],
         cwd=project.folder / "notebooks", capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == (
         "pipeline.errors.StepError: this kernel has no greenplumpython: start it with "
         "`/usr/bin/python3 -m local run --environment notebook -- jupyter lab notebooks`"
     )

@@ -1,4 +1,4 @@
-"""pgAdmin with both databases in its list: the real one, which connects without being told a password."""
+"""The real pgAdmin with both databases in its list, which connects without asking for a password."""
 
 import contextlib
 import html
@@ -30,7 +30,7 @@ PROGRAM = ("run", "--environment", "pgadmin", "--", "python", "-m")
 
 @pytest.fixture(scope="module")
 def project(default_project: Project, work: Path) -> Project:
-    """A project with pgAdmin; the servers are those of all tests."""
+    """A project with pgAdmin, on the servers of all tests."""
     parent = work / "with-pgadmin"
     parent.mkdir()
     return Project.generate(parent, default_project.servers, includePgadmin="true")
@@ -52,11 +52,11 @@ class Browser:
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), jar)
 
     def answer(self, path: str, data: bytes | None = None) -> str:
-        """Return what is answered; a form or a call is posted with the page's token."""
+        """Return the answer; a form or a call is posted with the page's token."""
         request = urllib.request.Request(self.address + path, data)  # noqa: S310 - this machine's
         request.add_header("X-pgA-CSRFToken", self.token)
-        with self.opener.open(request, timeout=60) as found:
-            return found.read().decode()
+        with self.opener.open(request, timeout=60) as response:
+            return response.read().decode()
 
     def is_there(self) -> bool:
         with contextlib.suppress(OSError):
@@ -64,13 +64,13 @@ class Browser:
         return False
 
     def log_in(self, password: str) -> str:
-        """Fill in the form and return the page that follows."""
+        """Submit the login form and return the next page."""
         self.token = html.unescape(re.search(r'csrfToken["\']?\s*[:=]\s*["\']([^"\']+)', self.answer("/login"))[1])
         form = {"email": EMAIL, "password": password, "csrf_token": self.token, "internal_button": "Login"}
         return self.answer("/authenticate/login", urllib.parse.urlencode(form).encode())
 
     def read_token(self) -> None:
-        """Take the token that the main page's calls carry."""
+        """Store the token that the main page's calls carry."""
         self.token = re.search(r"csrf_token'?\]?\s*=\s*'([^']+)'", self.answer("/browser/js/utils.js"))[1]
 
     def connect(self, group: int, server: int) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Browser:
 
 @contextlib.contextmanager
 def running(project: Project, image: "Image | None" = None) -> Iterator[Browser]:
-    """Start pgAdmin, as a person does or as its image would, and end it."""
+    """Start pgAdmin, as a person or its image does, and stop it after the block."""
     port = free_port()
     log = project.folder.parent / "pgadmin.log"
     with log.open("w", encoding="utf-8") as output:
@@ -106,7 +106,7 @@ def running(project: Project, image: "Image | None" = None) -> Iterator[Browser]
 
 
 class Image:
-    """What the image of pgAdmin holds, on this machine: run by a user who owns nothing, told what a Workload is."""
+    """The contents of pgAdmin's image on this machine, run by a user who owns no file, with a Workload's variables."""
 
     def __init__(self, project: Project, folder: Path) -> None:
         self.folder = folder / "project"
@@ -133,7 +133,7 @@ class Image:
 
     @property
     def command(self) -> list[str]:
-        """The image's own command, as its user where this one may become another."""
+        """Return the image's command, run as its user if this process may change users."""
         (user,) = re.findall(r"^USER (.+)$", self.dockerfile, re.MULTILINE)
         (command,) = re.findall(r"^CMD (.+)$", self.dockerfile, re.MULTILINE)
         program = [self.python, *json.loads(command)[1:]]
@@ -145,7 +145,7 @@ class Image:
 
 
 def saved(database: Path) -> list[tuple[Any, ...]]:
-    """Return the servers that pgAdmin keeps."""
+    """Return the servers in pgAdmin's database."""
     with contextlib.closing(sqlite3.connect(database)) as opened:
         return opened.execute(
             "SELECT g.name, s.name, host, port, maintenance_db, username, connection_params, tags, password "
@@ -155,19 +155,19 @@ def saved(database: Path) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def desktop(project: Project) -> Iterator[Browser]:
-    """PgAdmin as the person at this machine has it."""
+    """pgAdmin for this machine's user."""
     with running(project) as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
 def data(project: Project, desktop: Browser) -> Path:
-    """The folder that it keeps."""
+    """The folder of its data."""
     return project.folder / "pgadmin" / "data"
 
 
 def test_its_servers_are_those_of_the_bindings(project: Project, data: Path) -> None:
-    """What was loaded by pgAdmin itself is read back from its own database."""
+    """pgAdmin's own database holds the servers that pgAdmin has imported."""
     rows = saved(data / "pgadmin4.db")
     assert len(rows) == 2
     expected = {"Training": "trainer", "Inference": "inference-app"}
@@ -178,24 +178,24 @@ def test_its_servers_are_those_of_the_bindings(project: Project, data: Path) -> 
         assert name == f"{title} image-classifier"
         assert (host, port, database, user) == (keys["host"], int(keys["port"]), keys["database"], keys["username"])
         assert password is None
-        given = json.loads(parameters)
-        assert given["sslmode"] == "verify-full"
-        assert Path(given["sslrootcert"]).read_text().strip() == keys["ca.crt"]
-        assert given["passfile"] == str(data / "passfile")
+        options = json.loads(parameters)
+        assert options["sslmode"] == "verify-full"
+        assert Path(options["sslrootcert"]).read_text().strip() == keys["ca.crt"]
+        assert options["passfile"] == str(data / "passfile")
         assert {tag["text"] for tag in json.loads(tags)} == {title.lower(), "postgresql"}
 
 
 def test_pgadmins_own_dump_is_the_list_that_it_was_given(project: Project, data: Path, tmp_path: Path) -> None:
-    """What it exports is what it imported, field by field; a trip through the real command line."""
+    """pgAdmin's command line exports the servers field by field as it has imported them."""
     variables = {"PGADMIN_DATA": str(data), "PGADMIN_SERVER_MODE": "OFF", "PORT": "0"}
     variables["CONFIG_DISTRO_FILE_PATH"] = str(project.folder / "pgadmin" / "config_distro.py")
     dumped = tmp_path / "dumped.json"
     project.local(*PROGRAM[:-2], "pgadmin4-cli", "dump-servers", str(dumped), **variables)
-    given = json.loads((data / "servers.json").read_text())["Servers"]
-    found = json.loads(dumped.read_text())["Servers"]
-    assert len(found) == len(given) == 2
-    for number, server in given.items():
-        assert {key: found[number].get(key) for key in server} == server
+    imported = json.loads((data / "servers.json").read_text())["Servers"]
+    dumped_servers = json.loads(dumped.read_text())["Servers"]
+    assert len(dumped_servers) == len(imported) == 2
+    for number, server in imported.items():
+        assert {key: dumped_servers[number].get(key) for key in server} == server
 
 
 def test_only_its_owner_reads_what_it_keeps_and_no_password_is_in_the_list(project: Project, data: Path) -> None:
@@ -221,7 +221,7 @@ def git_folder(project: Project) -> Path:
 
 
 def test_the_passfile_is_enough_for_libpq(data: Path) -> None:
-    """Each server of the list is reached with what the list says, and no password from elsewhere."""
+    """Each server in the list is reached with the list's parameters and no password from elsewhere."""
     for server in json.loads((data / "servers.json").read_text())["Servers"].values():
         connection = psycopg2.connect(
             host=server["Host"],
@@ -241,7 +241,7 @@ def test_a_second_start_loads_nothing_twice(project: Project, data: Path, deskto
 
 
 def test_others_log_in_and_both_databases_answer(project: Project, desktop: Browser, work: Path) -> None:
-    """In server mode; the login is pgAdmin's, and the databases' passwords come from the passfile."""
+    """In server mode the login is pgAdmin's, and the databases' passwords come from the passfile."""
     place = work / "pgadmin-image"
     image = Image(project, place)
     with running(project, image) as browser:
@@ -270,7 +270,7 @@ HOSTILE = r"p:a\ss::w\\rd'\" $HOME"
 
 
 def test_colons_and_backslashes_are_escaped(project: Project, tmp_path: Path) -> None:
-    """A real server with a role, a password and a database that hold both."""
+    """On a real server with a role, a password and a database that contain both characters."""
     role, database = r"ro:le\x", r"da:ta\x"
     bindings = tmp_path / "bindings"
     for name in ("trainer", "inference-app"):
@@ -286,12 +286,12 @@ def test_colons_and_backslashes_are_escaped(project: Project, tmp_path: Path) ->
         try:
             project.local(*PROGRAM, "pgadmin.servers", str(tmp_path / "out"), SERVICE_BINDING_ROOT=str(bindings))
             (server, _) = json.loads((tmp_path / "out" / "servers.json").read_text())["Servers"].values()
-            found = psycopg2.connect(
+            connection = psycopg2.connect(
                 host=server["Host"], port=server["Port"], dbname=database, user=role, **server["ConnectionParameters"]
             )
-            with contextlib.closing(found), found.cursor() as asked:
-                asked.execute("SELECT session_user, current_database()")
-                assert asked.fetchone() == (role, database)
+            with contextlib.closing(connection), connection.cursor() as cursor:
+                cursor.execute("SELECT session_user, current_database()")
+                assert cursor.fetchone() == (role, database)
         finally:
             cursor.execute(f'DROP DATABASE "{database}"')
             cursor.execute(f'DROP ROLE "{role}"')
@@ -306,9 +306,9 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(project: Project, tmp_
     out = tmp_path / "out"
 
     def refuses(*arguments: str, **variables: str) -> str:
-        told = {"SERVICE_BINDING_ROOT": str(bindings), **variables}
-        done = project.local(*PROGRAM, *arguments, status=1, **told)
-        (sentence,) = done.stderr.strip().splitlines()
+        environment = {"SERVICE_BINDING_ROOT": str(bindings), **variables}
+        process = project.local(*PROGRAM, *arguments, status=1, **environment)
+        (sentence,) = process.stderr.strip().splitlines()
         assert sentence.startswith("error: ")
         assert not out.exists()
         return sentence
@@ -322,4 +322,4 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(project: Project, tmp_
     (bindings / "trainer" / "password").unlink()
     assert "lacks password" in refuses("pgadmin.servers", str(out))
     assert "PGADMIN_SETUP_EMAIL and PGADMIN_SETUP_PASSWORD must be set" in refuses("pgadmin", "serve")
-    assert "allowed is nothing, or serve" in refuses("pgadmin", "server")
+    assert "allowed is no argument, or serve" in refuses("pgadmin", "server")

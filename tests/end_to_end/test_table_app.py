@@ -19,7 +19,7 @@ from .project import Project
 from .servers import Database
 from .test_rollback import DATABASES, liquibase, objects, roles
 
-# Every kind of column, two with names that have to be quoted, and one called as the drift of the classes is.
+# Every kind of column: two names need quotes, and one equals the name of the classes' drift statistic.
 TABLE = """CREATE TABLE visits (
     id int PRIMARY KEY, weight real, "age in years" smallint NOT NULL, smoker boolean, city text,
     "Ward" character(6) NOT NULL, class numeric(6, 2) NOT NULL, outcome text NOT NULL
@@ -31,7 +31,7 @@ expect.set_options(timeout=1000 * SECONDS)
 
 
 def visits(count: int, first: int = 1, seed: int = 1) -> list[dict[str, Any]]:
-    """Return rows of the table; who is young, light and in Bern gets well."""
+    """Return rows of the table; young, light patients in Bern get well."""
     random = np.random.default_rng(seed)
     rows = []
     for number in range(first, first + count):
@@ -53,12 +53,12 @@ def visits(count: int, first: int = 1, seed: int = 1) -> list[dict[str, Any]]:
 
 
 def features(row: dict[str, Any]) -> dict[str, Any]:
-    """Return what the model is given of a row."""
+    """Return a row's features."""
     return {name: row[name] for name in COLUMNS}
 
 
 def fill(project: Project, binding: str, rows: list[dict[str, Any]]) -> None:
-    """Write the table into a database, which any role may read."""
+    """Create the table in a database; any role may read it."""
     with project.database(binding) as database:
         database.query(TABLE)
         database.query(
@@ -70,13 +70,13 @@ def fill(project: Project, binding: str, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture(scope="module")
 def project(default_project: Project, work: Path) -> Project:
-    """A project that was trained on a table, and deployed."""
+    """A project that is trained on a table and deployed."""
     answers = {"sourceTable": "visits", "labelColumn": "outcome", "minimumAccuracy": "0.7", "epochs": "20"}
     made = Project.generate(work, default_project.servers, projectName=TEST_PROJECT, dataset="table", **answers)
-    kept = made.folder / "project.yaml"
-    limits = kept.read_text(encoding="utf-8").replace("window: 500", f"window: {WINDOW}")
-    # A column that is NULL now and then has fewer values than there are predictions.
-    kept.write_text(limits.replace("minimumPredictions: 200", "minimumPredictions: 100"), encoding="utf-8")
+    answers_file = made.folder / "project.yaml"
+    limits = answers_file.read_text(encoding="utf-8").replace("window: 500", f"window: {WINDOW}")
+    # A column with some NULLs has fewer values than there are predictions.
+    answers_file.write_text(limits.replace("minimumPredictions: 200", "minimumPredictions: 100"), encoding="utf-8")
     fill(made, "training-deployer", visits(ROWS))
     assert "version 1 now holds staging" in made.pipeline("all").stdout
     return made
@@ -85,45 +85,45 @@ def project(default_project: Project, work: Path) -> Project:
 @pytest.fixture(scope="module")
 def api(project: Project, work: Path) -> Iterator[Api]:
     """The project's API."""
-    with serving(project, work / "visits.log") as found:
-        yield found
+    with serving(project, work / "visits.log") as served:
+        yield served
 
 
 @pytest.fixture
 def owner(project: Project) -> Iterator[Database]:
-    """A session that sees what the app may not read."""
+    """A session that may read the tables which the app may not."""
     with project.database("inference-deployer") as database:
         yield database
 
 
 def answers_to(api: Api, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what the API says of rows."""
+    """Return the API's predictions for rows."""
     answer = api.post("/predictions/batch", json=[features(row) for row in rows])
     assert answer.status_code == 200, answer.text
     return answer.json()["predictions"]
 
 
 def test_everywhere_the_same_answer(api: Api, project: Project) -> None:
-    """By the API, by SQL in the inference database and by SQL in the training database, NULLs and unknown words too."""
+    """From the API, from SQL in the inference and in the training database, with NULLs and unknown texts too."""
     rows = [*visits(60), {**visits(1)[0], "id": 0, "city": "Genève", "Ward": "C"}]
     fill(project, "inference-deployer", rows)
     answers = answers_to(api, rows)
-    told = [list(answer["probabilities"].values()) for answer in answers]
+    probabilities = [list(answer["probabilities"].values()) for answer in answers]
     assert any(None in row.values() for row in rows)
     with project.database("inference-app") as database:
         served = dict(database.query("SELECT id, {schema}.predict(t.*) FROM public.visits AS t"))
-    assert told == [served[row["id"]] for row in rows]
+    assert probabilities == [served[row["id"]] for row in rows]
     with project.database("trainer") as database:
         trained = dict(database.query("SELECT id, {schema}.predict(t.*) FROM public.visits AS t WHERE id <= 60"))
     for row in rows[:60]:
         assert served[row["id"]] == pytest.approx(trained[row["id"]], abs=1e-6)
-    # Each column counts.
+    # Every column changes the prediction.
     for name, other in {"weight": 120, "smoker": None, "city": None, "age in years": 88}.items():
         assert answers_to(api, [{**rows[0], name: other}])[0]["probabilities"] != answers[0]["probabilities"]
 
 
 def test_what_the_api_takes_is_the_tables_columns(api: Api, project: Project) -> None:
-    """The model's description, the API's own, and what is refused by name."""
+    """In the model's description, in the API's own, and in the messages of refusals."""
     model = api.get(f"/models/{project.schema}").json()
     assert [column["name"] for column in model["columns"]] == COLUMNS
     assert model["columns"][4]["type"] == "character(6)"
@@ -133,27 +133,27 @@ def test_what_the_api_takes_is_the_tables_columns(api: Api, project: Project) ->
     good = features(visits(1)[0])
     assert api.post("/predictions", json=row["examples"][0]).status_code == 200
     assert 'no column "outcome"' in sentence(api.post("/predictions", json={**good, "outcome": "well"}), 422)
-    told = sentence(api.post("/predictions", json={**good, "age in years": 40_000}), 422)
-    assert told.startswith("Column age in years must be a whole number")
+    message = sentence(api.post("/predictions", json={**good, "age in years": 40_000}), 422)
+    assert message.startswith("Column age in years must be a whole number")
     assert "Column class is too far" in sentence(api.post("/predictions", json={**good, "class": 1e200}), 422)
     assert sentence(api.post("/predictions/batch", json=[good, {}]), 422).startswith("Row 2: column weight is missing")
 
 
 def test_it_does_what_its_description_says(api: Api, work: Path) -> None:
-    """Requests made from the description, right ones and wrong ones; none is the server's mistake."""
+    """Requests generated from the description, valid and invalid; none causes a server error."""
     settings = work / "schemathesis-table.toml"
     settings.write_text("", encoding="utf-8")
     command = [Path(sys.executable).with_name("schemathesis"), "--config-file", settings, "run"]
     command += [f"{api.address}/openapi.json", "--checks", "all", "--seed", "1", "--max-examples", "60"]
     command += ["--include-path-regex", "^/(predictions(/batch)?|models/.*)$", "--no-color"]
-    # No schema says which numbers are too far from the training rows for the model.
+    # The schema does not tell which numbers are too far from the training rows.
     command += ["--exclude-checks", "positive_data_acceptance", "--generation-database", "none"]
     before = len(api.requests())
-    done = subprocess.run(
+    process = subprocess.run(
         [*map(str, command), "--suppress-health-check", "all", "--continue-on-failure"],
         cwd=work, env={**os.environ, "NO_PROXY": "127.0.0.1"}, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert process.returncode == 0, process.stdout[-8000:] + process.stderr[-2000:]
     answered = Counter(line["status"] for line in api.requests()[before:])
     assert answered[200] > 30
     assert answered[422] > 30
@@ -161,22 +161,22 @@ def test_it_does_what_its_description_says(api: Api, work: Path) -> None:
 
 
 def test_a_prediction_is_kept_with_its_columns_alone(api: Api, owner: Database) -> None:
-    """The row as JSON, its raw values for drift; nothing else of it."""
+    """The row is logged as JSON, with its raw values for drift and nothing else."""
     row = {**visits(1)[0], "smoker": None, "city": "Genève"}
     (answer,) = answers_to(api, [row])
-    kept, statistics = owner.query(
+    logged, statistics = owner.query(
         "SELECT input, statistics FROM {schema}.prediction_log WHERE prediction_id = %s", (answer["prediction_id"],)
     )[0]
-    assert json.loads(bytes(kept)) == pytest.approx(features(row))
+    assert json.loads(bytes(logged)) == pytest.approx(features(row))
     raw = [row["weight"], row["age in years"], None, 3, float(row["Ward"] != "A"), row["class"]]
     assert statistics == pytest.approx(raw)
 
 
 @pytest.fixture(scope="module")
 def looked_at(project: Project, api: Api, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """What monitor_model says after usual rows, labelled, and after rows whose weights differ thrice as much."""
+    """Decisions of monitor_model: after usual, labelled rows, and after rows with three times the spread of weights."""
     outputs = tmp_path_factory.mktemp("visits")
-    told = []
+    reports = []
     for factor in (1, 3):
         rows = visits(WINDOW, first=10_000 * factor, seed=6 + factor)
         for row in rows:
@@ -185,14 +185,14 @@ def looked_at(project: Project, api: Api, tmp_path_factory: pytest.TempPathFacto
             recorded = api.post(f"/predictions/{answer['prediction_id']}/label", json={"label": row["outcome"]})
             assert recorded.status_code == 200
         printed = project.pipeline("monitor_model", STEP_OUTPUTS=str(outputs)).stdout
-        told.append(((outputs / "decision").read_text(), printed))
-    return told
+        reports.append(((outputs / "decision").read_text(), printed))
+    return reports
 
 
 def test_drift_is_measured_column_by_column(project: Project, looked_at: list[tuple[str, str]]) -> None:
-    """Usual rows are fine; of others the column that changed is named."""
-    (usual, said), (shifted, why) = looked_at
-    assert usual == "fine", said
+    """Usual rows show no drift; for the others the report names the changed column."""
+    (usual, decision), (shifted, why) = looked_at
+    assert usual == "fine", decision
     assert shifted == "retrain", why
     assert "(weight) above 0.25" in why
     with project.database("inference-app") as database:
@@ -204,7 +204,7 @@ def test_drift_is_measured_column_by_column(project: Project, looked_at: list[tu
 
 @pytest.fixture(scope="module")
 def grown(project: Project, api: Api, looked_at: list[tuple[str, str]]) -> str:
-    """What is printed when labels are collected and packed; one is of a row that the table has, one is there twice."""
+    """Output of collecting and packing labels; one row is in the table already, one is there twice."""
     again = [visits(ROWS)[5], visits(1, first=10_000, seed=7)[0]]
     for row, answer in zip(again, answers_to(api, again), strict=True):
         api.post(f"/predictions/{answer['prediction_id']}/label", json={"label": row["outcome"]})
@@ -212,7 +212,7 @@ def grown(project: Project, api: Api, looked_at: list[tuple[str, str]]) -> str:
 
 
 def test_labelled_rows_are_added_once(project: Project, grown: str) -> None:
-    """Those that people labelled join the table's own, in the training database; what is there already does not."""
+    """Labelled rows join the table's rows in the training database, except those that are there already."""
     count = 2 * WINDOW + 2
     assert f"collect_labels: {count} new or changed labels, {count} labelled rows" in grown
     assert f"labelled in the app: {count - 2} of them; 2 not used" in grown
@@ -223,19 +223,19 @@ def test_labelled_rows_are_added_once(project: Project, grown: str) -> None:
 
 @pytest.fixture(scope="module")
 def page(project: Project, work: Path) -> Iterator[Page]:
-    """The page in Chromium: no error in it, no request that leaves this machine."""
+    """The page in Chromium, which must show no error and send no request to other machines."""
     with (
         served(project, work / "visits-page.log") as site,
         started_browser() as browser,
-        watched_page(browser) as found,
+        watched_page(browser) as opened,
     ):
-        found.goto(site.page)
-        expect(found.get_by_role("heading", name="Monitoring")).to_be_visible()
-        yield found
+        opened.goto(site.page)
+        expect(opened.get_by_role("heading", name="Monitoring")).to_be_visible()
+        yield opened
 
 
 def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
-    """It begins as a typical row; a field that may be unknown can be emptied; one press is one prediction, labelled."""
+    """It starts as a typical row, nullable fields can be emptied, and one click makes one labelled prediction."""
     before = owner.value("SELECT count(*) FROM {schema}.prediction_log")
     expect(page.get_by_role("spinbutton")).to_have_count(3)
     weight = page.get_by_role("spinbutton", name="weight")
@@ -247,11 +247,11 @@ def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
     page.get_by_role("button", name="Predict").click()
     label = page.get_by_test_id("stMetric").filter(has=page.get_by_text("Label", exact=True))
     expect(label.get_by_test_id("stMetricValue")).to_have_text("ill")
-    ((kept, prediction),) = owner.query(
+    ((logged, prediction),) = owner.query(
         "SELECT input, prediction_id::text FROM {schema}.prediction_log ORDER BY predicted_at DESC LIMIT 1"
     )
-    wanted = {"weight": None, "age in years": 81, "smoker": None, "city": "Zürich", "Ward": "A"}
-    assert {name: json.loads(bytes(kept))[name] for name in wanted} == wanted
+    expected = {"weight": None, "age in years": 81, "smoker": None, "city": "Zürich", "Ward": "A"}
+    assert {name: json.loads(bytes(logged))[name] for name in expected} == expected
     page.get_by_role("button", name="Correct").click()
     expect(page.get_by_role("status")).to_have_text("Recorded: ill is right. Thank you.")
     statement = "SELECT label FROM {schema}.labelled_prediction WHERE prediction_id::text = %s"
@@ -260,7 +260,7 @@ def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
 
 
 def test_the_code_goes_back_and_forward(project: Project, page: Page, grown: str) -> None:
-    """Both changelogs leave nothing when they are rolled back, and bring all of it again; the last thing done here."""
+    """Both changelogs leave nothing after a rollback and restore everything; the last test of this module."""
     before = {name: (objects(project, name), roles(project, name)) for name in DATABASES}
     assert {"encode_row", "predict_row"} <= before["inference"][0]
     for name in DATABASES:

@@ -1,6 +1,6 @@
-"""`python -m app` becomes the process that APP_PROCESS names: the API (`api`) or the page (`ui`).
+"""Starts the process that APP_PROCESS names, the API (`api`) or the page (`ui`), on HOST and PORT: `python -m app`.
 
-It listens on HOST and PORT. This is the one place that knows how each is started.
+Only this module knows the commands that start them.
 """
 
 import os
@@ -17,27 +17,27 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = PROJECT / "app" / "ui.py"
 HOST = "0.0.0.0"
 PORTS = {"api": 8000, "ui": 8501}
-# An orchestrator kills after 30 s, and may wait some of them before it asks a process to end.
-SECONDS_TO_END = 20
-# What a person sets wins.
+# An orchestrator kills a process after 30 s, and may use some of them before it sends SIGTERM.
+SECONDS_TO_SHUT_DOWN = 20
+# The environment's own values take precedence.
 VARIABLES = {
-    # What a large picture took goes back to the system at once; else each thread keeps some of it.
+    # glibc returns the memory of a large picture to the system at once; otherwise each thread keeps some of it.
     "MALLOC_MMAP_THRESHOLD_": str(2**20),
-    # Nobody edits files where it is deployed, and each watched one costs the machine.
+    # Nobody edits the files of a deployment, and watching them costs CPU time.
     "STREAMLIT_SERVER_FILE_WATCHER_TYPE": "none",
 }
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Become the process, or exit with a sentence."""
+    """Replace this process by the API or the page, or exit with a one-line error."""
     try:
         if arguments:
             raise SettingsError(
-                f"`python -m app` takes no arguments, but {arguments[0]!r} was given: APP_PROCESS, HOST and PORT say "
-                "what it becomes"
+                f"`python -m app` takes no arguments, but {arguments[0]!r} was given: set APP_PROCESS, HOST and PORT "
+                "instead"
             )
         command = command_of(os.environ)
-        # A page, too, that could only say what it lacks does not start: no deployment is to go on with it.
+        # Checked for the page, too: a rolling update must not continue with a page that can only show an error.
         settings().binding()
     except SettingsError as error:
         sys.exit(f"error: {error}")
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 
 def command_of(variables: Mapping[str, str]) -> list[str]:
-    """Return the command that the variables ask for. Raises SettingsError."""
+    """Return the command that starts the process which the environment variables select. Raises SettingsError."""
     process = variables.get("APP_PROCESS") or "api"
     if process not in PORTS:
         raise SettingsError(f"APP_PROCESS is {process!r}; allowed is {' or '.join(PORTS)}")
@@ -59,37 +59,37 @@ def command_of(variables: Mapping[str, str]) -> list[str]:
 
 
 def _require_free(host: str, port: int) -> None:
-    """Raise SettingsError when nothing can listen there: either program would say so in its own words."""
+    """Raise SettingsError when the address is not free, so that both programs fail with the same message."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As the programs do: an address of connections that have just ended is free.
+            # Both programs set this option: an address whose last connections are in TIME_WAIT is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except (OSError, UnicodeError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise SettingsError(f"nothing can listen on HOST {host!r} and PORT {port}: {told}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"nothing can listen on HOST {host!r} and PORT {port}: {reason}") from error
 
 
 def _api(host: str, port: str, variables: Mapping[str, str]) -> list[str]:
     return [
         sys.executable, "-m", "uvicorn", "app.api:app", "--app-dir", str(PROJECT), "--host", host, "--port", port,
-        # More of them are more pods: POOL_SIZE and UPLOADS_MIB are those of one process.
+        # Scale by pods: POOL_SIZE and UPLOADS_MIB apply per process.
         "--workers", "1",
-        # Each request is logged once, by the app itself.
+        # The app itself logs each request once.
         "--no-access-log",
-        # Nothing is decided by who asks; an ingress says by which scheme, which redirects keep.
+        # No decision depends on the client's address. Redirects need the scheme, which an ingress forwards.
         "--proxy-headers", "--forwarded-allow-ips", variables.get("FORWARDED_ALLOW_IPS") or "*",
-        # An ingress keeps connections for a minute; were they closed here first, a request could meet a closed one.
+        # Longer than the 60 s of an ingress, so that the ingress never sends a request on a connection closed here.
         "--timeout-keep-alive", "75",
-        "--timeout-graceful-shutdown", str(SECONDS_TO_END),
+        "--timeout-graceful-shutdown", str(SECONDS_TO_SHUT_DOWN),
     ]  # fmt: skip
 
 
 def _page(host: str, port: str) -> list[str]:
     return [
         sys.executable, "-m", "streamlit", "run", str(PAGE), "--server.address", host, "--server.port", port,
-        # As app/.streamlit says, wherever it is looked for.
+        # The same as in app/.streamlit, which Streamlit finds only from some working directories.
         "--server.headless", "true", "--browser.gatherUsageStats", "false",
         "--logger.hideWelcomeMessage", "true",
     ]  # fmt: skip

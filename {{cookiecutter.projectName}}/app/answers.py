@@ -1,4 +1,4 @@
-"""What the API says of one or several inputs, of whatever kind the model takes."""
+"""The API's answers about one or several inputs, whether images or rows of a table."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -9,68 +9,72 @@ from pydantic import BaseModel, Field
 from app import logs
 from app.predictions import Input, Model, Prediction, Predictions, RefusedInput
 
-Given = TypeVar("Given")
+# What a request carries: the bytes of an image file, or a row of a table.
+Item = TypeVar("Item")
 EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 
 
 class PredictionAnswer(BaseModel):
-    """What the model says of one input."""
+    """The model's prediction for one input."""
 
-    prediction_id: str = Field(description="Names this prediction when its label is given", examples=[EXAMPLE_ID])
+    prediction_id: str = Field(
+        description="Identifies this prediction when its label is recorded", examples=[EXAMPLE_ID]
+    )
     label: str = Field(description="The class with the highest probability", examples=["7"])
     probabilities: dict[str, float] = Field(
-        description="Probability of each class", examples=[{"1": 0.02, "7": 0.97, "9": 0.01}]
+        description="Probability per class", examples=[{"1": 0.02, "7": 0.97, "9": 0.01}]
     )
     model: str = Field(description="Name of the model", examples=["image_classifier"])
     version: int = Field(description="Version of the model that answered", examples=[3])
 
 
 class BatchAnswer(BaseModel):
-    """What the model says of several inputs."""
+    """The model's predictions for several inputs."""
 
     predictions: list[PredictionAnswer] = Field(description="In the order of the inputs")
 
 
 def answer(
-    request: Request, predictions: Predictions, given: Given, read: Callable[[Model, Sequence[Given]], list[Input]]
+    request: Request, predictions: Predictions, item: Item, read: Callable[[Model, Sequence[Item]], Sequence[Input]]
 ) -> PredictionAnswer:
-    """Answer one input and note it for the log; `read` makes what the model takes of what was given."""
-    found = _answers(predictions, [given], read)[0]
-    logs.note(request, prediction_id=found.prediction_id, label=found.label, version=found.version)
-    return found
+    """Answer one item and add the answer to the request's log line; `read` turns items into the model's inputs."""
+    prediction = _answers(predictions, [item], read)[0]
+    logs.note(request, prediction_id=prediction.prediction_id, label=prediction.label, version=prediction.version)
+    return prediction
 
 
 def answer_batch(
     request: Request,
     predictions: Predictions,
-    given: Sequence[Given],
-    read: Callable[[Model, Sequence[Given]], list[Input]],
+    items: Sequence[Item],
+    read: Callable[[Model, Sequence[Item]], Sequence[Input]],
 ) -> BatchAnswer:
-    """Answer several inputs in their order, all or none, and note them for the log."""
-    found = _answers(predictions, given, read)
+    """Answer several items in their order, all or none, and add the answers to the request's log line."""
+    answers = _answers(predictions, items, read)
     logs.note(
         request,
-        prediction_ids=[answer.prediction_id for answer in found],
-        versions=sorted({answer.version for answer in found}),
+        prediction_ids=[answer.prediction_id for answer in answers],
+        versions=sorted({answer.version for answer in answers}),
     )
-    return BatchAnswer(predictions=found)
+    return BatchAnswer(predictions=answers)
 
 
 def _answers(
-    predictions: Predictions, given: Sequence[Given], read: Callable[[Model, Sequence[Given]], list[Input]]
+    predictions: Predictions, items: Sequence[Item], read: Callable[[Model, Sequence[Item]], Sequence[Input]]
 ) -> list[PredictionAnswer]:
-    """Read and predict; once more when the model was meanwhile replaced by one that takes something else."""
+    """Read and predict; do both again if a model with another kind of input replaced the first one meanwhile."""
     model = predictions.served()
+    answers: list[Prediction] = []
     try:
-        found = predictions.predict_many(read(model, given))
-        replaced = any(prediction.version != model.version for prediction in found)
+        answers = predictions.predict_many(read(model, items))
+        replaced = any(prediction.version != model.version for prediction in answers)
     except RefusedInput:
-        found, replaced = [], True
+        replaced = True
     if replaced:
         newest = predictions.served(newest=True)
-        if not found or not newest.takes_what(model):
-            found = predictions.predict_many(read(newest, given))
-    return [_answer(prediction, predictions.classes(prediction.version)) for prediction in found]
+        if not answers or not newest.has_same_input(model):
+            answers = predictions.predict_many(read(newest, items))
+    return [_answer(prediction, predictions.classes(prediction.version)) for prediction in answers]
 
 
 def _answer(prediction: Prediction, classes: Sequence[str]) -> PredictionAnswer:

@@ -11,5 +11,5 @@ try:
     app = create_app(settings(), Predictions(settings(), settings().pool_size))
 except SettingsError as error:
     sys.exit(f"error: {error}")
-# Uvicorn has set up its own logging before it imported this.
+# Uvicorn sets up its own logging before it imports this module; this call replaces it.
 logs.configure()

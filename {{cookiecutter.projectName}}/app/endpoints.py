@@ -15,14 +15,15 @@ from app.answers import EXAMPLE_ID
 from app.predictions import Predictions, WaitingForModel
 from app.settings import Settings
 
-# Of every body that holds no input of the model.
+# Bytes of a body that holds no input of the model.
 MAX_BODY = 64 * 2**10
+# Characters.
 MAX_LABEL = 1000
 UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
 
 class Label(BaseModel):
-    """What a prediction should have been."""
+    """The true class of an input."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"label": "7"}]})
 
@@ -30,32 +31,34 @@ class Label(BaseModel):
 
 
 class LabelAnswer(BaseModel):
-    """A label that was recorded."""
+    """A recorded label."""
 
     prediction_id: str = Field(examples=[EXAMPLE_ID])
-    label: str = Field(description="What was recorded", examples=["7"])
-    predicted_label: str = Field(description="What the model had said", examples=["1"])
+    label: str = Field(description="The recorded class", examples=["7"])
+    predicted_label: str = Field(description="The class that the model predicted", examples=["1"])
     model: str = Field(examples=["image_classifier"])
-    version: int = Field(description="Version of the model that had answered", examples=[3])
+    version: int = Field(description="Version of the model that predicted it", examples=[3])
 
 
 class ModelAnswer(inputs.ModelInput):
-    """The version of a model that is served."""
+    """The served version of the model."""
 
     model: str = Field(examples=["image_classifier"])
     alias: str = Field(description="The stage that this API serves", examples=["staging"])
     version: int = Field(examples=[3])
     classes: list[str] = Field(description="In the order of the model's output", examples=[["0", "1"]])
     metrics: dict[str, Any] = Field(
-        description="Of held-out rows: accuracy_score, f1_score, loss, rows, confusion_matrix (true × predicted)",
+        description="On held-out rows: accuracy_score, f1_score, loss, rows, confusion_matrix (true × predicted)",
         examples=[
             {"accuracy_score": 0.95, "f1_score": 0.94, "loss": 0.2, "rows": 2, "confusion_matrix": [[1, 0], [0, 1]]}
         ],
     )
-    data_hash: str = Field(description="Names the data it was trained on", examples=["6a197e257aa7"])
-    git_commit: str = Field(description="The commit it was trained from", examples=["4f1c0de"])
-    created_at: str = Field(description="When it came into the database", examples=["2026-01-31T12:00:00+00:00"])
-    changed_at: str = Field(description="When it got the alias", examples=["2026-01-31T12:05:00+00:00"])
+    data_hash: str = Field(description="Hash of the data it was trained on", examples=["6a197e257aa7"])
+    git_commit: str = Field(description="Commit it was trained from", examples=["4f1c0de"])
+    created_at: str = Field(
+        description="Time of its export to the inference database", examples=["2026-01-31T12:00:00+00:00"]
+    )
+    changed_at: str = Field(description="Time at which it got the alias", examples=["2026-01-31T12:05:00+00:00"])
 
 
 class Health(BaseModel):
@@ -74,7 +77,7 @@ class Readiness(BaseModel):
 
 
 def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
-    """Return the API over the given calls of the database, which it closes at its end."""
+    """Return the API over `predictions`, which it closes when it shuts down."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -104,9 +107,10 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
             allow_headers=["Content-Type", "X-Request-ID"],
             expose_headers=["Retry-After", "X-Request-ID"],
         )
-    # Added last it is outermost.
-    together = settings.uploads_mib * 2**20
-    app.add_middleware(logs.Requests, limits=inputs.LIMITS, limit=MAX_BODY, together=together)
+    # The middleware that is added last is the outermost.
+    app.add_middleware(
+        logs.Requests, limits=inputs.LIMITS, default_limit=MAX_BODY, total_limit=settings.uploads_mib * 2**20
+    )
     return app
 
 
@@ -114,28 +118,30 @@ def _add_labels(app: FastAPI, predictions: Predictions) -> None:
     @app.post(
         "/predictions/{prediction_id}/label",
         tags=["predictions"],
-        summary="Say what a prediction should have been",
-        responses=problems.declared(400, 404, 408, 413, 422, 503),
+        summary="Record the true class of a prediction's input",
+        responses=problems.declare(400, 404, 408, 413, 422, 503),
     )
     def record_label(
         request: Request,
-        prediction_id: Annotated[str, Path(pattern=UUID, description="From the prediction", examples=[EXAMPLE_ID])],
+        prediction_id: Annotated[
+            str, Path(pattern=UUID, description="`prediction_id` of the prediction", examples=[EXAMPLE_ID])
+        ],
         body: Label,
     ) -> LabelAnswer:
-        """Record the true class, whether it is the predicted one or not. Of several labels the last one counts."""
-        found = LabelAnswer(**predictions.record_label(prediction_id, body.label))
-        logs.note(request, prediction_id=prediction_id, label=found.label, version=found.version)
-        return found
+        """Record the true class, whether or not the model predicted it. The last of several labels counts."""
+        recorded = LabelAnswer(**predictions.record_label(prediction_id, body.label))
+        logs.note(request, prediction_id=prediction_id, label=recorded.label, version=recorded.version)
+        return recorded
 
 
 def _add_model(app: FastAPI, settings: Settings, predictions: Predictions) -> None:
-    @app.get("/models/{name}", tags=["model"], summary="The served model", responses=problems.declared(404, 422, 503))
+    @app.get("/models/{name}", tags=["model"], summary="The served model", responses=problems.declare(404, 422, 503))
     def read_model(
         name: Annotated[
             str, Path(pattern="^[a-z0-9_]{1,63}$", description="Name of the model", examples=["image_classifier"])
         ],
     ) -> ModelAnswer:
-        """Return the version that answers, what it takes, its classes and its metrics on held-out rows."""
+        """Return the served version: its inputs, its classes and its metrics on held-out rows."""
         if name != settings.model:
             raise HTTPException(404, f"this API serves no model of that name, only {settings.model}")
         model = predictions.served()
@@ -144,8 +150,8 @@ def _add_model(app: FastAPI, settings: Settings, predictions: Predictions) -> No
             alias=model.alias,
             version=model.version,
             classes=list(model.classes),
-            **dict(inputs.described(model)),
-            metrics=model.metrics,
+            **dict(inputs.describe(model)),
+            metrics=dict(model.metrics),
             data_hash=model.data_hash,
             git_commit=model.git_commit,
             created_at=model.created_at.isoformat(),
@@ -154,14 +160,14 @@ def _add_model(app: FastAPI, settings: Settings, predictions: Predictions) -> No
 
 
 def _add_health(app: FastAPI, settings: Settings, predictions: Predictions) -> None:
-    @app.get("/healthz", tags=["health"], summary="Is the process alive?", responses=problems.declared())
+    @app.get("/healthz", tags=["health"], summary="Is the process alive?", responses=problems.declare())
     async def healthz() -> Health:
-        """Return at once, whatever the database does."""
+        """Answer at once, without asking the database."""
         return Health(status="alive")
 
-    @app.get("/readyz", tags=["health"], summary="Can it answer?", responses=problems.declared(503))
+    @app.get("/readyz", tags=["health"], summary="Can it answer?", responses=problems.declare(503))
     def readyz() -> Readiness:
-        """Ask the database. While it waits for a model it is not ready, and says so: one comes without a restart."""
+        """Ask the database. The app becomes ready without a restart as soon as a version holds the stage."""
         model = predictions.model(newest=True)
         if not model:
             raise WaitingForModel(
@@ -171,13 +177,7 @@ def _add_health(app: FastAPI, settings: Settings, predictions: Predictions) -> N
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Add the schema of the errors, which no operation returns by itself, to the OpenAPI description."""
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if not app.openapi_schema:
-            schemas = describe().setdefault("components", {}).setdefault("schemas", {})
-            schemas["Problem"] = problems.Problem.model_json_schema()
-        return app.openapi_schema
-
-    app.openapi = openapi
+    """Add the schema of the errors, which is no operation's return type, to the OpenAPI description."""
+    # FastAPI keeps the description that it returns here, and serves it.
+    schemas = app.openapi().setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = problems.Problem.model_json_schema()

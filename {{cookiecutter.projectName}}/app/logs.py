@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, and for each request one line. No image, header or body is in it."""
+"""The log: one JSON object per line, one line per request. It holds no image, header or body."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,7 @@ import logging.config
 import re
 import time
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -17,16 +16,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import problem
 
-# Seconds after which others have been answered, and there may be room for an upload.
+# Seconds after which other uploads are likely to be answered.
 RETRY_AFTER = "2"
-# A body of which nothing came for so long is given up: its sender may be gone without a word.
+# Longest pause within a body, in seconds: a client may disappear without closing its connection.
 SECONDS_OF_SILENCE = 30
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 logger = logging.getLogger("app.requests")
 
 
 def configure() -> None:
-    """Send everything that is logged to standard output, uvicorn's own words too; its access log is off."""
+    """Send all log records to standard output, including uvicorn's own; its access log is off."""
     logging.config.dictConfig(
         {
             "version": 1,
@@ -38,7 +37,7 @@ def configure() -> None:
                     "style": "{",
                     "timestamp": "time",
                     "rename_fields": {"levelname": "level", "name": "logger"},
-                    # Uvicorn gives some messages twice, once with colours.
+                    # Uvicorn adds a coloured copy of some messages.
                     "reserved_attrs": [*_reserved(), "color_message"],
                 }
             },
@@ -54,37 +53,38 @@ def configure() -> None:
 
 
 def _reserved() -> list[str]:
-    """Return what every record of the standard library has."""
+    """Return the attributes that every record of the standard library has."""
     return list(vars(logging.makeLogRecord({})))
 
 
-def note(request: Request, **fields: Any) -> None:
-    """Add fields to the line that the request will have in the log."""
+def note(request: Request, **fields: object) -> None:
+    """Add fields to the request's line in the log."""
     request.state.noted.update(fields)
 
 
 class Requests:
-    """Gives each request its id, limits its body, logs it, and answers for what nobody caught."""
+    """Middleware: gives each request an id, limits its body, logs it, and answers 500 for an uncaught exception."""
 
-    def __init__(self, app: ASGIApp, limits: dict[str, int], limit: int, together: int) -> None:
-        """Take bodies of up to `limit` bytes, or those in `limits` for single paths; `together` at the same time."""
+    def __init__(self, app: ASGIApp, limits: Mapping[str, int], default_limit: int, total_limit: int) -> None:
+        """Accept bodies of up to `limits[path]` or `default_limit` bytes, and `total_limit` bytes at the same time."""
         self.app = app
         self.limits = limits
-        self.limit = limit
-        self.together = together
-        # The bytes that the requests which are not answered yet have room for.
-        self.kept = 0
+        self.default_limit = default_limit
+        self.total_limit = total_limit
+        # Bytes reserved for the bodies of requests in progress.
+        self.reserved = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        noted: dict[str, Any] = {}
+        header = Headers(scope=scope).get("x-request-id", "")
+        request_id = header if REQUEST_ID.fullmatch(header) else uuid.uuid4().hex
+        noted: dict[str, object] = {}
         scope.setdefault("state", {}).update(request_id=request_id, noted=noted)
-        started, status, error = time.perf_counter(), 0, None
+        started, status = time.perf_counter(), 0
+        error: Exception | None = None
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -94,12 +94,12 @@ class Requests:
             await send(message)
 
         try:
-            with self._limited(scope, receive) as limited:
+            with self._limit(scope, receive) as limited:
                 await self.app(scope, limited, answer)
         except Exception as caught:
             error = caught
             if not status:
-                response = problem(Request(scope), 500, "the server made a mistake; its log says more")
+                response = problem(Request(scope), 500, "the server failed; its log has the details")
                 await response(scope, receive, answer)
         logger.log(
             logging.WARNING if status == 503 else logging.ERROR if status >= 500 else logging.INFO,
@@ -116,48 +116,48 @@ class Requests:
         )
 
     @contextlib.contextmanager
-    def _limited(self, scope: Scope, receive: Receive) -> Iterator[Receive]:
-        """Yield a `receive` that ends a body: one too long, one without room beside the others, one that stops coming.
+    def _limit(self, scope: Scope, receive: Receive) -> Iterator[Receive]:
+        """Yield a `receive` that raises HTTPException for a body that is too long or stalls, or if memory is short.
 
-        Room is kept from the first bytes on for all that are announced, or else allowed: who has it is not turned away
-        half-way.
+        The first bytes reserve memory for the whole body: for its Content-Length, or else for the path's limit. An
+        upload that has started is therefore never refused half-way for lack of memory.
         """
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        limit = self.limits.get(path, self.limit)
+        limit = self.limits.get(path, self.default_limit)
         header = Headers(scope=scope).get("content-length", "")
         announced = int(header) if re.fullmatch("[0-9]{1,18}", header) else 0
-        received, room, complete = announced if announced > limit else 0, 0, False
+        received, reserved, complete = announced if announced > limit else 0, 0, False
 
         async def limited() -> Message:
-            nonlocal received, room, complete
+            nonlocal received, reserved, complete
             message = await _next(receive, complete) if received <= limit else {"type": "http.request"}
             complete = not message.get("more_body", False)
             size = len(message.get("body", b""))
             received += size
             if received > limit:
                 raise HTTPException(413, f"the body is longer than the {limit:,} bytes that are allowed")
-            if size and not room:
-                room = self._room(announced or limit)
+            if size and not reserved:
+                reserved = self._reserve(announced or limit)
             return message
 
         try:
             yield limited
         finally:
-            self.kept -= room
+            self.reserved -= reserved
 
-    def _room(self, size: int) -> int:
-        """Keep room for a body and return how much. Raises HTTPException when there is too little."""
-        if self.kept + size > self.together:
+    def _reserve(self, size: int) -> int:
+        """Reserve and return `size` bytes. Raises HTTPException if that exceeds the total limit."""
+        if self.reserved + size > self.total_limit:
             raise HTTPException(503, "too much is being uploaded at once: try again", {"Retry-After": RETRY_AFTER})
-        self.kept += size
+        self.reserved += size
         return size
 
 
 async def _next(receive: Receive, complete: bool) -> Message:
-    """Return the next message, of an incomplete body soon. Raises HTTPException when it does not come."""
+    """Return the next message. Raises HTTPException if the next part of an incomplete body does not arrive in time."""
     try:
         async with asyncio.timeout(None if complete else SECONDS_OF_SILENCE):
             return await receive()
     except TimeoutError:
-        told = f"nothing more of the body came for {SECONDS_OF_SILENCE} s"
-        raise HTTPException(408, told, {"Connection": "close"}) from None
+        detail = f"nothing more of the body arrived for {SECONDS_OF_SILENCE} s"
+        raise HTTPException(408, detail, {"Connection": "close"}) from None

@@ -1,6 +1,6 @@
-"""`python -m app.openapi` writes the description of the API to app/openapi.json, for who wants it without the API.
+"""Writes the API's OpenAPI description to app/openapi.json, for tools that read it from the repository.
 
-With --check it writes nothing, and exits with a sentence when what lies there is not what it would write.
+`python -m app.openapi` writes the file; `python -m app.openapi --check` fails if the file is not up to date.
 """
 
 import json
@@ -19,13 +19,13 @@ FILE = pathlib.Path(__file__).with_name("openapi.json")
 def main(arguments: Sequence[str]) -> int:
     """Write or check the file; return the exit status."""
     try:
-        text = described(settings())
+        text = description(settings())
         if arguments not in ([], ["--check"]):
             raise SettingsError(f"`python -m app.openapi` takes --check or nothing, not {' '.join(arguments)!r}")
         if not arguments:
             FILE.write_text(text, encoding="utf-8")
         elif not FILE.is_file() or FILE.read_text(encoding="utf-8") != text:
-            raise SettingsError("app/openapi.json is not what the API is now: write it anew with `make openapi`")
+            raise SettingsError("app/openapi.json is not up to date with the API: run `make openapi`")
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -35,9 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def described(chosen: Settings) -> str:
-    """Return the description as it stands in the file; of the answers only name and description are in it."""
-    # It is made of the operations' code alone: no database is asked.
+def description(chosen: Settings) -> str:
+    """Return the file's text. It depends on the code, the project's name and its description only."""
+    # Only a request or a shutdown uses `predictions`.
     app = create_app(chosen, typing.cast(Predictions, None))
     return json.dumps(app.openapi(), ensure_ascii=False, indent=2) + "\n"
 

@@ -13,23 +13,24 @@ from typing import Any, TypeVar
 import greenplumpython as gp
 import psycopg2
 
+from app.records import AccuracyRow, DriftRow, Encoding, Metrics, RecordedLabel
 from app.settings import Settings
 
-Answer = TypeVar("Answer")
-# An image's pixels, or a table's row as JSON.
+Result = TypeVar("Result")
+# The bytes of an image's pixels, or a table's row as JSON.
 Input = bytes | str
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 5
 POOL_SECONDS = 5
-# The model's facts are read again after so long: a promotion or rollback is seen by then.
-FACTS_SECONDS = 2
+# Age at which the served version is read again: a promotion or rollback takes effect by then.
+MODEL_SECONDS = 2
 MAX_HISTORY = 10_000
-# No schema, table or function of that name: deploy_inference_db did not run yet.
+# SQLSTATEs for a missing schema, table or function: deploy_inference_db did not run yet.
 NOT_DEPLOYED = ("3F000", "42P01", "42883")
 
 
 class PredictionError(Exception):
-    """A call has no answer; the text is one sentence."""
+    """A call failed; the text is one sentence."""
 
 
 class WaitingForModel(PredictionError):
@@ -37,11 +38,11 @@ class WaitingForModel(PredictionError):
 
 
 class NotDeployed(WaitingForModel):
-    """The inference database holds nothing of this project yet."""
+    """The inference database does not hold this project's schema yet."""
 
 
 class DatabaseAway(PredictionError):
-    """The inference database does not answer, or not in time."""
+    """The inference database does not answer in time."""
 
 
 class UnknownPrediction(PredictionError):
@@ -49,7 +50,7 @@ class UnknownPrediction(PredictionError):
 
 
 class RefusedInput(PredictionError):
-    """The database does not take what it was given."""
+    """The database refuses the input or the label."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,25 +63,25 @@ class Model:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     input_dtype: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     data_hash: str
     git_commit: str
     created_at: datetime.datetime
     changed_at: datetime.datetime
-    # Some rows that the model was chosen by: class to base64 of the row's bytes.
+    # Sample rows of the holdout: class to base64 of the row's bytes.
     samples: dict[str, str]
-    # What rows of a table become before the model sees them; None where it takes images.
-    encoding: dict[str, Any] | None = None
+    # None for a model of images.
+    encoding: Encoding | None = None
 
-    def takes_what(self, other: "Model") -> bool:
-        """Whether both take the same: rows of a shape and type, or of a table's columns."""
-        mine, others = ((one.input_shape, one.input_dtype, one.encoding) for one in (self, other))
-        return mine == others
+    def has_same_input(self, other: "Model") -> bool:
+        """Return whether both models have the same input shape and dtype, and the same columns."""
+        first, second = ((model.input_shape, model.input_dtype, model.encoding) for model in (self, other))
+        return first == second
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One logged answer; the probabilities are in class order."""
+    """A logged prediction; the probabilities are in class order."""
 
     prediction_id: str
     label: str
@@ -90,14 +91,14 @@ class Prediction:
 
 
 class Predictions:
-    """Calls of the inference database over a pool of connections; threads may share it.
+    """Calls of the inference database over a pool of connections; thread-safe.
 
-    Every method but `close` raises DatabaseAway when the database does not answer, and is tried once more on a new
-    connection when the old one is broken. A prediction whose answer was lost on the way may so be logged twice.
+    Every method except `close` raises DatabaseAway if the database does not answer. A call on a broken connection is
+    repeated once on a new one, so a prediction may be logged twice if its answer was lost.
     """
 
     def __init__(self, settings: Settings, size: int) -> None:
-        """Open nothing yet. Raises SettingsError when the service binding is missing or wrong."""
+        """Prepare a pool of `size` connections; the first calls open them. Raises SettingsError for a wrong binding."""
         binding = settings.binding()
         self._dsn = binding.dsn(
             application_name=f"{settings.project_name} app",
@@ -106,11 +107,11 @@ class Predictions:
             keepalives_idle=30,
             keepalives_interval=5,
             keepalives_count=3,
-            # A host that is gone answers nothing, not even that the statement took too long.
+            # A host that is down does not even report a statement timeout.
             tcp_user_timeout=int(STATEMENT_SECONDS * 2000),
         )
         self._settings = settings
-        # The last one given back is the next one taken. None is a connection that nobody needed yet.
+        # Last in, first out: connections beyond the load stay unopened, as None.
         self._idle: queue.LifoQueue[gp.Database | None] = queue.LifoQueue()
         for _ in range(size):
             self._idle.put(None)
@@ -118,42 +119,42 @@ class Predictions:
         self._label = gp.function("record_label", schema=settings.schema)
         self._lock = threading.Lock()
         self._model: Model | None = None
-        self._read_at = -FACTS_SECONDS
+        self._read_at: float = -MODEL_SECONDS
         self._classes: dict[int, tuple[str, ...]] = {}
 
     def model(self, newest: bool = False) -> Model | None:
         """Return the served version, None while no version holds the stage.
 
-        What is returned was read up to FACTS_SECONDS ago, or now with `newest`.
+        The answer is up to MODEL_SECONDS old; with `newest` it is read now.
         """
         known, read_at = self._model, self._read_at
-        if known and not newest and time.monotonic() - read_at < FACTS_SECONDS:
+        if known and not newest and time.monotonic() - read_at < MODEL_SECONDS:
             return known
         asked_at = time.monotonic()
         try:
-            found = self._call(lambda database: self._read_model(database, known))
+            model = self._call(lambda database: self._read_model(database, known))
         except WaitingForModel:
-            found = None
+            model = None
         with self._lock:
             if asked_at > self._read_at:
-                self._model, self._read_at = found, asked_at
-            if found:
-                self._classes[found.version] = found.classes
-        return found
+                self._model, self._read_at = model, asked_at
+            if model:
+                self._classes[model.version] = model.classes
+        return model
 
     def served(self, newest: bool = False) -> Model:
         """Return the served version. Raises WaitingForModel while there is none."""
-        found = self.model(newest)
-        if not found:
+        model = self.model(newest)
+        if not model:
             raise WaitingForModel(
                 f"no version of model {self._settings.model} holds the stage {self._settings.stage} yet"
             )
-        return found
+        return model
 
     def classes(self, version: int) -> tuple[str, ...]:
         """Return the classes of a version that has just answered, in the order of its probabilities.
 
-        Raises WaitingForModel when it was replaced before anything was read of it.
+        Raises WaitingForModel if another version replaced it before its classes were read.
         """
         if version not in self._classes:
             self.model(newest=True)
@@ -162,41 +163,45 @@ class Predictions:
         return self._classes[version]
 
     def predict(self, row: Input) -> Prediction:
-        """Return the logged answer to one row. Raises WaitingForModel, RefusedInput."""
+        """Return the logged prediction for one row. Raises WaitingForModel, RefusedInput."""
         return self.predict_many([row])[0]
 
     def predict_many(self, rows: Sequence[Input]) -> list[Prediction]:
-        """Return the answers to rows, in order, in one round trip: all are logged or none.
+        """Return the predictions for rows, in order, from one statement: all are logged, or none.
 
         Raises WaitingForModel, RefusedInput.
         """
         model, stage = self._settings.model, self._settings.stage
 
         def ask(database: gp.Database) -> list[Prediction]:
-            given = database.create_dataframe(rows=list(enumerate(rows)), column_names=["position", "features"])
-            kind = gp.type_("jsonb" if isinstance(rows[0], str) else "bytea")
-            answers = given.assign(answer=lambda row: self._task(kind(row["features"]), model, stage))
-            found = {row["position"]: row["answer"] for row in answers[["position", "answer"]]}
-            return [_prediction(found[position]) for position in range(len(rows))]
+            frame = database.create_dataframe(rows=list(enumerate(rows)), column_names=["position", "features"])
+            type_ = gp.type_("jsonb" if isinstance(rows[0], str) else "bytea")
+            answered = frame.assign(answer=lambda row: self._task(type_(row["features"]), model, stage))
+            answers = {row["position"]: row["answer"] for row in answered[["position", "answer"]]}
+            return [_prediction(answers[position]) for position in range(len(rows))]
 
         return self._call(ask)
 
-    def record_label(self, prediction_id: str, label: str) -> dict[str, Any]:
-        """Record what a prediction should have been; return prediction_id, label, predicted_label, model, version.
-
-        Raises UnknownPrediction, and RefusedInput when the label is none of the classes.
-        """
+    def record_label(self, prediction_id: str, label: str) -> RecordedLabel:
+        """Record the true class of a prediction's input. Raises UnknownPrediction, RefusedInput."""
         try:
             prediction_id = str(uuid.UUID(prediction_id))
         except ValueError:
             raise UnknownPrediction("a prediction's id is a UUID") from None
-        # Text that PostgreSQL cannot hold is nobody's class.
+        # PostgreSQL cannot store these characters, so no class has them.
         if "\0" in label or any("\ud800" <= character <= "\udfff" for character in label):
             raise RefusedInput("the label holds characters that no class has")
 
-        def ask(database: gp.Database) -> dict[str, Any]:
-            answer = database.apply(lambda: self._label(prediction_id, label), column_name="answer")
-            return dict(next(iter(answer))["answer"])
+        def ask(database: gp.Database) -> RecordedLabel:
+            rows = database.apply(lambda: self._label(prediction_id, label), column_name="answer")
+            answer = next(iter(rows))["answer"]
+            return RecordedLabel(
+                prediction_id=answer["prediction_id"],
+                label=answer["label"],
+                predicted_label=answer["predicted_label"],
+                model=answer["model"],
+                version=answer["version"],
+            )
 
         try:
             return self._call(ask)
@@ -205,30 +210,39 @@ class Predictions:
         except WaitingForModel as error:
             raise UnknownPrediction(f"there is no prediction {prediction_id}") from error
 
-    def accuracy(self) -> list[dict[str, Any]]:
-        """Return version, labelled_at, labelled and accuracy of each labelled prediction, oldest first.
+    def accuracy(self) -> list[AccuracyRow]:
+        """Return the accuracy after each label, oldest first, for the latest MAX_HISTORY labels."""
 
-        Of very many the last MAX_HISTORY.
-        """
-
-        def ask(database: gp.Database) -> list[dict[str, Any]]:
+        def ask(database: gp.Database) -> list[AccuracyRow]:
             rows = self._of_model(database, "accuracy_window").order_by("labelled_at", ascending=False)[:MAX_HISTORY]
-            return [{**row, "labelled_at": _time(row["labelled_at"])} for row in rows]
+            return [
+                AccuracyRow(
+                    version=row["version"],
+                    labelled_at=_time(row["labelled_at"]),
+                    labelled=row["labelled"],
+                    accuracy=row["accuracy"],
+                )
+                for row in rows
+            ]
 
-        return sorted(self._unless_waiting(ask), key=lambda row: row["labelled_at"])
+        return sorted(self._call_or_empty(ask), key=lambda row: row["labelled_at"])
 
-    def drift(self) -> list[dict[str, Any]]:
-        """Return statistic, predictions and psi of the served version; none before its first prediction."""
+    def drift(self) -> list[DriftRow]:
+        """Return the drift of each statistic for the served version; empty before its first prediction."""
         served = self.model()
+        if not served:
+            return []
 
-        def ask(database: gp.Database) -> list[dict[str, Any]]:
+        def ask(database: gp.Database) -> list[DriftRow]:
             rows = self._of_model(database, "drift").where(lambda view: view["version"] == served.version)
-            return [{name: row[name] for name in ("statistic", "predictions", "psi")} for row in rows]
+            return [
+                DriftRow(statistic=row["statistic"], predictions=row["predictions"], psi=row["psi"]) for row in rows
+            ]
 
-        return self._unless_waiting(ask) if served else []
+        return self._call_or_empty(ask)
 
     def close(self) -> None:
-        """Close what is open and not in use."""
+        """Close the idle connections."""
         with contextlib.suppress(queue.Empty):
             while True:
                 database = self._idle.get_nowait()
@@ -236,31 +250,32 @@ class Predictions:
                     _close(database)
 
     def _read_model(self, database: gp.Database, known: Model | None) -> Model | None:
-        """Read the served version; what is known of one that is still served is not read again."""
+        """Return the served version: `known` itself if it is still served and unchanged."""
         view = self._of_model(database, "model_info").where(lambda view: view["alias"] == self._settings.stage)
-        now = next(iter(view[["version", "changed_at"]]), None)
-        if now is None:
+        served = next(iter(view[["version", "changed_at"]]), None)
+        if served is None:
             return None
-        if known and (known.version, known.changed_at) == (now["version"], _time(now["changed_at"])):
+        if known and (known.version, known.changed_at) == (served["version"], _time(served["changed_at"])):
             return known
         row = next(iter(view), None)
         return _model(row) if row else None
 
     def _of_model(self, database: gp.Database, view: str) -> gp.DataFrame:
-        """Return the rows of a view that are the model's."""
+        """Return the model's rows of a view."""
         rows = database.create_dataframe(table_name=view, schema=self._settings.schema)
         return rows.where(lambda row: row["model"] == self._settings.model)
 
-    def _unless_waiting(self, ask: Callable[[gp.Database], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def _call_or_empty(self, ask: Callable[[gp.Database], list[Result]]) -> list[Result]:
+        """Like _call, but return an empty list while there is no model."""
         try:
             return self._call(ask)
         except WaitingForModel:
             return []
 
-    def _call(self, ask: Callable[[gp.Database], Answer]) -> Answer:
-        """Ask over a connection of the pool. Raises PredictionError."""
-        with self._translated():
-            database = self._taken()
+    def _call(self, ask: Callable[[gp.Database], Result]) -> Result:
+        """Return the result of `ask` on a connection of the pool. Raises PredictionError."""
+        with _translated_errors():
+            database = self._acquire()
             try:
                 if database is not None:
                     try:
@@ -273,40 +288,41 @@ class Predictions:
                 database = gp.database(uri=self._dsn)
                 return ask(database)
             finally:
-                # One that broke just now is found broken, and replaced, at its next turn.
+                # A connection that has just broken is detected and replaced at its next use.
                 self._idle.put(database)
 
-    def _taken(self) -> gp.Database | None:
+    def _acquire(self) -> gp.Database | None:
         try:
             return self._idle.get(timeout=POOL_SECONDS)
         except queue.Empty:
             raise DatabaseAway(f"no connection to the inference database became free in {POOL_SECONDS} s") from None
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Raise PredictionError for what the database says. What is no such case stays an error of psycopg2."""
-        try:
-            yield
-        except psycopg2.Error as error:
-            code, text = error.pgcode or "", _first_line(error)
-            if code == "P0002":
-                raise WaitingForModel(text) from error
-            if code in NOT_DEPLOYED:
-                raise NotDeployed("the inference database holds nothing of this project yet") from error
-            if code == "22023":
-                raise RefusedInput(text) from error
-            if code == "57014":
-                raise DatabaseAway(f"the inference database took longer than {STATEMENT_SECONDS} s") from error
-            # Where it is, and why, is for the log alone.
-            if code == "42501":
-                raise DatabaseAway("the inference database does not let the app in") from error
-            if isinstance(error, psycopg2.OperationalError) or _is_broken(error):
-                raise DatabaseAway("the inference database does not answer") from error
-            raise
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Raise a PredictionError for the psycopg2 errors that have one; let others through."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        code, text = error.pgcode or "", _first_line(error)
+        if code == "P0002":
+            raise WaitingForModel(text) from error
+        if code in NOT_DEPLOYED:
+            raise NotDeployed("the inference database does not hold this project's schema yet") from error
+        if code == "22023":
+            raise RefusedInput(text) from error
+        if code == "57014":
+            raise DatabaseAway(f"the inference database took longer than {STATEMENT_SECONDS} s") from error
+        # Only the log names the address and the cause.
+        if code == "42501":
+            raise DatabaseAway("the inference database does not grant the app its rights") from error
+        if isinstance(error, psycopg2.OperationalError) or _is_broken(error):
+            raise DatabaseAway("the inference database does not answer") from error
+        raise
 
 
 def _is_broken(error: psycopg2.Error) -> bool:
-    """Whether the session is gone (server restarted, network cut), not the statement refused."""
+    """Return whether the session is lost (server restarted, network cut) rather than the statement refused."""
     return error.pgcode is None or error.pgcode[:2] in ("08", "58") or error.pgcode[:4] == "57P0"
 
 
@@ -316,7 +332,7 @@ def _close(database: gp.Database) -> None:
 
 
 def _first_line(error: psycopg2.Error) -> str:
-    """Return the message without PL/Python's exception name and traceback."""
+    """Return the message without the exception name and traceback that PL/Python adds."""
     text = (error.diag.message_primary or str(error)).strip()
     line = text.splitlines()[0] if text else type(error).__name__
     return line.removeprefix("ValueError: ").removeprefix("plpy.Error: ")

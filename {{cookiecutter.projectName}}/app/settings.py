@@ -1,4 +1,4 @@
-"""What the app is told: project.yaml, environment variables, and the service binding of the inference database."""
+"""The app's settings: project.yaml, environment variables, and the service binding of the inference database."""
 
 import atexit
 import dataclasses
@@ -7,17 +7,19 @@ import os
 import pathlib
 import re
 import tempfile
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeVar
 
 import psycopg2.extensions
 import pyservicebinding.binding
 import yaml
 
+Kind = TypeVar("Kind")
 BINDING = "inference-app"
-# What the pipeline's steps are bound as.
+# Names of the bindings of the pipeline's steps.
 ROLES = ("training-deployer", "trainer", "inference-deployer")
 KEYS = ("type", "host", "port", "database", "username", "password")
-# libpq's own variables, which say where there is no binding what a binding says.
+# libpq's variables, which replace a binding.
 PG_KEYS = {"host": "PGHOST", "port": "PGPORT", "database": "PGDATABASE", "username": "PGUSER", "password": "PGPASSWORD"}
 PROJECT_NAME = r"[a-z][a-z0-9-]{1,38}[a-z0-9]"
 STAGES = ("staging", "production")
@@ -25,12 +27,12 @@ ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+\](:[0
 
 
 class SettingsError(Exception):
-    """Something the app is told is missing or wrong; its text is one sentence."""
+    """A setting is missing or wrong; the text is one sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The answers in project.yaml and what the environment says beside them."""
+    """Settings from project.yaml and the environment."""
 
     project_name: str
     description: str
@@ -45,34 +47,35 @@ class Settings:
 
     @property
     def schema(self) -> str:
-        """Schema in the inference database."""
+        """Return the schema in the inference database."""
         return self.project_name.replace("-", "_")
 
     @property
     def model(self) -> str:
-        """Model in the inference database."""
+        """Return the model's name in the inference database."""
         return self.schema
 
     def binding(self) -> "Binding":
-        """Return $SERVICE_BINDING_ROOT/inference-app, else the one binding of type postgresql, else what PGHOST names.
+        """Return the binding of the inference database.
 
-        Raises SettingsError when there is none, several fit, a key is missing or the type is another.
+        Tries, in this order, $SERVICE_BINDING_ROOT/inference-app, the only binding of type postgresql, and libpq's
+        variables. Raises SettingsError if there is none, several fit, a key is missing or the type is wrong.
         """
         root = os.environ.get("SERVICE_BINDING_ROOT") or ""
         folder = pathlib.Path(root) / BINDING
         if root and folder.is_dir():
             return _from_keys(folder, _read_folder(folder))
-        found = _bindings_of_type(root) if root and pathlib.Path(root).is_dir() else []
-        if len(found) == 1:
-            return _from_keys(folder, found[0])
-        if not found and os.environ.get("PGHOST"):
+        candidates = _bindings_of_type(root) if root and pathlib.Path(root).is_dir() else []
+        if len(candidates) == 1:
+            return _from_keys(folder, candidates[0])
+        if not candidates and os.environ.get("PGHOST"):
             return _from_libpq()
-        raise SettingsError(_no_binding(root, len(found)))
+        raise SettingsError(_no_binding(root, len(candidates)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Binding:
-    """Address and credentials of the inference database; the password is never shown."""
+    """Address and credentials of the inference database; its repr hides the password."""
 
     type: str
     host: str
@@ -82,19 +85,19 @@ class Binding:
     password: str = dataclasses.field(repr=False)
     sslmode: str = ""
     ca_file: str = ""
-    # The certificate itself, where it lies in no file yet: libpq reads it from one.
+    # The certificate's text where there is no file with it; libpq needs a file.
     ca: str = dataclasses.field(default="", repr=False)
 
     @property
     def where(self) -> str:
-        """The database as a person names it, without credentials."""
+        """Return the database's address without credentials."""
         return f"{self.host}:{self.port}/{self.database}"
 
     def dsn(self, **options: str | int) -> str:
-        """Return the connection string, password and all, with further options of libpq. Each value is quoted."""
+        """Return the connection string, including the password and further options of libpq; values are quoted."""
         tls = {"sslmode": self.sslmode} if self.sslmode else {}
         if self.ca_file or self.ca:
-            tls = {"sslmode": self.sslmode or "verify-full", "sslrootcert": self.ca_file or _written(self.ca)}
+            tls = {"sslmode": self.sslmode or "verify-full", "sslrootcert": self.ca_file or _certificate_file(self.ca)}
         return psycopg2.extensions.make_dsn(
             host=self.host,
             port=self.port,
@@ -102,30 +105,30 @@ class Binding:
             user=self.username,
             password=self.password,
             **tls,
-            **options,
+            **{name: str(value) for name, value in options.items()},
         )
 
 
 @functools.cache
 def settings() -> Settings:
-    """Read project.yaml and the environment, once. Raises SettingsError."""
+    """Return the settings, read once from project.yaml and the environment. Raises SettingsError."""
     answers = _project()
-    monitoring = _wanted(answers, "monitoring", dict, "a section")
+    monitoring: Mapping[str, object] = _require(answers, "monitoring", dict, "a section")
     return Settings(
         project_name=_project_name(answers),
-        description=_wanted(answers, "description", str, "text"),
+        description=_require(answers, "description", str, "text"),
         stage=_stage(answers),
-        include_monitoring=_wanted(answers, "includeMonitoring", bool, "true or false"),
-        accuracy_floor=float(_wanted(monitoring, "accuracyFloor", int | float, "a number")),
-        maximum_psi=float(_wanted(monitoring, "maximumPsi", int | float, "a number")),
-        minimum_predictions=_wanted(monitoring, "minimumPredictions", int, "a whole number"),
+        include_monitoring=_require(answers, "includeMonitoring", bool, "true or false"),
+        accuracy_floor=_require_number(monitoring, "accuracyFloor"),
+        maximum_psi=_require_number(monitoring, "maximumPsi"),
+        minimum_predictions=_require(monitoring, "minimumPredictions", int, "a whole number"),
         cors_origins=_origins(os.environ.get("CORS_ORIGINS", "")),
         pool_size=_number("POOL_SIZE", 4, 1, 100),
         uploads_mib=_number("UPLOADS_MIB", 128, 32, 65536),
     )
 
 
-def _project() -> dict[str, Any]:
+def _project() -> dict[str, object]:
     file = pathlib.Path(
         os.environ.get("PROJECT_FILE") or pathlib.Path(__file__).resolve().parent.parent / "project.yaml"
     )
@@ -140,16 +143,23 @@ def _project() -> dict[str, Any]:
     return answers
 
 
-def _wanted(answers: dict[str, Any], name: str, kind: Any, told: str) -> Any:
+def _require(answers: Mapping[str, object], name: str, kind: type[Kind], expected: str) -> Kind:
+    """Return an answer of a type. Raises SettingsError, which calls the type `expected`."""
     value = answers.get(name)
-    # True and False are no numbers.
+    # bool is a subclass of int.
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise SettingsError(f"project.yaml: {name} is {value!r}; it must be {told}")
+        raise SettingsError(f"project.yaml: {name} is {value!r}; it must be {expected}")
     return value
 
 
-def _project_name(answers: dict[str, Any]) -> str:
-    name: str = _wanted(answers, "projectName", str, "text")
+def _require_number(answers: Mapping[str, object], name: str) -> float:
+    if isinstance(answers.get(name), int):
+        return float(_require(answers, name, int, "a number"))
+    return _require(answers, name, float, "a number")
+
+
+def _project_name(answers: Mapping[str, object]) -> str:
+    name = _require(answers, "projectName", str, "text")
     if not re.fullmatch(PROJECT_NAME, name):
         raise SettingsError(
             f"project.yaml: projectName is {name!r}; allowed are 3 to 40 lower-case letters, digits and hyphens"
@@ -157,18 +167,18 @@ def _project_name(answers: dict[str, Any]) -> str:
     return name
 
 
-def _stage(answers: dict[str, Any]) -> str:
+def _stage(answers: Mapping[str, object]) -> str:
     source = "MODEL_STAGE" if os.environ.get("MODEL_STAGE") else "project.yaml: promotionStage"
-    value: str = os.environ.get("MODEL_STAGE") or _wanted(answers, "promotionStage", str, "text")
+    value = os.environ.get("MODEL_STAGE") or _require(answers, "promotionStage", str, "text")
     if value not in STAGES:
         raise SettingsError(f"{source} is {value!r}; allowed is {' or '.join(STAGES)}")
     return value
 
 
-def _number(name: str, usual: int, least: int, most: int) -> int:
-    value = os.environ.get(name) or str(usual)
-    if not re.fullmatch("[0-9]{1,9}", value) or not least <= int(value) <= most:
-        raise SettingsError(f"{name} is {value!r}; allowed is a whole number from {least} to {most}")
+def _number(name: str, default: int, minimum: int, maximum: int) -> int:
+    value = os.environ.get(name) or str(default)
+    if not re.fullmatch("[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
+        raise SettingsError(f"{name} is {value!r}; allowed is a whole number from {minimum} to {maximum}")
     return int(value)
 
 
@@ -203,20 +213,19 @@ def _from_keys(folder: pathlib.Path, keys: dict[str, str]) -> Binding:
 
 
 def _bindings_of_type(root: str) -> list[dict[str, str]]:
-    """Find by type where no folder has the name: pyservicebinding does not tell folder names.
-
-    A folder with the name of a step's role is that role's alone.
-    """
+    """Return the keys of the bindings of type postgresql, except those in a folder named after a step's role."""
+    # pyservicebinding returns no folder names, so compare contents.
     folders = [pathlib.Path(root) / role for role in ROLES]
-    taken = [_read_folder(folder) for folder in folders if folder.is_dir()]
-    every = pyservicebinding.binding.ServiceBinding().bindings("postgresql")
-    bound = [{key: str(value).strip() for key, value in one.items()} for one in every]
-    return [keys for keys in bound if keys not in taken]
+    of_steps = [_read_folder(folder) for folder in folders if folder.is_dir()]
+    bindings = pyservicebinding.binding.ServiceBinding().bindings("postgresql")
+    stripped = [{key: str(value).strip() for key, value in binding.items()} for binding in bindings]
+    return [keys for keys in stripped if keys not in of_steps]
 
 
 def _from_libpq() -> Binding:
-    given = {name: value.strip() for name, value in os.environ.items() if name.startswith("PG")}
-    values = {"PGPORT": "5432", **{name: value for name, value in given.items() if value}}
+    """Return the binding in libpq's variables. Raises SettingsError."""
+    variables = {name: value.strip() for name, value in os.environ.items() if name.startswith("PG")}
+    values = {"PGPORT": "5432", **{name: value for name, value in variables.items() if value}}
     missing = [name for name in PG_KEYS.values() if name not in values]
     if missing:
         raise SettingsError(
@@ -224,27 +233,27 @@ def _from_libpq() -> Binding:
             f"folder that holds the service binding {BINDING}"
         )
     ca_file = values.get("PGSSLROOTCERT", "")
-    # libpq takes this word for the certificates of the system.
+    # libpq reads "system" as the system's certificates.
     if ca_file not in ("", "system") and not pathlib.Path(ca_file).is_file():
         raise SettingsError(f"PGSSLROOTCERT is {ca_file!r}; there is no such file")
     keys = {key: values[name] for key, name in PG_KEYS.items()}
-    # Not libpq's: where no file can be mounted, the certificate itself.
+    # Not a variable of libpq: the certificate's text, for platforms that cannot mount a file.
     authority = values.get("PGSSLROOTCERT_PEM", "")
     return Binding("postgresql", **keys, sslmode=values.get("PGSSLMODE", ""), ca_file=ca_file, ca=authority)
 
 
-def _no_binding(root: str, found: int) -> str:
-    """Return the sentence that says why there is no binding to take."""
+def _no_binding(root: str, candidates: int) -> str:
+    """Return the sentence that says why none of the `candidates` bindings can be used."""
     variables = "set PGHOST, PGDATABASE, PGUSER and PGPASSWORD instead"
     if not root or not pathlib.Path(root).is_dir():
-        told = f"is {root}; there is no such folder" if root else "is not set"
-        return f"SERVICE_BINDING_ROOT {told}: let it name the folder of service bindings, or {variables}"
-    told = f"{root} holds no folder {BINDING} and {found} bindings of type postgresql that are no step's: name a folder"
-    return f"{told} {BINDING}, or " + ("leave exactly one of that type" if found else variables)
+        problem = f"is {root}; there is no such folder" if root else "is not set"
+        return f"SERVICE_BINDING_ROOT {problem}: set it to the folder of service bindings, or {variables}"
+    problem = f"{root} holds no folder {BINDING} and {candidates} bindings of type postgresql that are no step's"
+    return f"{problem}: name a folder {BINDING}, or " + ("leave exactly one of that type" if candidates else variables)
 
 
-def _written(certificate: str) -> str:
-    """Write a certificate to a file that lies there until the process ends; return its path."""
+def _certificate_file(certificate: str) -> str:
+    """Write a certificate to a temporary file, which is removed at exit; return its path."""
     handle, path = tempfile.mkstemp(suffix="-ca.crt")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(certificate)

@@ -1,4 +1,4 @@
-"""app/openapi.json is what the API says of itself, and holds no answer but the project's name and description."""
+"""app/openapi.json describes the API; of the project's answers it holds only the name and the description."""
 
 import difflib
 import json
@@ -25,22 +25,22 @@ class NoModel:
 
 
 def test_it_is_not_stale() -> None:
-    """It is what the API says before it knows of a model."""
+    """The file equals the description that the API serves while there is no model."""
     assert openapi.main(["--check"]) == 0
     served = TestClient(endpoints.create_app(settings.settings(), NoModel())).get("/openapi.json").json()
     assert json.loads(openapi.FILE.read_text(encoding="utf-8")) == served
 
 
 def test_it_is_written_and_checked(monkeypatch, tmp_path, capsys) -> None:
-    """In one sentence, which says what mends it."""
+    """The error is one sentence that names the fix."""
     committed = openapi.FILE.read_bytes()
     monkeypatch.setattr(openapi, "FILE", tmp_path / "openapi.json")
-    told = "error: app/openapi.json is not what the API is now: write it anew with `make openapi`\n"
-    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, told)
+    message = "error: app/openapi.json is not up to date with the API: run `make openapi`\n"
+    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, message)
     assert (openapi.main([]), openapi.main(["--check"])) == (0, 0)
     assert openapi.FILE.read_bytes() == committed
     openapi.FILE.write_bytes(committed.replace(b"Classify", b"Judge", 1))
-    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, told)
+    assert (openapi.main(["--check"]), capsys.readouterr().err) == (1, message)
     assert openapi.main(["--write"]) == 1
     assert "--check or nothing" in capsys.readouterr().err
 
@@ -50,11 +50,11 @@ def test_other_answers_change_name_and_description_alone(monkeypatch, tmp_path) 
     stage = {"staging": "production", "production": "staging"}[answers["promotionStage"]]
     changed = {"projectName": "another", "description": "Äpfel & Birnen", "promotionStage": stage}
     (tmp_path / "project.yaml").write_text(yaml.safe_dump({**answers, **changed}), encoding="utf-8")
-    before = openapi.described(settings.settings())
+    before = openapi.description(settings.settings())
     settings.settings.cache_clear()
     monkeypatch.setenv("PROJECT_FILE", str(tmp_path / "project.yaml"))
     monkeypatch.setenv("CORS_ORIGINS", "*")
-    after = openapi.described(settings.settings())
+    after = openapi.description(settings.settings())
     lines = difflib.ndiff(before.splitlines(), after.splitlines())
     assert [line[2:].strip() for line in lines if line.startswith("+")] == [
         '"title": "another",',
@@ -63,7 +63,7 @@ def test_other_answers_change_name_and_description_alone(monkeypatch, tmp_path) 
 
 
 def test_no_brace_meets_another() -> None:
-    """A template's placeholders would be seen in it."""
+    """The template would read two braces as a placeholder."""
     text = openapi.FILE.read_text(encoding="utf-8")
     assert "{prediction_id}" in text
     assert not [mark for mark in "#%{" if "{" + mark in text]

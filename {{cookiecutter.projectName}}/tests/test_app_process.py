@@ -1,4 +1,4 @@
-"""`python -m app`: it becomes what the variables name, says what is wrong with them, and ends as it is told to."""
+"""`python -m app`: starts the process that the variables name, reports wrong ones, and stops on SIGTERM."""
 
 import contextlib
 import http.client
@@ -23,12 +23,12 @@ from local.processes import answer, free_port, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROCESSES = ["api", "ui"] if process.PAGE.exists() else ["api"]
-# Nothing listens there: each question is answered that the database is away.
+# Nothing listens on this port, so every database call fails.
 AWAY = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGDATABASE": "d", "PGUSER": "u", "PGPASSWORD": "p4ssw0rd"}
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment without what would steer the app."""
+    """Return this process's environment without the variables that the app reads."""
     steering = ("PG", "SERVICE_BINDING_ROOT", "APP_PROCESS", "HOST", "PORT", "MODEL_STAGE", "POOL_SIZE", "STREAMLIT")
     return {**{name: value for name, value in os.environ.items() if not name.startswith(steering)}, **variables}
 
@@ -39,15 +39,15 @@ def test_the_api_is_what_starts_unless_the_page_is_named(monkeypatch) -> None:
     assert "-m uvicorn app.api:app" in usual and "--host 0.0.0.0 --port 8000" in usual
     assert "--forwarded-allow-ips *" in usual
     chosen = {"APP_PROCESS": "api", "HOST": "::1", "PORT": "80", "FORWARDED_ALLOW_IPS": "10.0.0.0/8"}
-    told = " ".join(process.command_of(chosen))
-    assert "--host ::1 --port 80" in told and "--forwarded-allow-ips 10.0.0.0/8" in told
+    command = " ".join(process.command_of(chosen))
+    assert "--host ::1 --port 80" in command and "--forwarded-allow-ips 10.0.0.0/8" in command
     if "ui" in PROCESSES:
         page = " ".join(process.command_of({"APP_PROCESS": "ui"}))
         assert f"-m streamlit run {process.PAGE} --server.address 0.0.0.0 --server.port 8501" in page
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     [
         ({"APP_PROCESS": "web"}, "APP_PROCESS is 'web'; allowed is api or ui"),
         ({"PORT": "0"}, "PORT is '0'; allowed is a whole number from 1 to 65535"),
@@ -57,8 +57,8 @@ def test_the_api_is_what_starts_unless_the_page_is_named(monkeypatch) -> None:
         ({"HOST": "192.0.2.1"}, "Cannot assign requested address"),
     ],
 )
-def test_a_wrong_variable_is_a_sentence(variables, told) -> None:
-    with pytest.raises(SettingsError, match=told) as refused:
+def test_a_wrong_variable_is_a_sentence(variables, message) -> None:
+    with pytest.raises(SettingsError, match=message) as refused:
         process.command_of(variables)
     assert "\n" not in str(refused.value)
 
@@ -78,24 +78,24 @@ def test_a_taken_port_is_said() -> None:
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_mistake_ends_it_before_it_starts(name) -> None:
-    """The page, too: a deployment is not to go on with one that only says what it lacks."""
+    """The page, too: a rolling update must not continue with a page that can only show an error."""
     port = str(free_port(None))
-    for arguments, variables, told in (
+    for arguments, variables, message in (
         ([], {"PGHOST": "db"}, "error: PGHOST is set without PGDATABASE, PGUSER, PGPASSWORD: "),
         ([], {**AWAY, "POOL_SIZE": "0"}, "error: POOL_SIZE is '0'; allowed is a whole number from 1 to 100"),
         (["openapi"], AWAY, "error: `python -m app` takes no arguments, but 'openapi' was given: "),
     ):
-        done = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-m", "app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60,
             env=environment(APP_PROCESS=name, PORT=port, **variables),
         )  # fmt: skip
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
-        assert done.stderr.startswith(told)
+        assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr
+        assert ended.stderr.startswith(message)
 
 
 @contextlib.contextmanager
 def running_api(folder: pathlib.Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Start the API with a database that is away."""
+    """Start the API with a database that does not answer."""
     port = free_port(None)
     with open(folder / "log", "wb") as log:
         started = subprocess.Popen(
@@ -112,7 +112,7 @@ def running_api(folder: pathlib.Path) -> Iterator[tuple[subprocess.Popen[bytes],
 
 
 def test_a_running_request_is_answered_before_it_ends(tmp_path) -> None:
-    """As a rolling update asks for: no new requests, the old ones to their end, and soon gone."""
+    """As a rolling update needs: no new requests, an answer to those in progress, then a quick end."""
     body = json.dumps({"label": "x" * 1000}).encode()
     with running_api(tmp_path) as (started, port):
         assert answer(port, "/readyz")[0] == 503
@@ -131,17 +131,17 @@ def test_a_running_request_is_answered_before_it_ends(tmp_path) -> None:
         assert started.poll() is None
         uploading.send(body[500:])
         answered = uploading.getresponse()
-        told = json.loads(answered.read())
-        assert (answered.status, told["detail"]) == (422, "A prediction's id is a UUID (path.prediction_id).")
+        problem = json.loads(answered.read())
+        assert (answered.status, problem["detail"]) == (422, "A prediction's id is a UUID (path.prediction_id).")
         sent = time.monotonic()
-        # A process that has ended by the signal says so; the first one of a container cannot and says 0.
+        # The exit status names the signal, except for a container's first process, whose status is 0.
         assert started.wait(30) in (0, -signal.SIGTERM)
         assert time.monotonic() - sent < 2
         for connection in (idle, uploading):
             connection.close()
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log and "p4ssw0rd" not in log
-    # It is the app's own line alone that a request has, and each line is an object.
+    # Each line is a JSON object, and each request has one line, from the app itself.
     lines = [json.loads(line) for line in log.splitlines()]
     assert [line["status"] for line in lines if line.get("path") == "/predictions/{prediction_id}/label"] == [422]
     assert {line["logger"] for line in lines} == {"uvicorn.error", "app.requests"}
@@ -149,7 +149,7 @@ def test_a_running_request_is_answered_before_it_ends(tmp_path) -> None:
 
 @contextlib.contextmanager
 def stand_in_for_the_api(status: int, content: bytes) -> Iterator[int]:
-    """Answer everything with the same; yield the port."""
+    """Serve the same answer for every request; yield the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -167,12 +167,12 @@ def stand_in_for_the_api(status: int, content: bytes) -> Iterator[int]:
 
 
 def test_make_serve_says_what_the_api_waits_for() -> None:
-    told = json.dumps({"detail": "This API is waiting for a model."}).encode()
-    for status, content, said in (
+    problem = json.dumps({"detail": "This API is waiting for a model."}).encode()
+    for status, content, message in (
         (200, b"{}", ""),
-        (503, told, "not ready: This API is waiting for a model."),
+        (503, problem, "not ready: This API is waiting for a model."),
         (502, b"no object", "not ready: the API does not say why"),
     ):
         with stand_in_for_the_api(status, content) as port:
-            assert serve.lacks(port) == said
+            assert serve.lacks(port) == message
     assert serve.lacks(free_port(None)) == "not ready: the API does not say why"

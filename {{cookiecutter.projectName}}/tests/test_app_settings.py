@@ -1,4 +1,4 @@
-"""The app is told what it needs by project.yaml, variables and a service binding, or says what is missing."""
+"""The app reads project.yaml, variables and a service binding, and names the setting that is missing or wrong."""
 
 import pathlib
 
@@ -44,11 +44,11 @@ def write_binding(folder: pathlib.Path, **changed: str | None) -> None:
 
 def test_what_the_project_says() -> None:
     answers = yaml.safe_load(PROJECT.read_text(encoding="utf-8"))
-    found = settings.settings()
-    assert found.project_name == answers["projectName"]
-    assert found.model == found.schema == answers["projectName"].replace("-", "_")
-    assert found.stage == answers["promotionStage"]
-    assert (found.cors_origins, found.pool_size, found.uploads_mib) == ((), 4, 128)
+    chosen = settings.settings()
+    assert chosen.project_name == answers["projectName"]
+    assert chosen.model == chosen.schema == answers["projectName"].replace("-", "_")
+    assert chosen.stage == answers["promotionStage"]
+    assert (chosen.cors_origins, chosen.pool_size, chosen.uploads_mib) == ((), 4, 128)
 
 
 def test_what_variables_say_beside_it(monkeypatch) -> None:
@@ -56,13 +56,13 @@ def test_what_variables_say_beside_it(monkeypatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", "https://a.example, http://localhost:3000,")
     monkeypatch.setenv("POOL_SIZE", "9")
     monkeypatch.setenv("UPLOADS_MIB", "32")
-    found = settings.settings()
-    assert (found.stage, found.pool_size, found.uploads_mib) == ("production", 9, 32)
-    assert found.cors_origins == ("https://a.example", "http://localhost:3000")
+    chosen = settings.settings()
+    assert (chosen.stage, chosen.pool_size, chosen.uploads_mib) == ("production", 9, 32)
+    assert chosen.cors_origins == ("https://a.example", "http://localhost:3000")
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("MODEL_STAGE", "x'; --", "allowed is staging or production"),
         ("POOL_SIZE", "0", "from 1 to 100"),
@@ -72,15 +72,15 @@ def test_what_variables_say_beside_it(monkeypatch) -> None:
         ("PROJECT_FILE", "/nowhere/project.yaml", "No such file"),
     ],
 )
-def test_a_wrong_variable_is_a_sentence(monkeypatch, name, value, told) -> None:
+def test_a_wrong_variable_is_a_sentence(monkeypatch, name, value, message) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(settings.SettingsError, match=told) as refused:
+    with pytest.raises(settings.SettingsError, match=message) as refused:
         settings.settings()
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("projectName: [", "not valid YAML"),
         ("- 1", "no keys and values"),
@@ -88,10 +88,10 @@ def test_a_wrong_variable_is_a_sentence(monkeypatch, name, value, told) -> None:
         ("projectName: p", "monitoring is None; it must be a section"),
     ],
 )
-def test_a_wrong_project_file_is_a_sentence(monkeypatch, tmp_path, content, told) -> None:
+def test_a_wrong_project_file_is_a_sentence(monkeypatch, tmp_path, content, message) -> None:
     (tmp_path / "project.yaml").write_text(content, encoding="utf-8")
     monkeypatch.setenv("PROJECT_FILE", str(tmp_path / "project.yaml"))
-    with pytest.raises(settings.SettingsError, match=told) as refused:
+    with pytest.raises(settings.SettingsError, match=message) as refused:
         settings.settings()
     assert "\n" not in str(refused.value)
 
@@ -99,27 +99,27 @@ def test_a_wrong_project_file_is_a_sentence(monkeypatch, tmp_path, content, told
 def test_the_binding_is_found_by_its_folder(bindings) -> None:
     write_binding(bindings / "inference-app", **{"sslmode": "verify-full", "ca.crt": "certificate"})
     write_binding(bindings / "another")
-    found = settings.settings().binding()
-    assert (found.where, found.username) == ("db:5432/inference", "a user")
-    assert "secret" not in repr(found)
-    told = psycopg2.extensions.parse_dsn(found.dsn(options="-c statement_timeout=5"))
-    assert told["password"] == KEYS["password"]
-    assert told["sslrootcert"] == str(bindings / "inference-app" / "ca.crt")
-    assert (told["sslmode"], told["options"]) == ("verify-full", "-c statement_timeout=5")
+    binding = settings.settings().binding()
+    assert (binding.where, binding.username) == ("db:5432/inference", "a user")
+    assert "secret" not in repr(binding)
+    dsn = psycopg2.extensions.parse_dsn(binding.dsn(options="-c statement_timeout=5"))
+    assert dsn["password"] == KEYS["password"]
+    assert dsn["sslrootcert"] == str(bindings / "inference-app" / "ca.crt")
+    assert (dsn["sslmode"], dsn["options"]) == ("verify-full", "-c statement_timeout=5")
 
 
 def test_the_only_binding_of_the_type_is_taken(bindings) -> None:
     write_binding(bindings / "whatever", **{"ca.crt": "certificate"})
     write_binding(bindings / "queue", type="rabbitmq")
-    found = settings.settings().binding()
-    assert found.where == "db:5432/inference"
-    told = psycopg2.extensions.parse_dsn(found.dsn())
-    assert pathlib.Path(told["sslrootcert"]).read_text(encoding="utf-8") == "certificate"
-    assert told["sslmode"] == "verify-full"
+    binding = settings.settings().binding()
+    assert binding.where == "db:5432/inference"
+    dsn = psycopg2.extensions.parse_dsn(binding.dsn())
+    assert pathlib.Path(dsn["sslrootcert"]).read_text(encoding="utf-8") == "certificate"
+    assert dsn["sslmode"] == "verify-full"
 
 
 def test_the_binding_of_a_step_is_not_taken(bindings) -> None:
-    """Another database, or another role of this one."""
+    """A step's binding is for another database or another role."""
     write_binding(bindings / "inference-deployer")
     with pytest.raises(settings.SettingsError, match="0 bindings of type postgresql that are no step's"):
         settings.settings().binding()
@@ -158,10 +158,10 @@ def test_without_a_binding_libpqs_variables_are_taken(monkeypatch, tmp_path, roo
     monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
     for name, value in {**LIBPQ, **({"SERVICE_BINDING_ROOT": roots[root]} if root in roots else {})}.items():
         monkeypatch.setenv(name, value)
-    found = settings.settings().binding()
-    assert (found.where, found.username, found.password) == ("pg:5432/served", "app", KEYS["password"])
-    assert "secret" not in repr(found)
-    assert "sslmode" not in psycopg2.extensions.parse_dsn(found.dsn())
+    binding = settings.settings().binding()
+    assert (binding.where, binding.username, binding.password) == ("pg:5432/served", "app", KEYS["password"])
+    assert "secret" not in repr(binding)
+    assert "sslmode" not in psycopg2.extensions.parse_dsn(binding.dsn())
 
 
 def test_libpqs_other_variables(monkeypatch, tmp_path) -> None:
@@ -170,23 +170,23 @@ def test_libpqs_other_variables(monkeypatch, tmp_path) -> None:
     monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
     for name, value in {**LIBPQ, "PGPORT": "6432", "PGSSLROOTCERT": str(certificate)}.items():
         monkeypatch.setenv(name, value)
-    told = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
-    assert (told["port"], told["sslmode"], told["sslrootcert"]) == ("6432", "verify-full", str(certificate))
+    dsn = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
+    assert (dsn["port"], dsn["sslmode"], dsn["sslrootcert"]) == ("6432", "verify-full", str(certificate))
     monkeypatch.setenv("PGSSLMODE", "verify-ca")
     monkeypatch.setenv("PGSSLROOTCERT", "system")
-    told = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
-    assert (told["sslmode"], told["sslrootcert"]) == ("verify-ca", "system")
+    dsn = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
+    assert (dsn["sslmode"], dsn["sslrootcert"]) == ("verify-ca", "system")
 
 
 def test_the_authority_as_a_variable(monkeypatch) -> None:
-    """Where no file can be mounted; a line break that a Secret ends with is none of the password's."""
+    """For platforms that cannot mount a file; a line break at the end of a Secret is not part of the password."""
     monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
     pem = "-----BEGIN CERTIFICATE-----"
     for name, value in {**LIBPQ, "PGPASSWORD": "secret\n", "PGSSLROOTCERT_PEM": f"{pem}\n"}.items():
         monkeypatch.setenv(name, value)
-    told = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
-    assert told["password"] == "secret"
-    assert pathlib.Path(told["sslrootcert"]).read_text(encoding="utf-8") == pem
+    dsn = psycopg2.extensions.parse_dsn(settings.settings().binding().dsn())
+    assert dsn["password"] == "secret"
+    assert pathlib.Path(dsn["sslrootcert"]).read_text(encoding="utf-8") == pem
 
 
 def test_a_binding_wins_over_libpqs_variables(monkeypatch, bindings) -> None:
@@ -194,7 +194,7 @@ def test_a_binding_wins_over_libpqs_variables(monkeypatch, bindings) -> None:
         monkeypatch.setenv(name, value)
     write_binding(bindings / "whatever")
     assert settings.settings().binding().where == "db:5432/inference"
-    # Which of several is meant is not guessed.
+    # With several bindings the app refuses to guess.
     write_binding(bindings / "another")
     with pytest.raises(settings.SettingsError, match="2 bindings of type postgresql"):
         settings.settings().binding()
@@ -204,16 +204,16 @@ def test_a_binding_wins_over_libpqs_variables(monkeypatch, bindings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"PGUSER": "", "PGPASSWORD": ""}, "PGHOST is set without PGUSER, PGPASSWORD: .* SERVICE_BINDING_ROOT"),
         ({"PGSSLROOTCERT": "/nowhere/ca.crt"}, "PGSSLROOTCERT is '/nowhere/ca.crt'; there is no such file"),
     ],
 )
-def test_what_is_wrong_with_libpqs_variables_is_a_sentence(monkeypatch, changed, told) -> None:
+def test_what_is_wrong_with_libpqs_variables_is_a_sentence(monkeypatch, changed, message) -> None:
     monkeypatch.delenv("SERVICE_BINDING_ROOT", raising=False)
     for name, value in {**LIBPQ, **changed}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(settings.SettingsError, match=told) as refused:
+    with pytest.raises(settings.SettingsError, match=message) as refused:
         settings.settings().binding()
     assert "secret" not in str(refused.value) and "\n" not in str(refused.value)

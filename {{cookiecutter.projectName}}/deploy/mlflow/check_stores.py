@@ -1,7 +1,7 @@
-"""Asks the tracking server's two stores whether they take its credentials; one sentence and exit 1 where one does not.
+"""Checks that the tracking server's two stores accept its credentials; exits with 1 and one sentence otherwise.
 
-It is told what the server is told: libpq's variables (PGHOST …) for the database, MLFLOW_ARTIFACTS_DESTINATION,
-MLFLOW_S3_ENDPOINT_URL and AWS_… for the S3 store. A store that is not named is not asked. No secret is ever printed.
+It reads the server's variables: libpq's (PGHOST …) for the database; MLFLOW_ARTIFACTS_DESTINATION,
+MLFLOW_S3_ENDPOINT_URL and AWS_… for the S3 store. A store without variables is not checked. No secret is printed.
 """
 
 import os
@@ -11,38 +11,38 @@ import urllib.parse
 import boto3
 import psycopg2
 from botocore import exceptions
-from botocore.client import Config
+from botocore.client import BaseClient, Config
 
-# An object below the destination that is written, and removed where the keys allow that.
+# An object below the destination, which is written, and removed if the keys allow that.
 PROBE = ".mlflow-store-check"
 SECONDS = 10
 REASONS = {
     "InvalidAccessKeyId": "does not know the access key: check AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "refuses the secret key: check AWS_SECRET_ACCESS_KEY",
-    "NoSuchBucket": "has no bucket {bucket}: make it, or correct MLFLOW_ARTIFACTS_DESTINATION",
+    "NoSuchBucket": "has no bucket {bucket}: create it, or correct MLFLOW_ARTIFACTS_DESTINATION",
     "AccessDenied": "does not let this key list and write {bucket}: it needs s3:ListBucket, GetObject, PutObject",
 }
 
 
 class StoreError(Exception):
-    """A store does not work; the text says which, why, and what mends it."""
+    """A store does not work; the text names the store, the cause and the fix."""
 
 
 def check_database() -> None:
-    """Open a session with the database that libpq's variables name. Raises StoreError."""
+    """Connect to the database in libpq's variables. Raises StoreError."""
     where = f"{os.environ['PGHOST']}:{os.environ.get('PGPORT', '5432')}"
     try:
         psycopg2.connect("", connect_timeout=SECONDS).close()
     except psycopg2.Error as error:
-        # libpq adds a hint in a line of its own.
-        tried = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
-        reason = tried[-1] if tried else type(error).__name__
+        # libpq puts its hint on an indented line of its own.
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("\t")]
+        reason = lines[-1] if lines else type(error).__name__
         verb = "refuses" if "FATAL:" in reason else "does not answer"
         raise StoreError(f"MLflow's database at {where} {verb}: {reason.rpartition('FATAL:')[2].strip()}") from error
 
 
 def check_artifacts() -> None:
-    """List, write and remove below MLFLOW_ARTIFACTS_DESTINATION. Raises StoreError."""
+    """List, write and remove an object below MLFLOW_ARTIFACTS_DESTINATION. Raises StoreError."""
     destination = urllib.parse.urlsplit(os.environ["MLFLOW_ARTIFACTS_DESTINATION"])
     bucket, folder = destination.netloc, destination.path.strip("/")
     key = f"{folder}/{PROBE}".lstrip("/")
@@ -69,20 +69,20 @@ def _address() -> str:
     return f"the S3 store at {endpoint}" if endpoint else "the S3 store"
 
 
-def _client() -> "boto3.client":
+def _client() -> BaseClient:
     endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
     config = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"total_max_attempts": 1})
     return boto3.client("s3", endpoint_url=endpoint, config=config)
 
 
 def _refusal(error: exceptions.ClientError, bucket: str) -> str:
-    told = error.response.get("Error", {})
-    code = str(told.get("Code", ""))
-    return REASONS[code].format(bucket=bucket) if code in REASONS else f"refuses: {code} {told.get('Message', '')}"
+    details = error.response.get("Error", {})
+    code = str(details.get("Code", ""))
+    return REASONS[code].format(bucket=bucket) if code in REASONS else f"refuses: {code} {details.get('Message', '')}"
 
 
-def _remove(client: "boto3.client", bucket: str, key: str) -> None:
-    """Remove the probe; keys that may not remove are fine, for MLflow's own clean-up is a person's business."""
+def _remove(client: BaseClient, bucket: str, key: str) -> None:
+    """Remove the probe. Keys that may not remove objects are fine: the server itself removes none."""
     try:
         client.delete_object(Bucket=bucket, Key=key)
     except exceptions.ClientError as error:
@@ -90,7 +90,7 @@ def _remove(client: "boto3.client", bucket: str, key: str) -> None:
 
 
 def main() -> int:
-    """Check what is named and return the exit status."""
+    """Check the stores that have variables; return the exit status."""
     try:
         if os.environ.get("PGHOST"):
             check_database()

@@ -1,11 +1,14 @@
-"""Brings databases, source files and the model's lineage into DataHub: `python datahub/ingest.py [RECIPE …]`.
+"""Ingests databases, source files and the model's lineage into DataHub: `python datahub/ingest.py [RECIPE …]`.
 
-A recipe is a file of this folder; all of them without a name. With $DATAHUB_GMS_URL (and $DATAHUB_GMS_TOKEN) they go
-to that DataHub, otherwise each into a file of datahub/out. Names and passwords come from the service bindings and
-travel by environment alone.
+A recipe is a YAML file in this folder; without an argument all of them run. The records go to the DataHub at
+$DATAHUB_GMS_URL (with $DATAHUB_GMS_TOKEN), or into files in datahub/out without that variable. Addresses and passwords
+come from the service bindings and are passed in the environment only.
 """
 
-# As a script: its own folder comes first on the path, so the package datahub is DataHub's.
+# DataHub's package is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
+
+# Run as a script: this folder, not its parent, comes first on the path, so `import datahub` imports DataHub's package.
 
 import os
 import pathlib
@@ -36,7 +39,7 @@ OUT = HERE / "out"
 
 
 def main(chosen: list[str]) -> None:
-    """Run the recipes one after the other; a mistake is told in one sentence."""
+    """Run the recipes one after the other, or exit with a one-line error."""
     try:
         unknown = [name for name in chosen if name not in RECIPES]
         if unknown:
@@ -51,65 +54,65 @@ def main(chosen: list[str]) -> None:
 
 
 def ingest(name: str, environment: Mapping[str, str]) -> str:
-    """Run `datahub ingest` on one recipe and return where its records are.
+    """Run `datahub ingest` on one recipe and return the address or file that its records went to.
 
-    What it says lies in datahub/out/<name>.log. Raises StepError, with DataHub's reason where it failed.
+    The output goes to datahub/out/<name>.log. Raises StepError with DataHub's reason.
     """
     recipe = yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
     OUT.mkdir(exist_ok=True)
-    where = environment.get("DATAHUB_GMS_URL", "")
-    if not where:
-        where = str(OUT / f"{name}.json")
-        recipe["sink"] = {"type": "file", "config": {"filename": where}}
+    destination = environment.get("DATAHUB_GMS_URL", "")
+    if not destination:
+        destination = str(OUT / f"{name}.json")
+        recipe["sink"] = {"type": "file", "config": {"filename": destination}}
     variables = {**environment, **(_database(names.ROLES[name]) if name in names.ROLES else {})}
     log = OUT / f"{name}.log"
     program = pathlib.Path(sys.executable).with_name("datahub")
     with log.open("w", encoding="utf-8") as output:
-        done = subprocess.run(
+        process = subprocess.run(
             [program, "ingest", "run", "--no-progress", "--config", "-"],
             cwd=ROOT, env=variables, input=yaml.safe_dump(recipe), stdout=output, stderr=output, text=True,
         )  # fmt: skip
-    if done.returncode:
-        raise StepError(f"`datahub ingest` failed on {name}.yaml: {_reason(log)} (all of it: {log})")
-    return where
+    if process.returncode:
+        raise StepError(f"`datahub ingest` failed on {name}.yaml: {_reason(log)} (full log: {log})")
+    return destination
 
 
 def _reason(log: pathlib.Path) -> str:
-    """Return why DataHub failed: the first error it logged, or its last line where it logged none."""
-    told = log.read_text(encoding="utf-8").strip()
-    errors = re.findall(r" ERROR +\{[^}]*\} - (.+)", told)
-    return (errors or told.splitlines()[-1:] or ["it said nothing"])[0].rpartition(" => ")[2]
+    """Return the first error in the log, or its last line if there is none."""
+    text = log.read_text(encoding="utf-8").strip()
+    errors = re.findall(r" ERROR +\{[^}]*\} - (.+)", text)
+    return str((errors or text.splitlines()[-1:] or ["its log is empty"])[0].rpartition(" => ")[2])
 
 
 def _environment() -> dict[str, str]:
-    """Return what the recipes and the sources of this folder read."""
+    """Return the environment that the recipes and the sources in this folder read."""
     source = settings().source
-    told = {
+    variables = {
         "PROJECT_NAME": settings().project_name,
         "PROJECT_SCHEMA": settings().schema,
         "PROJECT_OWNER": settings().owner,
-        # Patterns.
+        # Regular expressions.
         "SOURCE_SCHEMA": re.escape(source.schema if source else settings().schema),
         "SOURCE_TABLE": re.escape(source.table) if source else "[^.]*",
-        # A file has nothing to add to; what people tagged in a DataHub stays.
+        # PATCH keeps the tags that people set in DataHub; a file has none to keep.
         "DATAHUB_SEMANTICS": "PATCH" if os.environ.get("DATAHUB_GMS_URL") else "OVERWRITE",
         "DATAHUB_TELEMETRY_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         **IMPATIENT,
         "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)]),
     }
-    return {**os.environ, **told}
+    return {**os.environ, **variables}
 
 
 def _database(role: str) -> dict[str, str]:
-    """Return a binding as libpq's variables, and its type. Raises StepError when the database does not answer."""
+    """Return a binding as libpq's variables, and its type. Raises StepError if the database does not answer."""
     connect(role).close()
-    found = binding(role)
-    tls = {"PGSSLMODE": found.sslmode} if found.sslmode else {}
-    if found.ca_file:
-        tls = {"PGSSLMODE": found.sslmode or "verify-full", "PGSSLROOTCERT": found.ca_file}
-    address = {"PGHOST": found.host, "PGPORT": found.port, "PGDATABASE": found.database}
-    return {**address, **tls, "PGUSER": found.username, "PGPASSWORD": found.password, "BINDING_TYPE": found.type}
+    bound = binding(role)
+    tls = {"PGSSLMODE": bound.sslmode} if bound.sslmode else {}
+    if bound.ca_file:
+        tls = {"PGSSLMODE": bound.sslmode or "verify-full", "PGSSLROOTCERT": bound.ca_file}
+    address = {"PGHOST": bound.host, "PGPORT": bound.port, "PGDATABASE": bound.database}
+    return {**address, **tls, "PGUSER": bound.username, "PGPASSWORD": bound.password, "BINDING_TYPE": bound.type}
 
 
 if __name__ == "__main__":

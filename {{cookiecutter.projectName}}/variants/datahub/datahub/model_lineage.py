@@ -1,8 +1,11 @@
-"""A source of DataHub: the model's lineage, from the packed rows over training run and model version to the functions.
+"""A DataHub source: the model's lineage, from packed rows over training run and model version to SQL functions.
 
-What it tells comes from MLflow's registry and from both databases. Runs, versions and the registered model are called
-as DataHub's own source for MLflow calls them, so that both describe the same things.
+The facts come from MLflow's registry and from both databases. Runs, versions and the registered model have the same
+names as in DataHub's own MLflow source, so that both describe the same entities.
 """
+
+# DataHub's package is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
 
 import datetime
 from collections.abc import Iterable
@@ -47,7 +50,7 @@ from pipeline.tracking import answering
 MLFLOW = "mlflow"
 # The tables that the inference functions read and write.
 READ, WRITTEN = ("model_alias", "model_version"), ("prediction_log",)
-# Of two of a name the later one: it takes the rows of a table.
+# Of two functions with the same name the later one counts: it takes the rows of a table.
 FUNCTIONS = """
 SELECT DISTINCT ON (proname) proname, pg_get_function_identity_arguments(oid), obj_description(oid, 'pg_proc')
 FROM pg_proc
@@ -62,7 +65,7 @@ ORDER BY proname, oid DESC
 @platform_name("In-database model", id=MLFLOW)
 @config_class(names.ProjectConfig)
 class ModelLineage(Source):
-    """Describes the registered versions, the runs that trained them and the functions that answer with them."""
+    """Describes the registered versions, their training runs and the SQL functions that predict with them."""
 
     def __init__(self, config: names.ProjectConfig, context: PipelineContext) -> None:
         super().__init__(context)
@@ -71,15 +74,15 @@ class ModelLineage(Source):
 
     @classmethod
     def create(cls, config_dict: dict[str, Any], ctx: PipelineContext) -> "ModelLineage":
-        """Return the source that a recipe asks for."""
+        """Return the source for a recipe's configuration."""
         return cls(names.ProjectConfig.model_validate(config_dict), ctx)
 
     def get_workunits_internal(self) -> Iterable[MetadataWorkUnit]:
-        """Yield functions, registered model, and each version with its run; what is missing is told in one sentence."""
+        """Yield functions, registered model, and each version with its run; report a StepError as a failure."""
         try:
             yield from self._workunits()
         except StepError as error:
-            self.report.failure(title="No lineage", message="The model's lineage cannot be told", context=str(error))
+            self.report.failure(title="No lineage", message="The model's lineage is not known", context=str(error))
 
     def _workunits(self) -> Iterable[MetadataWorkUnit]:
         client = MlflowClient()
@@ -87,7 +90,7 @@ class ModelLineage(Source):
             versions = list(client.search_model_versions(f"name = '{settings().model}'"))
             if not versions:
                 raise StepError(f"MLflow knows no version of {settings().model} yet: run `make pipeline`")
-            # A search tells no aliases.
+            # The search returns no aliases.
             registered = client.get_registered_model(settings().model)
             runs = {version.version: client.get_run(_training_run(version)) for version in versions}
         flow, jobs = self._functions()
@@ -113,9 +116,8 @@ class ModelLineage(Source):
             yield from model.as_workunits()
 
     def _functions(self) -> tuple[DataFlow, list[DataJob]]:
-        """Return the inference database's functions that answer with a model, as the app's role sees them."""
-        found = names.ROLES["inference"]
-        connection = session(found)
+        """Return the inference database's functions that predict with a model and that the app's role may call."""
+        connection = session(names.ROLES["inference"])
         with connection:
             rows = query(connection, FUNCTIONS, (f'"{settings().schema}"',))
         flow = DataFlow(
@@ -132,7 +134,7 @@ class ModelLineage(Source):
                 name=name,
                 flow=flow,
                 display_name=f"{name}({arguments})",
-                description=comment or f"Answers with the model that the stage names: {name}({arguments})",
+                description=comment or f"Predicts with the version that holds the stage: {name}({arguments})",
                 subtype="Function",
                 owners=[names.owner()],
                 tags=names.tags(["inference", *self.config.tags]),
@@ -168,10 +170,21 @@ class ModelLineage(Source):
         )
 
     def _run(self, run: Run, model: str) -> Iterable[MetadataWorkUnit]:
-        """Yield a training run: it consumes the packed rows and produces the version."""
+        """Yield a training run, which consumes the packed rows and produces the version."""
+        for aspect in self._run_aspects(run, model):
+            yield MetadataChangeProposalWrapper(entityUrn=_run_urn(run), aspect=aspect).as_workunit()
+        instance = _instance(run)
+        for event in instance.start_event_mcp(run.info.start_time):
+            yield event.as_workunit()
+        if run.info.end_time:
+            result = InstanceRunResult.SUCCESS if run.info.status == "FINISHED" else InstanceRunResult.FAILURE
+            for event in instance.end_event_mcp(run.info.end_time, result, result_type=MLFLOW):
+                yield event.as_workunit()
+
+    def _run_aspects(self, run: Run, model: str) -> list[_Aspect]:
         started = AuditStampClass(time=run.info.start_time, actor=names.owner())
         rows = names.table("training", "dataset_batch", self.config.env)
-        aspects: list[_Aspect] = [
+        return [
             DataProcessInstancePropertiesClass(
                 name=run.info.run_name or run.info.run_id,
                 created=started,
@@ -193,18 +206,9 @@ class ModelLineage(Source):
             GlobalTagsClass([TagAssociationClass(urn) for urn in names.tags(["training", *self.config.tags])]),
             OwnershipClass([OwnerClass(owner=names.owner(), type=OwnershipTypeClass.TECHNICAL_OWNER)]),
         ]
-        for aspect in aspects:
-            yield MetadataChangeProposalWrapper(entityUrn=_run_urn(run), aspect=aspect).as_workunit()
-        instance = _instance(run)
-        for event in instance.start_event_mcp(run.info.start_time):
-            yield event.as_workunit()
-        if run.info.end_time:
-            result = InstanceRunResult.SUCCESS if run.info.status == "FINISHED" else InstanceRunResult.FAILURE
-            for event in instance.end_event_mcp(run.info.end_time, result, result_type=MLFLOW):
-                yield event.as_workunit()
 
     def get_report(self) -> SourceReport:
-        """Return what DataHub prints at the end."""
+        """Return the report that DataHub prints at the end."""
         return self.report
 
 
@@ -217,22 +221,24 @@ def _run_urn(run: Run) -> str:
 
 
 def _training_run(version: ModelVersion) -> str:
-    """Return the MLflow run that trained a version: it was registered by another, the promotion's.
+    """Return the id of the MLflow run that trained a version. Raises StepError.
 
-    The training database knows it by the hash that the version is tagged with. Raises StepError.
+    The run of the promotion registered the version. The training database stores the training run under the hash in
+    the version's tag.
     """
     connection = session(names.ROLES["training"])
     statement = "SELECT mlflow_run FROM {schema}.training_run WHERE run_hash = %s"
     with connection:
-        found = query(connection, statement, (version.tags.get("run_hash"),))
-    if not found or not found[0][0]:
-        # It was trained in another database, or registered by a person.
-        return version.run_id
-    return found[0][0]
+        rows = query(connection, statement, (version.tags.get("run_hash"),))
+    # A version trained in another database, or registered by a person, has no row.
+    run_id = (rows[0][0] if rows else None) or version.run_id
+    if run_id is None:
+        raise StepError(f"MLflow names no run for version {version.version} of {version.name}")
+    return str(run_id)
 
 
 def _served() -> set[int]:
-    """Return the versions that the inference database answers with."""
+    """Return the versions that hold a stage in the inference database."""
     connection = session(names.ROLES["inference"])
     with connection:
         return {int(number) for (number,) in query(connection, "SELECT version FROM {schema}.model_info")}

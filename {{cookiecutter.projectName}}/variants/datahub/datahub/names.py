@@ -1,7 +1,9 @@
-"""What DataHub calls the project's tables and owner: the same as in the recipes of the databases."""
+"""DataHub's names of the project's tables, tags and owner, the same as in the recipes of the databases."""
 
-# This folder is no package with an __init__.py: the package datahub, DataHub's own, then comes first wherever the
-# project's folder is looked through for modules.
+# DataHub's package is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
+
+# This folder has no __init__.py: Python then prefers DataHub's own package `datahub` where both are on the path.
 
 import datahub.emitter.mce_builder as builder
 from datahub.configuration.common import ConfigModel
@@ -16,7 +18,7 @@ PLATFORM = "postgres"
 
 
 class ProjectConfig(ConfigModel):
-    """What a recipe may say of every source of this project: DataHub's fabric, and names of tags."""
+    """Configuration that a recipe may set for every source of this project: DataHub's fabric, and names of tags."""
 
     env: str = builder.DEFAULT_ENV
     tags: list[str] = Field(default_factory=list)
@@ -28,14 +30,16 @@ def instance(database: str) -> str:
 
 
 def table(database: str, name: str, env: str, schema: str = "") -> str:
-    """Return the urn of a table or view, of the project's schema where no other is named."""
+    """Return the urn of a table or view; the project's schema is the default."""
     full = f"{binding(ROLES[database]).database}.{schema or settings().schema}.{name}"
-    return builder.make_dataset_urn_with_platform_instance(PLATFORM, full, instance(database), env)
+    urn: str = builder.make_dataset_urn_with_platform_instance(PLATFORM, full, instance(database), env)
+    return urn
 
 
 def owner() -> str:
     """Return the urn of the project's owner."""
-    return builder.make_group_urn(settings().owner)
+    urn: str = builder.make_group_urn(settings().owner)
+    return urn
 
 
 def tags(names: list[str]) -> list[str]:

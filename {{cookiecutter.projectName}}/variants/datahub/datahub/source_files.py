@@ -1,4 +1,7 @@
-"""A source of DataHub: the files that the data set comes from, and the edge from them to the packed rows."""
+"""A DataHub source: the files that the data set comes from, and their lineage to the packed rows."""
+
+# DataHub's package is missing in the environment of the type checker.
+# mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
 
 import csv
 import datetime
@@ -23,7 +26,7 @@ CHUNK = 1 << 20
 
 
 class SourceFilesConfig(names.ProjectConfig):
-    """Patterns of files, from the project's folder on."""
+    """Configuration of the source: glob patterns relative to the project's folder."""
 
     paths: list[str]
 
@@ -31,7 +34,7 @@ class SourceFilesConfig(names.ProjectConfig):
 @platform_name("Source files", id="file")
 @config_class(SourceFilesConfig)
 class SourceFiles(Source):
-    """Describes each file by its size, hash and, of a CSV file, its columns."""
+    """Describes each file by its size, its hash and the columns of a CSV file."""
 
     def __init__(self, config: SourceFilesConfig, context: PipelineContext) -> None:
         super().__init__(context)
@@ -40,11 +43,11 @@ class SourceFiles(Source):
 
     @classmethod
     def create(cls, config_dict: dict[str, Any], ctx: PipelineContext) -> "SourceFiles":
-        """Return the source that a recipe asks for."""
+        """Return the source for a recipe's configuration."""
         return cls(SourceFilesConfig.model_validate(config_dict), ctx)
 
     def get_workunits_internal(self) -> Iterable[MetadataWorkUnit]:
-        """Yield the files, then what the packed rows come from: them, or the table that project.yaml names."""
+        """Yield the files, then the lineage of the packed rows: from these files, or from project.yaml's table."""
         files = [self._file(path) for path in self._paths()]
         for file in files:
             yield from file.as_workunits()
@@ -60,12 +63,12 @@ class SourceFiles(Source):
             ).as_workunit()
 
     def _paths(self) -> list[pathlib.Path]:
-        found = {
+        matches = {
             pattern: sorted(path for path in ROOT.glob(pattern) if path.is_file()) for pattern in self.config.paths
         }
-        for pattern in [pattern for pattern, paths in found.items() if not paths]:
-            self.report.info(title="No such file", message="A pattern fits no file of the project", context=pattern)
-        return list(dict.fromkeys(path for paths in found.values() for path in paths))
+        for pattern in [pattern for pattern, paths in matches.items() if not paths]:
+            self.report.info(title="No such file", message="A pattern matches no file of the project", context=pattern)
+        return list(dict.fromkeys(path for paths in matches.values() for path in paths))
 
     def _file(self, path: pathlib.Path) -> Dataset:
         name = path.relative_to(ROOT).as_posix()
@@ -87,12 +90,12 @@ class SourceFiles(Source):
         )
 
     def get_report(self) -> SourceReport:
-        """Return what DataHub prints at the end."""
+        """Return the report that DataHub prints at the end."""
         return self.report
 
 
 def columns(path: pathlib.Path) -> list[str]:
-    """Return the first line of a CSV file, compressed or not; nothing of another file."""
+    """Return the first line of a CSV file, compressed or not; an empty list for other files."""
     if not path.name.endswith((".csv", ".csv.gz")):
         return []
     opener = gzip.open if path.suffix == ".gz" else open

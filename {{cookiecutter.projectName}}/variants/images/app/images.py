@@ -1,4 +1,4 @@
-"""Image files as the rows that a model takes, and rows as pictures."""
+"""Conversion of image files to the rows that a model takes, and of rows to pictures."""
 
 import io
 import threading
@@ -6,28 +6,28 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 25_000_000
 ORIENTATION = 0x0112
-# A picture of so many pixels takes up to 400 MB while it is decoded, whatever the file's size.
+# Decoding a picture of that many pixels takes up to 400 MB, whatever the file's size.
 DECODING = threading.BoundedSemaphore(2)
-DTYPES = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype[np.uint8 | np.float32]] = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
 
-# Set once, for all threads. `_require_allowed` refuses the same with a sentence, so nobody needs the warning.
+# Set once for all threads. `_require_allowed` refuses larger pictures itself, so Pillow's warning is redundant.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class ImageError(ValueError):
-    """A file is refused; the text is one sentence."""
+    """The file is refused; the text is one sentence."""
 
 
 class TooLarge(ImageError):
-    """The file has more bytes than are read."""
+    """The file has more than MAX_BYTES bytes."""
 
 
 class UnknownFormat(ImageError):
@@ -35,11 +35,18 @@ class UnknownFormat(ImageError):
 
 
 def decode(content: bytes, shape: Sequence[int], dtype: str) -> bytes:
-    """Return an image file as the bytes of one row (row-major; uint8, or little-endian float32 from 0 to 255).
+    """Return an image file as the bytes of one row.
 
-    It is turned as its EXIF orientation says, resized to the model's height and width, made grey or RGB by the
-    model's channels, and laid on white where it is transparent. One that has the model's size keeps its pixels.
-    Raises ImageError.
+    Applies the EXIF orientation, resizes to the model's height and width, converts to grey or RGB by the model's
+    channels, and lays transparent parts on white. An image of the model's size keeps its pixels.
+
+    Args:
+        content: a PNG, JPEG or WebP file.
+        shape: height, width and 1 or 3 channels.
+        dtype: uint8, or float32 (little-endian); values are 0 to 255 in both.
+
+    Raises:
+        ImageError: the file is refused, or the shape is not that of an image.
     """
     height, width, channels = _require_image_model(shape)
     if not content:
@@ -56,17 +63,17 @@ def decode(content: bytes, shape: Sequence[int], dtype: str) -> bytes:
     except Image.DecompressionBombError as error:
         raise ImageError(f"the image has too many pixels; allowed are {MAX_PIXELS:,}") from error
     except Exception as error:
-        # Pillow's decoders raise whatever a broken file leads them to.
+        # Pillow's decoders raise any kind of exception for a broken file.
         raise ImageError("the image cannot be decoded: the file is damaged or cut off") from error
     return np.asarray(picture, DTYPES[dtype]).tobytes()
 
 
 def to_picture(row: bytes, shape: Sequence[int], dtype: str) -> Image.Image:
-    """Return the picture that a row holds. Raises ImageError when the row or the shape is not an image's."""
+    """Return the picture that a row holds. Raises ImageError if the row or the shape is not that of an image."""
     height, width, channels = _require_image_model(shape)
-    wanted = height * width * channels * DTYPES[dtype].itemsize
-    if len(row) != wanted:
-        raise ImageError(f"the row has {len(row)} bytes; {_times(shape)} {dtype} are {wanted}")
+    size = height * width * channels * DTYPES[dtype].itemsize
+    if len(row) != size:
+        raise ImageError(f"the row has {len(row)} bytes; {_times(shape)} {dtype} are {size}")
     pixels = np.clip(np.nan_to_num(np.frombuffer(row, DTYPES[dtype])), 0, 255).astype("u1")
     return Image.fromarray(pixels.reshape((height, width) if channels == 1 else (height, width, 3)))
 
@@ -85,10 +92,10 @@ def _times(shape: Sequence[int]) -> str:
 
 
 def _open(content: bytes) -> Image.Image:
-    """Read the header: nothing is decoded yet."""
+    """Read the header, without decoding any pixels."""
     try:
         return Image.open(io.BytesIO(content), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnknownFormat("the file is no PNG, JPEG or WebP image") from error
 
 
@@ -96,43 +103,43 @@ def _require_allowed(image: Image.Image, content: bytes) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"the image has {width}×{height} pixels; allowed are {MAX_PIXELS:,} in all")
-    # A JPEG of several pictures (MPO) is a photo with its previews: the first one is the photo.
+    # A JPEG of several pictures (MPO) holds a photo and its previews; the photo comes first.
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
         raise ImageError("the image is animated; one still picture is allowed")
-    # Pillow halves the depth of such files itself, and their mode does not tell.
+    # Pillow reduces these files to 8 bits, and their mode does not show it.
     if image.format == "PNG" and _png_depth(content) == 16:
-        raise ImageError("the image has 16 bits a channel; allowed are up to 8")
+        raise ImageError("the image has 16 bits per channel; allowed are up to 8")
     if image.mode not in MODES:
         raise ImageError(f"the image's colours are {image.mode}; allowed are grey, palette and RGB of up to 8 bits")
 
 
 def _png_depth(content: bytes) -> int:
-    """Return the bits a channel. Raises ValueError when the header is not where it belongs."""
+    """Return the bits per channel. Raises ValueError if the header is not the first chunk."""
     if content[12:16] != b"IHDR":
         raise ValueError("the first chunk is not the header")
     return content[24]
 
 
 def _fitted(image: Image.Image, size: tuple[int, int], mode: str) -> Image.Image:
-    """Return the image turned, resized and in the given mode, on white."""
+    """Return the image upright, resized, in the given mode and on white."""
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         image = _resized(_in_mode(image, "RGBA"), size)
         return Image.alpha_composite(Image.new("RGBA", size, "white"), image).convert(mode)
-    # Colours are mixed in RGB: neither a palette's indices nor black and white can be.
+    # Resizing averages colours, which needs RGB or grey: palette indices cannot be averaged.
     image = _in_mode(image, "L" if image.mode in ("1", "L") else "RGB")
     return _resized(image, size).convert(mode)
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Return the image itself where it has the mode: `convert` would copy it."""
+    """Return the image in a mode, without the copy that `convert` makes of an image in that mode."""
     return image if image.mode == mode else image.convert(mode)
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == size:
         return image
-    # Of an image that was enlarged by whole numbers, means of boxes give back the original pixels.
+    # Box averages restore the original pixels of an image that was enlarged by a whole number.
     shrinks = image.width >= size[0] and image.height >= size[1]
     return image.resize(size, Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)

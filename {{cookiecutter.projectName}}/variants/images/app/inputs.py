@@ -1,4 +1,4 @@
-"""What the API takes where the model takes images: files."""
+"""The API's operations that predict, and its limits, for a model of images: the inputs are image files."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,27 +13,27 @@ from app.images import FORMATS, MAX_BYTES, ImageError, TooLarge, UnknownFormat, 
 from app.predictions import Model, Predictions
 
 MAX_IMAGES = 64
-# Boundaries and headers of a form.
-MAX_REST = 64 * 2**10
-# The longest body of each path.
-LIMITS = {"/predictions": MAX_BYTES + MAX_REST, "/predictions/batch": 32 * 2**20}
-# What each error is answered with.
+# Bytes of a form's boundaries and headers.
+MAX_FORM_OVERHEAD = 64 * 2**10
+# Longest body per path, in bytes.
+LIMITS = {"/predictions": MAX_BYTES + MAX_FORM_OVERHEAD, "/predictions/batch": 32 * 2**20}
+# HTTP status per error.
 STATUS: dict[type[Exception], int] = {TooLarge: 413, UnknownFormat: 415, ImageError: 422}
-# No form here has a text field, and the client says by which codec one would be read: some take minutes.
-OPTIONS = {"form_limits": {"max_files": MAX_IMAGES + 1, "max_fields": 64, "max_part_size": 4096}}
-# Files are kept in memory, where the limits bound a request's: a container's disk may not be writable.
+# The forms have no text fields. Without these limits a client could send one in a codec that takes minutes to decode.
+OPTIONS: dict[str, Any] = {"form_limits": {"max_files": MAX_IMAGES + 1, "max_fields": 64, "max_part_size": 4096}}
+# Uploads stay in memory, bounded by the limits above: a container's disk may be read-only.
 MultiPartParser.spool_max_size = MAX_BYTES
 
 
 class ModelInput(BaseModel):
-    """What the served model takes."""
+    """The input of the served model."""
 
     input_shape: list[int] = Field(description="Height, width, channels", examples=[[8, 8, 1]])
     input_dtype: str = Field(examples=["uint8"])
 
 
-def described(model: Model) -> ModelInput:
-    """Return what the model takes."""
+def describe(model: Model) -> ModelInput:
+    """Return the description of the model's input."""
     return ModelInput(input_shape=list(model.input_shape), input_dtype=model.input_dtype)
 
 
@@ -41,7 +41,7 @@ def add(app: FastAPI, predictions: Predictions) -> None:
     """Add the operations that predict."""
 
     def form(field: str) -> dict[str, Any]:
-        """Say which files a field takes."""
+        """Return the OpenAPI entry that names the media types of a field."""
         types = ", ".join(f"image/{name.lower()}" for name in FORMATS)
         return {"requestBody": {"content": {"multipart/form-data": {"encoding": {field: {"contentType": types}}}}}}
 
@@ -49,17 +49,17 @@ def add(app: FastAPI, predictions: Predictions) -> None:
         "/predictions",
         tags=["predictions"],
         summary="Classify an image",
-        responses=problems.declared(400, 408, 413, 415, 422, 503),
+        responses=problems.declare(400, 408, 413, 415, 422, 503),
         openapi_extra=form("image"),
     )
     def predict(
         request: Request,
         image: Annotated[UploadFile, File(description="A PNG, JPEG or WebP image, up to 10 MiB and 25 million pixels")],
     ) -> PredictionAnswer:
-        """Return the label and the probability of each class.
+        """Return the label and the probability per class.
 
-        The image is turned as its EXIF data says, resized to the model's height and width, made grey or RGB as the
-        model takes it, and laid on white where it is transparent. The prediction is logged under its id.
+        The image is rotated by its EXIF orientation, resized to the model's height and width, converted to grey or RGB
+        as the model needs, and laid on white where it is transparent. The prediction is logged under its id.
         """
         return answer(request, predictions, _content(image), _rows)
 
@@ -67,7 +67,7 @@ def add(app: FastAPI, predictions: Predictions) -> None:
         "/predictions/batch",
         tags=["predictions"],
         summary="Classify several images",
-        responses=problems.declared(400, 408, 413, 415, 422, 503),
+        responses=problems.declare(400, 408, 413, 415, 422, 503),
         openapi_extra=form("images"),
     )
     def predict_batch(
@@ -77,7 +77,7 @@ def add(app: FastAPI, predictions: Predictions) -> None:
             File(min_length=1, max_length=MAX_IMAGES, description="1 to 64 images, together up to 32 MiB"),
         ],
     ) -> BatchAnswer:
-        """Return an answer for each image, in their order. All are logged, or none if one is refused."""
+        """Return one answer per image, in their order. All are logged, or none if one is refused."""
         return answer_batch(request, predictions, [_content(image) for image in images], _rows)
 
 

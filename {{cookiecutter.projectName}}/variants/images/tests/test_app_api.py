@@ -1,4 +1,4 @@
-"""The API over a stand-in for the database: what it asks, what it answers when something is wrong, what it logs."""
+"""The API over a stand-in for the database: its calls, its errors and its log."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 
 
 class StandIn:
-    """Answers as the database would. `served_models` are what it finds one after the other, the last one forever."""
+    """Answers as the database would. `served_models` are served one after the other, the last one forever."""
 
     def __init__(self, *served_models: Model | None) -> None:
         self.models = list(served_models) or [MODEL]
@@ -40,10 +40,10 @@ class StandIn:
         return self.models[0]
 
     def served(self, newest: bool = False) -> Model:
-        found = self.model(newest)
-        if not found:
+        model = self.model(newest)
+        if not model:
             raise WaitingForModel("no version yet")
-        return found
+        return model
 
     def classes(self, version: int) -> tuple[str, ...]:
         return MODEL.classes
@@ -95,13 +95,13 @@ def problem(answer, status: int) -> str:
     """Return the sentence of an error answer."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
-    assert told.keys() == {"type", "title", "status", "detail", "instance", "request_id"}
-    assert told["status"] == status
-    assert told["request_id"] == answer.headers["x-request-id"]
-    assert told["instance"] == answer.request.url.raw_path.decode().split("?")[0]
-    assert re.fullmatch(r"[^a-z].*[^.]\.", told["detail"])
-    return told["detail"]
+    content = answer.json()
+    assert content.keys() == {"type", "title", "status", "detail", "instance", "request_id"}
+    assert content["status"] == status
+    assert content["request_id"] == answer.headers["x-request-id"]
+    assert content["instance"] == answer.request.url.raw_path.decode().split("?")[0]
+    assert re.fullmatch(r"[^a-z].*[^.]\.", content["detail"])
+    return content["detail"]
 
 
 def test_a_prediction(client, stand_in) -> None:
@@ -192,8 +192,8 @@ FORM = (b"content-type", b"multipart/form-data; boundary=b")
 FIRST_PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
 
 
-async def asked(app, path: str, *headers: tuple[bytes, bytes], body=()) -> dict:
-    """Send a request whose body comes in the given pieces, an event standing for a wait; return its answer."""
+async def ask(app, path: str, *headers: tuple[bytes, bytes], body=()) -> dict:
+    """Send a request whose body arrives in pieces, with a wait for each event among them; return its answer."""
     pieces, sent = list(body), []
 
     async def receive() -> dict:
@@ -214,42 +214,42 @@ async def asked(app, path: str, *headers: tuple[bytes, bytes], body=()) -> dict:
 
 @pytest.mark.parametrize(("announced", "fitting"), [(20 * 2**20, 1), (None, 1), (9 * 2**20, 3)])
 def test_uploads_have_room_or_are_asked_to_come_again(announced, fitting) -> None:
-    """As many as fit are taken; the next is refused at once, until one of them is answered."""
+    """The API accepts as many uploads as fit, and refuses the next one until one of them is answered."""
     headers = [(b"content-length", str(announced).encode())] if announced else []
 
     async def upload_beside_others() -> None:
         app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
         path, rest = "/predictions/batch", asyncio.Event()
         body = (FIRST_PART, rest, b"no image\r\n--b--\r\n")
-        others = [asyncio.create_task(asked(app, path, *headers, body=body)) for _ in range(fitting)]
+        others = [asyncio.create_task(ask(app, path, *headers, body=body)) for _ in range(fitting)]
         await asyncio.sleep(0.1)
-        refused = await asked(app, path, *headers, body=body)
+        refused = await ask(app, path, *headers, body=body)
         assert refused["status"] == 503
         assert refused["headers"][b"retry-after"] == b"2"
         assert json.loads(refused["body"])["detail"] == "Too much is being uploaded at once: try again."
-        # Who asks for little is not affected, and neither are probes.
-        assert (await asked(app, "/readyz"))["status"] == 200
+        # Small requests and probes are not affected.
+        assert (await ask(app, "/readyz"))["status"] == 200
         rest.set()
         assert {(await other)["status"] for other in others} == {415}
-        assert (await asked(app, path, *headers, body=body))["status"] == 415
+        assert (await ask(app, path, *headers, body=body))["status"] == 415
 
     asyncio.run(upload_beside_others())
 
 
 def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
-    """Else its room would be kept for ever; one that comes slowly is waited for."""
+    """A body that stalls would hold its memory forever; a slow one is read to its end."""
     monkeypatch.setattr(logs, "SECONDS_OF_SILENCE", 0.2)
 
     async def upload_in_pieces() -> None:
         app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
         loop, never = asyncio.get_running_loop(), asyncio.Event()
-        answer = await asked(app, "/predictions/batch", body=(FIRST_PART, never, b""))
+        answer = await ask(app, "/predictions/batch", body=(FIRST_PART, never, b""))
         assert (answer["status"], answer["headers"][b"connection"]) == (408, b"close")
         slow = [asyncio.Event() for _ in range(4)]
         for number, event in enumerate(slow):
             loop.call_later(0.1 * (number + 1), event.set)
         pieces = [piece for event in slow for piece in (event, b"no image")]
-        answer = await asked(app, "/predictions/batch", body=(FIRST_PART, *pieces, b"\r\n--b--\r\n"))
+        answer = await ask(app, "/predictions/batch", body=(FIRST_PART, *pieces, b"\r\n--b--\r\n"))
         assert answer["status"] == 415
 
     asyncio.run(upload_in_pieces())
@@ -270,8 +270,8 @@ def test_readiness(client, stand_in) -> None:
     assert client.get("/readyz").json()["status"] == "ready"
     stand_in.models = [None]
     waiting = client.get("/readyz")
-    told = "This API is waiting for a model: no version of pictures holds the stage staging yet."
-    assert problem(waiting, 503) == told
+    message = "This API is waiting for a model: no version of pictures holds the stage staging yet."
+    assert problem(waiting, 503) == message
     assert waiting.headers["retry-after"] == "5"
     stand_in.error = DatabaseAway("it does not answer")
     assert problem(client.get("/readyz"), 503) == "It does not answer."
@@ -302,25 +302,25 @@ def test_the_image_of_a_batch_that_is_refused_is_named(client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "sent", "told"),
+    ("path", "sent", "message"),
     [
         (f"/predictions/{ID}/label", {"content": b"label=dog"}, "with the header Content-Type: application/json"),
         ("/predictions/seven/label", {"json": {"label": "dog"}}, "A prediction's id is a UUID"),
         ("/predictions", {"content": b"x"}, "The field is missing (body.image)"),
     ],
 )
-def test_what_is_expected_is_said(client, path, sent, told) -> None:
+def test_what_is_expected_is_said(client, path, sent, message) -> None:
     answer = client.post(path, **sent)
     assert answer.status_code == 422
-    assert told in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 def test_a_text_field_is_not_read_by_a_codec_that_takes_for_ever(client) -> None:
-    """The client names the codec; with this one a megabyte is minutes of work."""
+    """The client names the codec; this one needs minutes for a megabyte."""
     field = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + b"A" * 2**18 + b"\r\n--b--\r\n"
     kind = "multipart/form-data; boundary=b; charset=punycode"
     answer = client.post("/predictions/batch", content=field, headers={"Content-Type": kind})
-    # 422 would be said after reading it: the form has no images.
+    # 422 would mean that the text was decoded: the form has no images.
     assert answer.status_code == 400
 
 
@@ -353,8 +353,8 @@ def test_each_request_is_one_line_without_what_was_sent(client, caplog) -> None:
     caplog.set_level(logging.INFO)
     client.post("/predictions?token=secret", files={"image": png(83, 69, 67, 82)}, headers={"X-Request-ID": "r1"})
     (record,) = [record for record in caplog.records if record.name == "app.requests"]
-    told = {name: vars(record)[name] for name in ("method", "path", "status", "request_id", "prediction_id", "label")}
-    assert told == {
+    fields = {name: vars(record)[name] for name in ("method", "path", "status", "request_id", "prediction_id", "label")}
+    assert fields == {
         "method": "POST",
         "path": "/predictions",
         "status": 200,
@@ -367,13 +367,13 @@ def test_each_request_is_one_line_without_what_was_sent(client, caplog) -> None:
 
 
 def test_other_origins_are_let_in_only_when_they_are_named() -> None:
-    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    ask = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     allowed = "access-control-allow-origin"
     with serving(StandIn()) as client:
-        assert allowed not in client.get("/healthz", headers=asked).headers
-        problem(client.options("/predictions", headers=asked), 405)
+        assert allowed not in client.get("/healthz", headers=ask).headers
+        problem(client.options("/predictions", headers=ask), 405)
     with serving(StandIn(), dataclasses.replace(SETTINGS, cors_origins=("https://a.example",))) as client:
-        assert client.options("/predictions", headers=asked).headers[allowed] == "https://a.example"
+        assert client.options("/predictions", headers=ask).headers[allowed] == "https://a.example"
         assert allowed not in client.get("/healthz", headers={"Origin": "https://b.example"}).headers
 
 

@@ -39,7 +39,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims this size: a few bytes that would be gigabytes."""
+    """Return a PNG whose header claims this size: a few bytes that would decode to gigabytes."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
@@ -76,9 +76,9 @@ def test_what_is_transparent_becomes_white(mode) -> None:
     else:
         picture, options = Image.new(mode, (8, 8), 0), {}
     picture.paste(1 if mode == "P" else {"RGBA": (1, 2, 3, 255), "LA": (1, 255)}[mode], (0, 0, 4, 8))
-    found = decoded(file(picture, **options))
-    assert (found[:, 4:] == 255).all()
-    assert (found[:, :4] == {"P": (0, 0, 0), "RGBA": (1, 2, 3), "LA": (1, 1, 1)}[mode]).all()
+    row = decoded(file(picture, **options))
+    assert (row[:, 4:] == 255).all()
+    assert (row[:, :4] == {"P": (0, 0, 0), "RGBA": (1, 2, 3), "LA": (1, 1, 1)}[mode]).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -87,8 +87,8 @@ def test_an_image_is_turned_as_its_exif_data_says(orientation) -> None:
         1: PIXELS, 2: PIXELS[:, ::-1], 3: PIXELS[::-1, ::-1], 4: PIXELS[::-1], 5: PIXELS.transpose(1, 0, 2),
         6: np.rot90(PIXELS, -1), 7: np.rot90(PIXELS.transpose(1, 0, 2), 2), 8: np.rot90(PIXELS),
     }  # fmt: skip
-    found = decoded(file(Image.fromarray(PIXELS), exif=exif(orientation)))
-    assert (found == turned[orientation]).all()
+    row = decoded(file(Image.fromarray(PIXELS), exif=exif(orientation)))
+    assert (row == turned[orientation]).all()
 
 
 def test_an_image_of_another_size_is_resized() -> None:
@@ -130,8 +130,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_file_is_refused_with_a_sentence(name) -> None:
-    content, told = REFUSED[name]
-    with pytest.raises(images.ImageError, match=told):
+    content, message = REFUSED[name]
+    with pytest.raises(images.ImageError, match=message):
         images.decode(content, GREY, "uint8")
 
 
@@ -178,7 +178,7 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 
 def test_few_are_decoded_at_once(monkeypatch) -> None:
-    """Each may take hundreds of megabytes, however many cores there are."""
+    """Decoding one file may take hundreds of megabytes, so the number of cores must not matter."""
     decoding, most, lock, fitted = 0, 0, threading.Lock(), images._fitted
 
     def counted(*arguments):

@@ -37,12 +37,12 @@ def row_bytes(model) -> int:
 
 
 def end_sessions(deployer) -> int:
-    """End the app's sessions, as a restart of the server does; return how many."""
+    """End the app's sessions, as a restart of the server does; return their number."""
     name = f"{settings().project_name} app"
     ended = query(
         deployer, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s", (name,)
     )
-    assert all(done for (done,) in ended)
+    assert all(is_ended for (is_ended,) in ended)
     return len(ended)
 
 
@@ -62,15 +62,15 @@ def test_the_model_is_what_the_database_says(predictions, deployer) -> None:
 def test_predictions_are_answered_in_order_and_logged(predictions, deployer) -> None:
     size = row_bytes(predictions.served())
     rows = [bytes([n]) * size for n in range(20)]
-    found = predictions.predict_many(rows)
-    assert [predictions.predict(row).probabilities for row in rows] == [one.probabilities for one in found]
-    assert found[0].label == predictions.classes(found[0].version)[int(np.argmax(found[0].probabilities))]
+    answers = predictions.predict_many(rows)
+    assert [predictions.predict(row).probabilities for row in rows] == [answer.probabilities for answer in answers]
+    assert answers[0].label == predictions.classes(answers[0].version)[int(np.argmax(answers[0].probabilities))]
     logged = query(
         deployer,
         "SELECT label, version FROM {schema}.prediction_log WHERE prediction_id = ANY (%s::uuid[])",
-        ([one.prediction_id for one in found],),
+        ([answer.prediction_id for answer in answers],),
     )
-    assert sorted(logged) == sorted((one.label, one.version) for one in found)
+    assert sorted(logged) == sorted((answer.label, answer.version) for answer in answers)
 
 
 def test_a_wrong_row_is_refused_and_nothing_is_logged(predictions, deployer, row) -> None:
@@ -129,11 +129,11 @@ def test_waiting_for_a_model(row, changed) -> None:
 
 
 def test_a_connection_is_used_again(predictions) -> None:
-    found = {
+    sessions = {
         predictions._call(lambda database: database._execute("SELECT pg_backend_pid() AS pid"))[0]["pid"]
         for _ in range(5)
     }
-    assert len(found) == 1
+    assert len(sessions) == 1
 
 
 def test_a_broken_connection_is_replaced(predictions, deployer, row) -> None:
@@ -172,19 +172,19 @@ def test_a_statement_that_takes_too_long_is_ended(monkeypatch, row) -> None:
 
 def test_who_finds_no_connection_is_told_so(monkeypatch, row) -> None:
     monkeypatch.setattr(module, "POOL_SECONDS", 0.1)
-    busy, done = threading.Event(), threading.Event()
+    busy, released = threading.Event(), threading.Event()
     small = Predictions(settings(), 1)
 
     def hold(database) -> None:
         busy.set()
-        assert done.wait(30)
+        assert released.wait(30)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         holding = pool.submit(small._call, hold)
         assert busy.wait(30)
         with pytest.raises(DatabaseAway, match="no connection"):
             small.predict(row)
-        done.set()
+        released.set()
         holding.result()
     assert small.predict(row)
     small.close()
@@ -195,14 +195,14 @@ def test_threads_share_the_pool(deployer, row) -> None:
     shared = Predictions(settings(), 2)
     expected = shared.predict(row).probabilities
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: shared.predict(row).probabilities, range(100)))
-    assert found == [expected] * 100
+        answers = list(pool.map(lambda _: shared.predict(row).probabilities, range(100)))
+    assert answers == [expected] * 100
     assert end_sessions(deployer) == 2
     shared.close()
 
 
 def test_the_role_may_not_read_the_weights(predictions) -> None:
-    with pytest.raises(DatabaseAway, match="does not let the app in"):
+    with pytest.raises(DatabaseAway, match="does not grant the app its rights"):
         predictions._call(lambda database: list(database.create_dataframe("model_version", settings().schema)))
     with pytest.raises(psycopg2.errors.SyntaxError):
         predictions._call(lambda database: database._execute("SELEC"))

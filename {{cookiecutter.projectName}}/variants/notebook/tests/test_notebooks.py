@@ -1,4 +1,4 @@
-"""Notebooks are stored as they were written: without what a run left in them."""
+"""Notebooks are stored without the outputs of a run."""
 
 import json
 import pathlib
@@ -6,19 +6,19 @@ import pathlib
 import pytest
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "notebooks").rglob("*.ipynb"))
-MEND = "run `jupyter nbconvert --clear-output --inplace` on it"
+FIX = "run `jupyter nbconvert --clear-output --inplace` on it"
 
 
 def test_there_are_notebooks():
-    """Each is checked below."""
+    """The project has notebooks for the test below."""
     assert NOTEBOOKS
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_no_run_left_anything(path):
-    """Neither outputs, which may show data, nor the cells' numbers, which change with each run."""
+    """Outputs may show data, and the cells' execution counts change with each run."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}, path
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            assert (cell["outputs"], cell["execution_count"]) == ([], None), f"{path}: {MEND}"
+            assert (cell["outputs"], cell["execution_count"]) == ([], None), f"{path}: {FIX}"

@@ -1,13 +1,13 @@
-"""The list of servers that pgAdmin imports, made from the service bindings: `python -m pgadmin.servers`.
+"""Writes the list of servers that pgAdmin imports from the service bindings: `python -m pgadmin.servers`.
 
-It names a passfile, which alone holds the passwords. The roles are those with the fewest rights: who trains, the app.
+The list refers to a passfile, the only file with passwords. It has the roles with the fewest rights: trainer and app.
 """
 
 import argparse
 import json
 import pathlib
 import sys
-from typing import Any
+from typing import TypedDict
 
 from local.state import make_folder, write
 from pipeline.databases import Binding, binding
@@ -21,10 +21,33 @@ PASSFILE = "passfile"
 DATABASES = (("Training", "trainer", "#1b6ec2"), ("Inference", "inference-app", "#2e8540"))
 
 
+class Tag(TypedDict):
+    """A coloured label in pgAdmin's tree."""
+
+    text: str
+    color: str
+
+
+class Server(TypedDict):
+    """A server as pgAdmin's `load-servers` reads it."""
+
+    Name: str
+    Group: str
+    Host: str
+    Port: int
+    MaintenanceDB: str
+    Username: str
+    Comment: str
+    ConnectionParameters: dict[str, str | int]
+    Tags: list[Tag]
+
+
 def main() -> None:
-    """Write the files and say where they are; a mistake is told in one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m pgadmin.servers", description="Writes what pgAdmin imports.")
-    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=FOLDER, help="where to (pgadmin/data)")
+    """Write the files and print their paths, or exit with a one-line error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pgadmin.servers", description="Writes the list of servers and the passfile for pgAdmin."
+    )
+    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=FOLDER, help="output folder (pgadmin/data)")
     parser.add_argument(
         "--storage", action="store_true", help="for a pgAdmin in server mode: FOLDER is its user's storage folder"
     )
@@ -40,67 +63,69 @@ def main() -> None:
 
 
 def write_files(folder: pathlib.Path, storage: bool = False) -> bool:
-    """Write the list, the passfile and the certificates; return whether the list is another than before.
+    """Write the list, the passfile and the certificates; return whether the list has changed.
 
-    With `storage` the files are named as a pgAdmin in server mode wants it: from its user's storage folder on.
-    Every file can be read by its owner alone. Raises StepError, OSError.
+    With `storage`, paths in the list start at the user's storage folder, as pgAdmin in server mode expects.
+    Only the owner can read the files. Raises StepError, OSError.
     """
-    # All is read before anything is written.
-    found = [binding(role) for _, role, _ in DATABASES]
-    lines = [passfile_line(each) for each in found]
-    listed = json.dumps(servers(found, pathlib.Path("/") if storage else folder), indent=2) + "\n"
-    certificates = {certificate(each): pathlib.Path(each.ca_file).read_text("utf-8") for each in found if each.ca_file}
+    # Read everything before writing anything.
+    bindings = [binding(role) for _, role, _ in DATABASES]
+    lines = [passfile_line(each) for each in bindings]
+    text = json.dumps(servers(bindings, pathlib.Path("/") if storage else folder), indent=2) + "\n"
+    certificates = {
+        certificate(each): pathlib.Path(each.ca_file).read_text("utf-8") for each in bindings if each.ca_file
+    }
     folder.parent.mkdir(parents=True, exist_ok=True)
     make_folder(folder, 0o700)
-    for name, text in {PASSFILE: "".join(lines), **certificates}.items():
-        write(folder / name, text)
+    for name, content in {PASSFILE: "".join(lines), **certificates}.items():
+        write(folder / name, content)
     file = folder / SERVERS
-    before = file.read_text("utf-8") if file.exists() else ""
-    write(file, listed)
-    return listed != before
+    previous = file.read_text("utf-8") if file.exists() else ""
+    write(file, text)
+    return text != previous
 
 
-def servers(found: list[Binding], folder: pathlib.Path) -> dict[str, Any]:
-    """Return the list as pgAdmin's `load-servers` reads it: no password is in it."""
-    entries = [_server(title, colour, each, folder) for (title, _, colour), each in zip(DATABASES, found)]
+def servers(bindings: list[Binding], folder: pathlib.Path) -> dict[str, dict[str, Server]]:
+    """Return the list as pgAdmin's `load-servers` reads it; it holds no password."""
+    entries = [_server(title, colour, each, folder) for (title, _, colour), each in zip(DATABASES, bindings)]
     return {"Servers": {str(number): entry for number, entry in enumerate(entries, start=1)}}
 
 
-def _server(title: str, colour: str, found: Binding, folder: pathlib.Path) -> dict[str, Any]:
-    # As pipeline.databases.connect does: with an authority's certificate nothing less than a verified name.
-    parameters = {"sslmode": found.sslmode or ("verify-full" if found.ca_file else "prefer")}
-    if found.ca_file:
-        parameters["sslrootcert"] = str(folder / certificate(found))
+def _server(title: str, colour: str, bound: Binding, folder: pathlib.Path) -> Server:
+    # The same default as in pipeline.databases.connect: with an authority's certificate, verify the host name.
+    parameters: dict[str, str | int] = {"sslmode": bound.sslmode or ("verify-full" if bound.ca_file else "prefer")}
+    if bound.ca_file:
+        parameters["sslrootcert"] = str(folder / certificate(bound))
     return {
         "Name": f"{title} {settings().project_name}",
         "Group": f"Server Group {title} {settings().project_name}",
-        "Host": found.host,
-        "Port": _port(found),
-        "MaintenanceDB": found.database,
-        "Username": found.username,
-        "Comment": f"{found.type}, as the service binding {found.name} has it",
+        "Host": bound.host,
+        "Port": _port(bound),
+        "MaintenanceDB": bound.database,
+        "Username": bound.username,
+        "Comment": f"{bound.type}, from the service binding {bound.name}",
         "ConnectionParameters": {**parameters, "connect_timeout": 10, "passfile": str(folder / PASSFILE)},
-        "Tags": [{"text": title.lower(), "color": colour}, {"text": found.type, "color": colour}],
+        "Tags": [{"text": title.lower(), "color": colour}, {"text": bound.type, "color": colour}],
     }
 
 
-def _port(found: Binding) -> int:
-    """Return the port as the number that pgAdmin wants. Raises StepError when it is none."""
-    if not (found.port.isascii() and found.port.isdigit() and 0 < int(found.port) < 65536):
-        raise StepError(f"the service binding {found.name} has the port {found.port!r}; allowed is 1 to 65535")
-    return int(found.port)
+def _port(bound: Binding) -> int:
+    """Return the port as a number, as pgAdmin expects. Raises StepError for anything else."""
+    if not (bound.port.isascii() and bound.port.isdigit() and 0 < int(bound.port) < 65536):
+        raise StepError(f"the service binding {bound.name} has the port {bound.port!r}; allowed is 1 to 65535")
+    return int(bound.port)
 
 
-def certificate(found: Binding) -> str:
+def certificate(bound: Binding) -> str:
     """Return the name of the file with the certificate of a binding's authority."""
-    return f"{found.name}-ca.crt"
+    return f"{bound.name}-ca.crt"
 
 
-def passfile_line(found: Binding) -> str:
+def passfile_line(bound: Binding) -> str:
     """Return the binding's line of libpq's password file. Raises StepError for a line break in one of its keys."""
-    fields = (found.host, found.port, found.database, found.username, found.password)
+    fields = (bound.host, bound.port, bound.database, bound.username, bound.password)
     if any("\n" in field or "\r" in field for field in fields):
-        raise StepError(f"the service binding {found.name} has a line break in a key; a passfile cannot hold it")
+        raise StepError(f"the service binding {bound.name} has a line break in a key; a passfile cannot hold it")
     return ":".join(field.replace("\\", "\\\\").replace(":", "\\:") for field in fields) + "\n"
 
 

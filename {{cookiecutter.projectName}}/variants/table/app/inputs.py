@@ -1,4 +1,4 @@
-"""What the API takes where the model takes rows of a table: JSON, a value for each column's name."""
+"""The API's operations that predict, and its limits, for a model of a table: the inputs are rows as JSON objects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -11,66 +11,73 @@ from starlette.routing import Route
 from app import problems, rows
 from app.answers import BatchAnswer, PredictionAnswer, answer, answer_batch
 from app.predictions import Model, PredictionError, Predictions, RefusedInput
+from app.records import Encoding
 
 MAX_ROWS = 1000
-# The longest body of each path.
+# Longest body per path, in bytes.
 LIMITS = {"/predictions": 256 * 2**10, "/predictions/batch": 16 * 2**20}
-# What each error is answered with: those of a row are the database's.
+# HTTP status per error; a wrong row is a RefusedInput, which app.problems knows.
 STATUS: dict[type[Exception], int] = {}
 OPTIONS: dict[str, Any] = {}
-# Which columns there are is known once a model is served.
+# The columns are known once a model is served; until then any row is described.
 VALUE = {"anyOf": [{"type": kind} for kind in ("number", "string", "boolean", "null")]}
 ANY_ROW = {"type": "object", "additionalProperties": VALUE, "examples": [{"age": 41.5, "city": "Bern", "smoker": None}]}
 
 
 class Row(RootModel[Annotated[dict[str, Any], WithJsonSchema(ANY_ROW)]]):
-    """A value, or null, for each of the model's columns; GET /models/{name} tells them."""
+    """A value, or null, for each of the model's columns, which GET /models/{name} lists."""
 
 
 class Column(BaseModel):
-    """A column that the model predicts from."""
+    """A feature column of the model."""
 
     model_config = ConfigDict(extra="ignore")
 
     name: str = Field(examples=["age"])
     type: str = Field(description="Its type in the table", examples=["double precision"])
     kind: str = Field(description="number, boolean or text", examples=["number"])
-    nulls: bool = Field(description="Whether it is NULL in training rows", examples=[False])
-    mean: float | None = Field(None, description="Of the training rows, not of a text", examples=[41.5])
-    deviation: float | None = Field(None, description="Of the training rows, not of a text", examples=[12.25])
+    nulls: bool = Field(description="Whether training rows have NULL in it", examples=[False])
+    mean: float | None = Field(
+        default=None, description="Mean over the training rows; null for a text", examples=[41.5]
+    )
+    deviation: float | None = Field(
+        default=None, description="Standard deviation over the training rows; null for a text", examples=[12.25]
+    )
     vocabulary: list[str] | None = Field(
-        None, description="Of a text: what it is in training rows; any other counts as unknown", examples=[None]
+        default=None,
+        description="For a text: its values in the training rows; any other value counts as unknown",
+        examples=[None],
     )
 
 
 class ModelInput(BaseModel):
-    """What the served model takes."""
+    """The input of the served model."""
 
-    input_shape: list[int] = Field(description="How many numbers a row becomes", examples=[[30]])
+    input_shape: list[int] = Field(description="Number of values that a row is encoded as", examples=[[30]])
     input_dtype: str = Field(examples=["float32"])
-    columns: list[Column] = Field(description="What a row must have")
+    columns: list[Column] = Field(description="The columns that a row must have")
 
 
-def described(model: Model) -> ModelInput:
-    """Return what the model takes."""
+def describe(model: Model) -> ModelInput:
+    """Return the description of the model's input. Raises RefusedInput if the model takes no rows of a table."""
     columns = [Column(**column) for column in _encoding(model)["columns"]]
     return ModelInput(input_shape=list(model.input_shape), input_dtype=model.input_dtype, columns=columns)
 
 
 def add(app: FastAPI, predictions: Predictions) -> None:
-    """Add the operations that predict, and the description of the rows that the served model takes."""
+    """Add the operations that predict, and the OpenAPI description with the served model's columns."""
 
     @app.post(
         "/predictions",
         tags=["predictions"],
         summary="Classify a row",
-        responses=problems.declared(400, 408, 413, 422, 503),
+        responses=problems.declare(400, 408, 413, 422, 503),
     )
     def predict(request: Request, row: Row) -> PredictionAnswer:
-        """Return the label and the probability of each class.
+        """Return the label and the probability per class.
 
-        The body is the row itself: a value for each column, null where it is not known, and nothing else. A text that
-        no training row had counts as unknown. The prediction is logged under its id.
+        The body is the row itself: a value for each column, null if it is not known, and nothing else. A text that no
+        training row has counts as unknown. The prediction is logged under its id.
         """
         return answer(request, predictions, row.root, _rows)
 
@@ -78,25 +85,25 @@ def add(app: FastAPI, predictions: Predictions) -> None:
         "/predictions/batch",
         tags=["predictions"],
         summary="Classify several rows",
-        responses=problems.declared(400, 408, 413, 422, 503),
+        responses=problems.declare(400, 408, 413, 422, 503),
     )
     def predict_batch(
         request: Request,
         rows: Annotated[list[Row], Body(min_length=1, max_length=MAX_ROWS, description="1 to 1000 rows")],
     ) -> BatchAnswer:
-        """Return an answer for each row, in their order. All are logged, or none if one is refused."""
+        """Return one answer per row, in their order. All are logged, or none if one is refused."""
         return answer_batch(request, predictions, [row.root for row in rows], _rows)
 
     def openapi(request: Request) -> JSONResponse:
-        """Return the description of the API, with the columns of the served model in it."""
+        """Return the OpenAPI description with the served model's columns."""
         return JSONResponse(_with_columns(app.openapi(), predictions))
 
-    # A function that asks the database is not to hold up others, as the framework's own would.
+    # Starlette runs this plain function in a thread, so that its query does not block the event loop.
     app.router.routes.insert(0, Route("/openapi.json", openapi, include_in_schema=False))
 
 
 def _with_columns(description: dict[str, Any], predictions: Predictions) -> dict[str, Any]:
-    """Return the description with the served model's rows; as it is while there is none."""
+    """Return the description with the schema of the served model's rows, unchanged while there is no model."""
     try:
         model = predictions.model()
     except PredictionError:
@@ -108,20 +115,20 @@ def _with_columns(description: dict[str, Any], predictions: Predictions) -> dict
     return {**description, "components": {**components, "schemas": schemas}}
 
 
-def _rows(model: Model, given: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [_row(number, given, _encoding(model)) for number in range(len(given))]
+def _rows(model: Model, items: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [_row(number, items, _encoding(model)) for number in range(len(items))]
 
 
-def _row(number: int, given: Sequence[Mapping[str, Any]], encoding: rows.Encoding) -> str:
+def _row(number: int, items: Sequence[Mapping[str, Any]], encoding: Encoding) -> str:
     try:
-        return rows.read(given[number], encoding)
+        return rows.read(items[number], encoding)
     except RefusedInput as error:
-        if len(given) == 1:
+        if len(items) == 1:
             raise
         raise RefusedInput(f"row {number + 1}: {error}") from error
 
 
-def _encoding(model: Model) -> rows.Encoding:
+def _encoding(model: Model) -> Encoding:
     if model.encoding is None:
         raise RefusedInput(f"version {model.version} of {model.model} does not take rows of a table")
     return model.encoding

@@ -1,4 +1,4 @@
-"""The API of a table's rows over a stand-in for the database: what is refused, in which words, and what is asked."""
+"""The API for rows of a table over a stand-in for the database: its calls, its refusals and their messages."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 
 
 class StandIn:
-    """Answers as the database would. `models` are what it finds one after the other, the last one for ever."""
+    """Answers as the database would. `models` are served one after the other, the last one forever."""
 
     def __init__(self, *models: Model | None) -> None:
         self.models = list(models) or [MODEL]
@@ -52,20 +52,20 @@ class StandIn:
         return self.models[0]
 
     def served(self, newest: bool = False) -> Model:
-        found = self.model(newest)
-        if not found:
+        model = self.model(newest)
+        if not model:
             raise WaitingForModel("no version yet")
-        return found
+        return model
 
     def classes(self, version: int) -> tuple[str, ...]:
         return MODEL.classes
 
-    def predict_many(self, given: list[str]) -> list[Prediction]:
-        self.rows += map(json.loads, given)
-        return [Prediction(ID, "well", (0.25, 0.75), "visits", self.models[-1].version) for _ in given]
+    def predict_many(self, rows: list[str]) -> list[Prediction]:
+        self.rows += map(json.loads, rows)
+        return [Prediction(ID, "well", (0.25, 0.75), "visits", self.models[-1].version) for _ in rows]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 @contextlib.contextmanager
@@ -105,7 +105,7 @@ def test_the_body_is_the_row(client, stand_in) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("changed", "stored"),
     [
         ({"weight": 70}, {"weight": 70.0}),
         ({"age in years": 42.0}, {"age in years": 42}),
@@ -113,14 +113,14 @@ def test_the_body_is_the_row(client, stand_in) -> None:
         ({"city": "Zürich \U0001f600"}, {"city": "Zürich \U0001f600"}),
     ],
 )
-def test_what_a_row_may_hold(client, stand_in, given, kept) -> None:
-    """Whole numbers for any, null for everything, texts that no training row had."""
-    assert client.post("/predictions", json={**ROW, **given}).status_code == 200
-    assert stand_in.rows == [{**ROW, **kept}]
+def test_what_a_row_may_hold(client, stand_in, changed, stored) -> None:
+    """Whole numbers in number columns, null in every column, texts that no training row has."""
+    assert client.post("/predictions", json={**ROW, **changed}).status_code == 200
+    assert stand_in.rows == [{**ROW, **stored}]
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"weight": "70"}, 'Column weight must be a number, or null; "70" was given.'),
         ({"weight": True}, "Column weight must be a number, or null; true was given."),
@@ -136,13 +136,13 @@ def test_what_a_row_may_hold(client, stand_in, given, kept) -> None:
         ({"x" * 1000: 1}, "x…; the columns are weight"),
     ],
 )
-def test_a_wrong_column_is_named(client, stand_in, changed, told) -> None:
-    assert told in problem(client.post("/predictions", json={**ROW, **changed}), 422)
+def test_a_wrong_column_is_named(client, stand_in, changed, message) -> None:
+    assert message in problem(client.post("/predictions", json={**ROW, **changed}), 422)
     assert not stand_in.rows
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ('{"weight": NaN, "age in years": 1, "smoker": null, "city": null}', "Column weight must be a number"),
         ('{"weight": 1e999, "age in years": 1, "smoker": null, "city": null}', "Column weight must be a number"),
@@ -153,9 +153,9 @@ def test_a_wrong_column_is_named(client, stand_in, changed, told) -> None:
         ("7", "A JSON object is expected"),
     ],
 )
-def test_a_body_that_is_no_row(client, body, told) -> None:
+def test_a_body_that_is_no_row(client, body, message) -> None:
     answer = client.post("/predictions", content=body, headers={"Content-Type": "application/json"})
-    assert told in problem(answer, 422)
+    assert message in problem(answer, 422)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 60_000, b"9" * 5000])
@@ -166,14 +166,14 @@ def test_a_body_that_cannot_be_read(client, body) -> None:
 
 
 def test_a_batch_keeps_the_order_and_names_the_row(client, stand_in) -> None:
-    given = [{**ROW, "weight": float(number)} for number in range(1000)]
-    assert len(client.post("/predictions/batch", json=given).json()["predictions"]) == 1000
-    assert stand_in.rows == given
+    batch = [{**ROW, "weight": float(number)} for number in range(1000)]
+    assert len(client.post("/predictions/batch", json=batch).json()["predictions"]) == 1000
+    assert stand_in.rows == batch
     stand_in.rows.clear()
-    assert "at most 1000" in problem(client.post("/predictions/batch", json=[*given, ROW]), 422)
+    assert "at most 1000" in problem(client.post("/predictions/batch", json=[*batch, ROW]), 422)
     assert "at least 1" in problem(client.post("/predictions/batch", json=[]), 422)
-    told = problem(client.post("/predictions/batch", json=[ROW, {**ROW, "smoker": 1}]), 422)
-    assert told == "Row 2: column smoker must be true or false, or null; 1 was given."
+    message = problem(client.post("/predictions/batch", json=[ROW, {**ROW, "smoker": 1}]), 422)
+    assert message == "Row 2: column smoker must be true or false, or null; 1 was given."
     assert problem(client.post("/predictions/batch", json=[ROW, 7]), 422) == "A JSON object is expected (body.1)."
     assert "A JSON list is expected" in problem(client.post("/predictions/batch", json=ROW), 422)
     assert not stand_in.rows
@@ -185,7 +185,7 @@ def test_a_body_that_is_too_long_is_refused(client) -> None:
 
 
 def test_a_model_of_other_columns_is_seen_at_once() -> None:
-    """A row that the old one refuses is what the new one takes."""
+    """A row that the old version refuses is accepted by the new one."""
     columns = [*ENCODING["columns"][:1], {**ENCODING["columns"][0], "name": "height"}]
     stand_in = StandIn(MODEL, dataclasses.replace(MODEL, version=4, encoding={**ENCODING, "columns": columns}))
     with serving(stand_in) as client:
@@ -194,7 +194,7 @@ def test_a_model_of_other_columns_is_seen_at_once() -> None:
 
 
 def test_what_another_version_answered_is_read_as_that_one_reads_it() -> None:
-    """As many numbers, and a row that both take: what the older one read is not what the newer one is given."""
+    """Both versions accept the row, but encode it differently, so it is read again for the version that answers."""
     columns = [{**ENCODING["columns"][0], "type": "real"}, *ENCODING["columns"][1:]]
     stand_in = StandIn(MODEL, dataclasses.replace(MODEL, version=4, encoding={**ENCODING, "columns": columns}))
     with serving(stand_in) as client:
@@ -204,13 +204,13 @@ def test_what_another_version_answered_is_read_as_that_one_reads_it() -> None:
 
 def test_a_model_of_images_is_a_sentence(client, stand_in) -> None:
     stand_in.models = [dataclasses.replace(MODEL, encoding=None)]
-    told = "Version 3 of visits does not take rows of a table."
-    assert problem(client.post("/predictions", json=ROW), 422) == told
-    assert problem(client.get("/models/visits"), 422) == told
+    message = "Version 3 of visits does not take rows of a table."
+    assert problem(client.post("/predictions", json=ROW), 422) == message
+    assert problem(client.get("/models/visits"), 422) == message
 
 
 def test_what_the_database_refuses_is_told(client, stand_in, monkeypatch) -> None:
-    def refuse(given: list[str]) -> None:
+    def refuse(rows: list[str]) -> None:
         raise RefusedInput("column weight is too far from what it was in the training rows: 1e+300")
 
     monkeypatch.setattr(stand_in, "predict_many", refuse)
@@ -220,8 +220,8 @@ def test_what_the_database_refuses_is_told(client, stand_in, monkeypatch) -> Non
 def test_the_model_tells_its_columns(client) -> None:
     answer = client.get("/models/visits").json()
     assert (answer["classes"], answer["input_shape"]) == (["ill", "well"], [5])
-    told = [{name: value for name, value in column.items() if value is not None} for column in answer["columns"]]
-    assert told == ENCODING["columns"]
+    columns = [{name: value for name, value in column.items() if value is not None} for column in answer["columns"]]
+    assert columns == ENCODING["columns"]
 
 
 def test_the_description_holds_the_columns_of_the_served_model(client, stand_in) -> None:

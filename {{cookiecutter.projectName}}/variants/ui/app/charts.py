@@ -1,13 +1,15 @@
-"""The page's charts. Each is drawn by the browser from the numbers given here; nothing is fetched from elsewhere."""
+"""The page's charts. The browser draws them from the numbers in the page and fetches nothing from elsewhere."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-# More classes than this, and their names would cover each other.
-MOST_LABELLED = 25
-# By the step between two marks of the axis.
+from app.records import AccuracyRow, DriftRow
+
+# The names of more classes than this would overlap.
+MAX_LABELLED = 25
+# Time format per unit between two ticks of the axis.
 TIME = {
     "milliseconds": "%H:%M:%S",
     "seconds": "%H:%M:%S",
@@ -21,12 +23,12 @@ ACCENT, PALE, ALARM, LIMIT = "#1f6feb", "#a9c8f5", "#c93c37", "#6e7781"
 
 
 def probabilities(classes: Sequence[str], values: Sequence[float], label: str) -> alt.LayerChart:
-    """Return one bar a class, in class order; the predicted one stands out."""
+    """Return one bar per class, in class order; the predicted class has a stronger colour."""
     rows = [
         {"class": name, "probability": value, "predicted": name == label}
         for name, value in zip(classes, values, strict=True)
     ]
-    labelled = len(classes) <= MOST_LABELLED
+    labelled = len(classes) <= MAX_LABELLED
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labels=labelled, ticks=False)),
         x=alt.X(
@@ -35,7 +37,7 @@ def probabilities(classes: Sequence[str], values: Sequence[float], label: str) -
         tooltip=["class:N", alt.Tooltip("probability:Q", format=".2%")],
     )
     bars = base.mark_bar().encode(color=_either("datum.predicted", ACCENT, PALE))
-    # The longest bar leaves no room beside it: its number stands inside.
+    # There is no room beside the longest bars, so their number stands inside.
     numbers = [
         base.transform_filter(f"datum.probability {where} 0.85")
         .mark_text(align=align, dx=dx, color=color)
@@ -47,13 +49,13 @@ def probabilities(classes: Sequence[str], values: Sequence[float], label: str) -
 
 
 def confusion(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> alt.LayerChart:
-    """Return a heat map, a row a true class and a column a predicted one; colour is the share of the row."""
+    """Return a heat map, true × predicted class, coloured by the share of the row."""
     rows = [
         {"true": true, "predicted": predicted, "rows": count, "share": count / (sum(counts) or 1)}
         for true, counts in zip(classes, matrix, strict=True)
         for predicted, count in zip(classes, counts, strict=True)
     ]
-    labelled = len(classes) <= MOST_LABELLED
+    labelled = len(classes) <= MAX_LABELLED
     axis = alt.Axis(labels=labelled, ticks=False, labelAngle=0 if max(map(len, classes)) < 4 else -45)
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("predicted:N", sort=None, title="predicted class", axis=axis),
@@ -68,8 +70,8 @@ def confusion(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> alt.La
     return alt.layer(*layers).properties(height=min(max(34 * len(classes), 220), 620), description="Confusion matrix")
 
 
-def accuracy(history: Sequence[dict[str, Any]], floor: float) -> alt.LayerChart:
-    """Return accuracy over time, a line a version, and the floor below which the model is trained again."""
+def accuracy(history: Sequence[AccuracyRow], floor: float) -> alt.LayerChart:
+    """Return the accuracy over time, one line per version, and the floor below which the model is retrained."""
     rows = [
         {
             "time": row["labelled_at"].isoformat(),
@@ -81,7 +83,7 @@ def accuracy(history: Sequence[dict[str, Any]], floor: float) -> alt.LayerChart:
     ]
     lines = (
         alt.Chart(alt.Data(values=rows))
-        .mark_line(point=len(rows) <= MOST_LABELLED)
+        .mark_line(point=len(rows) <= MAX_LABELLED)
         .encode(
             x=alt.X("time:T", title="time (UTC)", scale=alt.Scale(type="utc"), axis=alt.Axis(format=TIME, tickCount=5)),
             y=alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
@@ -93,16 +95,13 @@ def accuracy(history: Sequence[dict[str, Any]], floor: float) -> alt.LayerChart:
     return chart.properties(height=300, description="Accuracy over time")
 
 
-def drift(statistics: Sequence[dict[str, Any]], limit: float) -> alt.LayerChart:
-    """Return one bar a statistic, its population stability index, and the limit above which it is drift.
-
-    Of very many statistics there are those that drifted most.
-    """
-    least = sorted((row["psi"] for row in statistics), reverse=True)[:MOST_LABELLED][-1]
+def drift(statistics: Sequence[DriftRow], limit: float) -> alt.LayerChart:
+    """Return the population stability index of the statistics that drifted most, one bar each, and its limit."""
+    minimum = sorted((row["psi"] for row in statistics), reverse=True)[:MAX_LABELLED][-1]
     rows = [
-        {"statistic": spoken(row["statistic"]), "psi": float(row["psi"]), "drift": row["psi"] > limit}
+        {"statistic": readable(row["statistic"]), "psi": float(row["psi"]), "drift": row["psi"] > limit}
         for row in statistics
-        if row["psi"] >= least
+        if row["psi"] >= minimum
     ]
     bars = (
         alt.Chart(alt.Data(values=rows))
@@ -118,13 +117,13 @@ def drift(statistics: Sequence[dict[str, Any]], limit: float) -> alt.LayerChart:
     return chart.properties(height=_height(len(rows)), description="Drift of each statistic")
 
 
-def position(row: dict[str, Any]) -> tuple[bool, str]:
-    """Return what statistics are sorted by: those of the whole picture come before those of its parts."""
+def sort_key(row: DriftRow) -> tuple[bool, str]:
+    """Return the sort key of a statistic: those of the whole picture come before those of its parts."""
     return row["statistic"].startswith("part"), row["statistic"]
 
 
-def spoken(statistic: str) -> str:
-    """Return a statistic's name as people write it."""
+def readable(statistic: str) -> str:
+    """Return a statistic's name with spaces between its words."""
     return statistic.replace("_", " ")
 
 
@@ -133,7 +132,7 @@ def _either(test: str, yes: str, no: str) -> Any:
 
 
 def _limit(axis: str, value: float, label: str) -> alt.LayerChart:
-    """Return a dashed line across the chart, with its name."""
+    """Return a dashed line across the chart with its label."""
     base = alt.Chart(alt.Data(values=[{"value": value, "label": label}])).encode(**{axis: "value:Q"})
     text = {"align": "left", "dx": 4, "dy": 4, "baseline": "top"}
     place = {"x": alt.value(0)} if axis == "y" else {"y": alt.value(0)}
@@ -143,5 +142,5 @@ def _limit(axis: str, value: float, label: str) -> alt.LayerChart:
 
 
 def _height(bars: int) -> int:
-    """Return the pixels for this many bars."""
+    """Return the height in pixels for that many bars."""
     return min(max(28 * bars, 120), 600)

@@ -1,7 +1,10 @@
-"""The page: `streamlit run app/ui.py`. A prediction, what people say of it, and how the model does.
+"""The page, `streamlit run app/ui.py`: a prediction, its true label, the served model and its monitoring.
 
-Streamlit runs this file again at every interaction; ui_state.py says what outlives a run.
+Streamlit runs this file again at every interaction; ui_state.py holds the state between runs.
 """
+
+# Streamlit is missing in the environment of the type checker.
+# mypy: allow-untyped-decorators
 
 import datetime
 import pathlib
@@ -10,16 +13,17 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-# `streamlit run` puts this folder on the path, not the one that the package `app` lies in.
+# `streamlit run` puts this folder on the path, not the parent folder of the package `app`.
 if (project := str(pathlib.Path(__file__).resolve().parent.parent)) not in sys.path:
     sys.path.insert(0, project)
 
 from app import charts, ui_input
 from app.predictions import Model, Prediction, PredictionError, Predictions
+from app.records import AccuracyRow, DriftRow
 from app.settings import Settings, SettingsError, settings
 from app.ui_state import plain, refuse, sentence
 
-# How often the page looks whether another version is served, or the database is back.
+# Seconds between checks for another served version or a database that is back.
 REFRESH_SECONDS = 3
 NO_MODEL = "No version of the model {model} holds the stage {stage} yet: run the pipeline (`make pipeline`)."
 
@@ -35,22 +39,22 @@ def main() -> None:
     except SettingsError as error:
         st.error(plain(str(error)))
         return
-    found = look(predictions, chosen)
-    if isinstance(found, str):
-        st.info(f"{found} This page looks again by itself.")
+    model = served_model(predictions, chosen)
+    if isinstance(model, str):
+        st.info(f"{model} This page refreshes itself.")
     else:
-        show(predictions, chosen, found)
-    keep_up(predictions, chosen, found)
+        show(predictions, chosen, model)
+    refresh(predictions, chosen, model)
 
 
 @st.cache_resource(show_spinner=False)
 def pool() -> Predictions:
-    """Return the connections that all visitors share. Raises SettingsError."""
+    """Return the connection pool that all visitors share. Raises SettingsError."""
     return Predictions(settings(), settings().pool_size)
 
 
-def look(predictions: Predictions, chosen: Settings) -> Model | str:
-    """Return the model that is served, or the sentence that says why there is none."""
+def served_model(predictions: Predictions, chosen: Settings) -> Model | str:
+    """Return the served model, or the sentence that says why there is none."""
     try:
         return predictions.model() or NO_MODEL.format(model=plain(chosen.model), stage=chosen.stage)
     except PredictionError as error:
@@ -58,14 +62,14 @@ def look(predictions: Predictions, chosen: Settings) -> Model | str:
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
-def keep_up(predictions: Predictions, chosen: Settings, shown: Model | str) -> None:
-    """Draw the page anew as soon as something else is served than what it shows."""
-    if look(predictions, chosen) != shown:
+def refresh(predictions: Predictions, chosen: Settings, shown: Model | str) -> None:
+    """Draw the page again as soon as another version is served than the page shows."""
+    if served_model(predictions, chosen) != shown:
         st.rerun()
 
 
 def show(predictions: Predictions, chosen: Settings, model: Model) -> None:
-    """Draw everything that needs a model."""
+    """Draw the parts of the page that need a model."""
     left, right = st.columns(2, gap="large")
     with left:
         st.header(ui_input.TITLE, anchor=False)
@@ -83,7 +87,7 @@ def show(predictions: Predictions, chosen: Settings, model: Model) -> None:
 
 
 def answer(predictions: Predictions) -> None:
-    """Show the prediction, or why there is none, and ask whether it is right."""
+    """Show the prediction, or the reason why there is none, and ask for its true label."""
     if refused := st.session_state.get("refused"):
         st.error(plain(refused))
         return
@@ -99,13 +103,13 @@ def answer(predictions: Predictions) -> None:
 
 
 def ask(predictions: Predictions, prediction: Prediction, classes: Sequence[str]) -> None:
-    """Ask whether a prediction is right, once."""
+    """Ask once whether a prediction is right."""
     if recorded := st.session_state.get("recorded"):
         st.success(recorded)
         return
     st.subheader("Is that right?", anchor=False)
     correct, wrong, send = st.columns([2, 4, 2], vertical_alignment="bottom")
-    correct.button("Correct", on_click=tell, args=(predictions, prediction, prediction.label), width="stretch")
+    correct.button("Correct", on_click=record, args=(predictions, prediction, prediction.label), width="stretch")
     label = wrong.selectbox(
         "Wrong, it is",
         [name for name in classes if name != prediction.label],
@@ -113,16 +117,16 @@ def ask(predictions: Predictions, prediction: Prediction, classes: Sequence[str]
         placeholder="choose a class",
         key=f"label of {prediction.prediction_id}",
     )
-    send.button("Send", on_click=tell, args=(predictions, prediction, label), disabled=label is None, width="stretch")
+    send.button("Send", on_click=record, args=(predictions, prediction, label), disabled=label is None, width="stretch")
 
 
-def tell(predictions: Predictions, prediction: Prediction, label: str) -> None:
-    """Record what a prediction should have been; the second click of a double click finds it recorded."""
+def record(predictions: Predictions, prediction: Prediction, label: str) -> None:
+    """Record the true label of a prediction, once even for a double click."""
     if st.session_state.get("recorded"):
         return
-    right = f"{plain(prediction.label)} is right" if label == prediction.label else f"it is {plain(label)}"
-    # Before the database is asked: Streamlit may run the second click while the first is still at it.
-    st.session_state.recorded = f"Recorded: {right}. Thank you."
+    verdict = f"{plain(prediction.label)} is right" if label == prediction.label else f"it is {plain(label)}"
+    # Set before the database call: Streamlit may run the second click of a double click during the first.
+    st.session_state.recorded = f"Recorded: {verdict}. Thank you."
     try:
         predictions.record_label(prediction.prediction_id, label)
     except PredictionError as error:
@@ -131,61 +135,72 @@ def tell(predictions: Predictions, prediction: Prediction, label: str) -> None:
 
 
 def describe(model: Model) -> None:
-    """Show what is known of the model: version, scores on held-out rows, confusion matrix."""
-    scores = model.metrics
-    shown = {
+    """Show the model's version, metrics on held-out rows and confusion matrix."""
+    metrics = model.metrics
+    facts = {
         "Version": str(model.version),
         "Stage": model.alias,
-        "Accuracy": f"{scores['accuracy_score']:.1%}",
-        "F1": f"{scores['f1_score']:.3f}",
-        "Held-out rows": f"{scores['rows']:,}",
+        "Accuracy": f"{metrics['accuracy_score']:.1%}",
+        "F1": f"{metrics['f1_score']:.3f}",
+        "Held-out rows": f"{metrics['rows']:,}",
     }
     promoted = model.changed_at.astimezone(datetime.UTC)
     left, right = st.columns(2, gap="large")
     with left:
         columns = [*st.columns(2), *st.columns(3)]
-        for column, (label, value) in zip(columns, shown.items(), strict=True):
+        for column, (label, value) in zip(columns, facts.items(), strict=True):
             column.metric(label, value)
         st.caption(f"promoted {promoted:%Y-%m-%d %H:%M} UTC, git commit `{model.git_commit}`")
     with right:
         st.subheader("Confusion matrix", anchor=False)
-        st.altair_chart(charts.confusion(model.classes, scores["confusion_matrix"]))
+        st.altair_chart(charts.confusion(model.classes, metrics["confusion_matrix"]))
 
 
 def monitor(predictions: Predictions, chosen: Settings, model: Model) -> None:
-    """Show accuracy over time, by what visitors said, and drift."""
+    """Show the accuracy over time, computed from recorded labels, and the drift."""
     try:
-        history, statistics = predictions.accuracy(), sorted(predictions.drift(), key=charts.position)
-        enough = [row for row in statistics if row["predictions"] >= chosen.minimum_predictions]
+        history, statistics = predictions.accuracy(), sorted(predictions.drift(), key=charts.sort_key)
     except PredictionError as error:
         st.warning(plain(sentence(error)))
         return
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Accuracy over time", anchor=False)
-        served = [row for row in history if row["version"] == model.version]
-        if served:
-            last = served[-1]
-            st.write(f"{last['accuracy']:.1%} of the last {last['labelled']} labelled predictions were right.")
-        else:
-            st.write(f"Nobody has said yet whether a prediction of version {model.version} is right.")
-        if history:
-            st.altair_chart(charts.accuracy(history, chosen.accuracy_floor))
+        show_accuracy(history, chosen, model)
     with right:
         st.subheader("Drift", anchor=False)
-        if not statistics:
-            st.write(f"Version {model.version} has not predicted anything yet.")
-        elif not enough:
-            seen = max(row["predictions"] for row in statistics)
-            st.write(f"{seen} of {chosen.minimum_predictions} predictions: too few to judge drift by.")
-        else:
-            most = max(enough, key=lambda row: row["psi"])
-            name, side = charts.spoken(most["statistic"]), "above" if most["psi"] > chosen.maximum_psi else "within"
-            st.write(
-                f"The last {most['predictions']} predictions against the training rows: "
-                f"{most['psi']:.2f} at most ({name}), {side} the limit {chosen.maximum_psi:g}."
-            )
-            st.altair_chart(charts.drift(enough, chosen.maximum_psi))
+        show_drift(statistics, chosen, model)
+
+
+def show_accuracy(history: Sequence[AccuracyRow], chosen: Settings, model: Model) -> None:
+    """Show the latest accuracy of the served version, and that of all versions over time."""
+    of_version = [row for row in history if row["version"] == model.version]
+    if of_version:
+        latest = of_version[-1]
+        st.write(f"{latest['accuracy']:.1%} of the last {latest['labelled']} labelled predictions were right.")
+    else:
+        st.write(f"No prediction of version {model.version} has a label yet.")
+    if history:
+        st.altair_chart(charts.accuracy(history, chosen.accuracy_floor))
+
+
+def show_drift(statistics: Sequence[DriftRow], chosen: Settings, model: Model) -> None:
+    """Show the largest population stability index and those of all statistics with enough predictions."""
+    enough = [row for row in statistics if row["predictions"] >= chosen.minimum_predictions]
+    if not statistics:
+        st.write(f"Version {model.version} has not predicted anything yet.")
+    elif not enough:
+        count = max(row["predictions"] for row in statistics)
+        st.write(f"{count} of {chosen.minimum_predictions} predictions: too few to measure drift.")
+    else:
+        largest = max(enough, key=lambda row: row["psi"])
+        name = charts.readable(largest["statistic"])
+        side = "above" if largest["psi"] > chosen.maximum_psi else "within"
+        st.write(
+            f"The last {largest['predictions']} predictions against the training rows: "
+            f"{largest['psi']:.2f} at most ({name}), {side} the limit {chosen.maximum_psi:g}."
+        )
+        st.altair_chart(charts.drift(enough, chosen.maximum_psi))
 
 
 main()

@@ -1,8 +1,9 @@
-"""What the page remembers of a visit, in st.session_state, and how it speaks.
+"""The page's state of a visit, in st.session_state, and the format of its messages.
 
-Every prediction is logged, so each is made once, in the callback of the element that was used: Streamlit runs the page
-again at every interaction. What has to outlive a run: prediction, classes (the model may be replaced meanwhile),
-recorded (what was said of it), refused (why there is no answer), and what ui_input.py shows beside it.
+Streamlit runs the page again at every interaction, and every prediction is logged. A prediction is therefore made once,
+in the callback of the element that a visitor used. Between runs the state holds `prediction`, `classes` (another
+version may be served meanwhile), `recorded` (the message about its label), `refused` (the reason why there is no
+prediction), and what ui_input.py shows beside it.
 """
 
 import re
@@ -11,20 +12,20 @@ import streamlit as st
 
 from app.predictions import Input, PredictionError, Predictions
 
-REMEMBERED = ("picture", "source", "prediction", "classes", "recorded", "refused")
+STATE = ("picture", "source", "prediction", "classes", "recorded", "refused")
 
 
 def forget() -> None:
-    """Forget the last answer."""
-    for name in REMEMBERED:
+    """Delete the state of the last prediction."""
+    for name in STATE:
         st.session_state.pop(name, None)
 
 
-def predict(predictions: Predictions, given: Input) -> None:
-    """Predict and remember the answer, or why there is none."""
+def predict(predictions: Predictions, row: Input) -> None:
+    """Predict, and store the prediction or the reason why there is none."""
     try:
-        prediction = predictions.predict(given)
-        # Another version than the one shown may have answered.
+        prediction = predictions.predict(row)
+        # Another version than the page shows may have answered.
         st.session_state.classes = predictions.classes(prediction.version)
         st.session_state.prediction = prediction
     except PredictionError as error:
@@ -32,7 +33,7 @@ def predict(predictions: Predictions, given: Input) -> None:
 
 
 def refuse(error: Exception) -> None:
-    """Remember why there is no answer."""
+    """Store the reason why there is no prediction."""
     st.session_state.refused = sentence(error)
 
 
@@ -43,5 +44,5 @@ def sentence(error: Exception) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that Markdown leaves as it is. A low line inside a word means nothing there."""
+    """Return text with Markdown's special characters escaped, except an underscore within a word."""
     return re.sub(r"([\\`*{}\[\]()<>#+~|$:!^-]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""What the page's visitors give: a picture, uploaded or a sample."""
+"""The page's input for a model of images: a picture, uploaded or a sample."""
 
 import base64
 
@@ -16,7 +16,7 @@ PICTURE_PIXELS = 192
 
 def choose(predictions: Predictions, model: Model) -> None:
     """Let the visitor upload a picture or pick a sample, and show it as the model sees it."""
-    # A widget is emptied by giving it another key.
+    # A widget with a new key is empty.
     turn = st.session_state.setdefault("turn", 0)
     upload = f"upload {turn}"
     st.file_uploader(
@@ -42,7 +42,7 @@ def choose(predictions: Predictions, model: Model) -> None:
 
 
 def _answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
-    """Predict the uploaded file; one that was taken away leaves nothing."""
+    """Predict the uploaded file, or clear the prediction if the visitor removed the file."""
     forget()
     st.session_state.sample = None
     file = st.session_state[upload]
@@ -67,7 +67,7 @@ def _answer_sample(predictions: Predictions, model: Model) -> None:
 
 
 def _answer(predictions: Predictions, model: Model, row: bytes, source: str) -> None:
-    """Predict a row, and remember its picture."""
+    """Predict a row, and store its picture."""
     try:
         st.session_state.picture = _enlarged(images.to_picture(row, model.input_shape, model.input_dtype))
     except images.ImageError as error:
@@ -78,6 +78,6 @@ def _answer(predictions: Predictions, model: Model, row: bytes, source: str) -> 
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:
-    """Return a small picture large enough to be seen, each of its pixels a square."""
+    """Return a small picture enlarged by a whole number."""
     factor = max(1, PICTURE_PIXELS // max(picture.size))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
