@@ -45,9 +45,10 @@ INSIDE = 0.2
 HOP = """
 import json
 from pipeline import training_db
-from pipeline.steps import search, train_model
-from pipeline.training import in_memory, hopping
 from pipeline.databases import session
+from pipeline.steps import search
+from pipeline.training import checkpoints, hopping, in_memory
+from pipeline.training import run as training_run
 from pipeline.training.experiments import Division, merged_fitted, merged_scores
 
 chosen = [

@@ -106,7 +106,8 @@ def test_packing_brings_no_row_to_the_client(table: Project) -> None:
     """All that upload_dataset is sent while it packs, watched on the wire, is smaller than a column of the table."""
     watched = (
         "import psycopg2.extensions as e, json, sys\n"
-        "from pipeline import databases, source\n"
+        "from pipeline import databases\n"
+        "from pipeline.data import source\n"
         "sent = []\n"
         "class Cursor(e.cursor):\n"
         "    def copy_expert(self, *_, **__): sys.exit('a copy')\n"
