@@ -18,7 +18,7 @@ from benchmarks.figures import Figure, say
 PROJECT = generation.ROOT / "build" / "benchmarks" / "bench"
 RESULTS = pathlib.Path(__file__).with_name("RESULTS.md")
 SYSTEM_PYTHON = "/usr/bin/python3"
-# What needs the project's databases, in this order; `generation` needs none, `packing` a project of its own.
+# Measurements in the project's databases, in this order; `generation` needs none, `packing` a project on a table.
 IN_PROJECT = ("training", "serving", "app", "scoring", "upload", "memory")
 IN_TABLE_PROJECT = ("packing",)
 IMAGES = {"dataset": "digits", "epochs": "2", "minimumAccuracy": "0"}
@@ -28,7 +28,7 @@ FEWEST, MOST = 1, 100
 
 
 def main() -> None:
-    """Measure and print the table; a run of everything also writes benchmarks/RESULTS.md."""
+    """Measure and print the table; a run of all measurements also writes benchmarks/RESULTS.md."""
     chosen = _arguments()
     names = chosen.only or ["generation", *IN_PROJECT, *IN_TABLE_PROJECT]
     before, started = report.load(), time.monotonic()
@@ -40,8 +40,8 @@ def main() -> None:
     say(f"{time.monotonic() - started:.0f} s in all")
     if not chosen.only:
         command = f"python -m benchmarks --rounds {chosen.rounds}"
-        told = report.document(figures, versions, command, before, report.load())
-        RESULTS.write_text(told, encoding="utf-8")
+        text = report.document(figures, versions, command, before, report.load())
+        RESULTS.write_text(text, encoding="utf-8")
         say(f"written: {RESULTS}")
 
 
@@ -49,10 +49,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--only", action="append", choices=("generation", *IN_PROJECT, *IN_TABLE_PROJECT), metavar="NAME",
-        help=f"measure this alone and write no file: generation, {', '.join((*IN_PROJECT, *IN_TABLE_PROJECT))}; "
+        help=f"run only this measurement and write no file: generation, {', '.join((*IN_PROJECT, *IN_TABLE_PROJECT))}; "
         "may be repeated",
     )  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds a measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds per measurement (default: %(default)s)")
     chosen = parser.parse_args()
     if not FEWEST <= chosen.rounds <= MOST:
         parser.error(f"--rounds is {chosen.rounds}; allowed is {FEWEST} to {MOST}")
@@ -65,28 +65,30 @@ def _measure(names: list[str], rounds: int) -> tuple[list[Figure], dict[str, str
         say("generation …")
         figures += generation.measure(rounds)
         say(f"  {figures[0].name}: {figures[0].value}")
-    told = []
+    measured = []
     for answers, of_project in ((IMAGES, IN_PROJECT), (TABLE, IN_TABLE_PROJECT)):
         inside = [name for name in of_project if name in names]
         if inside:
             with _project(answers):
-                told += [_measure_in_project(name, rounds) for name in inside]
-    if not told:
+                measured += [_measure_in_project(name, rounds) for name in inside]
+    if not measured:
         return figures, {}
-    return figures + [Figure(**values) for found in told for values in found["figures"]], told[0]["versions"]
+    return figures + [Figure(**values) for measurement in measured for values in measurement["figures"]], measured[0][
+        "versions"
+    ]
 
 
 @contextlib.contextmanager
 def _project(answers: dict[str, str]) -> Iterator[None]:
-    """Generate the project, start its servers and run its pipeline; stop them and remove it at the end."""
+    """Generate a project and run its pipeline; at the end stop its servers and remove it."""
     if (PROJECT / "local" / "__main__.py").exists():
         _local("stop")
     shutil.rmtree(PROJECT, ignore_errors=True)
-    with contextlib.ExitStack() as at_the_end:
-        at_the_end.callback(shutil.rmtree, PROJECT, ignore_errors=True)
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(shutil.rmtree, PROJECT, ignore_errors=True)
         with generation.template() as source:
             generation.generate(source, PROJECT.parent, projectName=PROJECT.name, **answers)
-        at_the_end.callback(_local, "stop")
+        cleanup.callback(_local, "stop")
         if answers is IMAGES:
             say("the project's pipeline …")
             _local("run", "--", "python", "-m", "pipeline", "all")
@@ -94,18 +96,18 @@ def _project(answers: dict[str, str]) -> Iterator[None]:
 
 
 def _measure_in_project(name: str, rounds: int) -> dict[str, Any]:
-    """Run one measurement in a process of its own: TensorFlow and the system's libpq do not go together."""
+    """Run one measurement in a new process: TensorFlow and the system's libpq conflict in one process."""
     script, output = pathlib.Path(__file__).with_name("measure.py"), PROJECT / "figures.json"
     _local("run", "--", "python", str(script), str(output), str(rounds), name)
-    told: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    return told
+    measurement: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    return measurement
 
 
 def _local(*arguments: str) -> None:
-    """Call the project's own local servers; servers that the caller's environment names are not meant."""
-    others = ("SERVICE_BINDING_ROOT", "MLFLOW_TRACKING_URI", "PYTHONPATH")
-    environment = {name: value for name, value in os.environ.items() if name not in others}
-    # The load on the app comes from this repository's environment: the project's has no Locust.
+    """Run `python -m local` in the project, without variables that name other servers."""
+    foreign = ("SERVICE_BINDING_ROOT", "MLFLOW_TRACKING_URI", "PYTHONPATH")
+    environment = {name: value for name, value in os.environ.items() if name not in foreign}
+    # Locust is in this repository's environment, not in the project's.
     environment["BENCHMARKS_PYTHON"] = sys.executable
     subprocess.run(
         [SYSTEM_PYTHON, "-m", "local", *arguments], cwd=PROJECT, env=environment, check=True, stdout=sys.stderr

@@ -1,4 +1,4 @@
-"""The API: what it adds to the database's time for one image, and what it stands under load."""
+"""The API: the time it adds to the database's for one image, and its throughput under load."""
 
 import contextlib
 import http.client
@@ -30,19 +30,19 @@ CALLS = 300
 # Milliseconds that the API may add to the database's time for one image.
 GOAL = 5.0
 CLIENTS = (8, 50)
-# Locust's start is part of them: nearly a second.
+# They include the start of Locust, which takes nearly a second.
 SECONDS, WARM_UP_SECONDS = 4, 2
-# Each round of the load starts Locust once a way and number of clients.
+# Each round of the load starts Locust once per way and number of clients.
 LOAD_ROUNDS = 3
 SECONDS_TO_START = 60
 TASK = "SELECT {schema}.run_inference_task(%s, %s, %s)"
-# Stands for the original's way, which takes longer: at each call it loaded a TensorFlow model from the tracking server.
+# The original is slower than this peer: each call loaded a TensorFlow model from the tracking server.
 PEER = (
     "the same API on a `run_inference_task` that differs in one thing: at each call the ONNX model is downloaded from "
     "the MLflow server (one GET) and opened with ONNX Runtime"
 )
 
-# The other way's schema: what a prediction needs, copied, and `answer_row` replaced.
+# The peer's schema: copies of the objects that a prediction needs, and another `answer_row`.
 OTHER = "opens_each_time"
 TABLES = ("model_version", "model_alias", "setting")
 COPIED_FUNCTIONS = ("run_inference_task(bytea, text, text)", "row_statistics(bytea, text)")
@@ -57,7 +57,7 @@ TABLE = """
 CREATE TABLE {other}.{table} (LIKE {schema}.{table} INCLUDING ALL);
 INSERT INTO {other}.{table} TABLE {schema}.{table};
 """
-# The app asks for a model of its schema's name.
+# The app requests a model with the name of its schema.
 NAMES = """
 UPDATE {other}.model_version SET model = '{other}';
 UPDATE {other}.model_alias SET model = '{other}';
@@ -84,7 +84,7 @@ $python$
 
 
 class Load(NamedTuple):
-    """What Locust counted in one round: seconds from the first answer to the last, times in milliseconds."""
+    """The counts of Locust in one round: seconds from the first answer to the last, times in milliseconds."""
 
     requests: int
     failures: int
@@ -93,20 +93,20 @@ class Load(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Successful requests a second; the first answer starts the clock and so does not count."""
+        """Successful requests per second; the first answer starts the clock and does not count."""
         return (self.requests - 1) / self.seconds * (1 - self.failures / self.requests)
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return the milliseconds of one image with and without the API, and requests/s beside the original's way."""
+    """Return milliseconds per image with and without the API, and requests/s against the peer."""
     picture = load_dataset().features[0]
-    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as at_the_end:
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as cleanup:
         folder = pathlib.Path(place)
         image = folder / "image.png"
         Image.fromarray(picture.squeeze()).save(image)
-        at_the_end.enter_context(_other_schema())
-        ours = at_the_end.enter_context(_api(folder, settings().project_name))
-        theirs = at_the_end.enter_context(_api(folder, OTHER))
+        cleanup.enter_context(_other_schema())
+        ours = cleanup.enter_context(_api(folder, settings().project_name))
+        theirs = cleanup.enter_context(_api(folder, OTHER))
         _require_same(_Client(ours, image).ask(), _Client(theirs, image).ask())
         return _one_image(rounds, ours, image, picture.tobytes()) + _under_load(
             min(rounds, LOAD_ROUNDS), ours, theirs, image
@@ -114,7 +114,7 @@ def measure(rounds: int) -> list[Figure]:
 
 
 class _Client:
-    """One connection to the API that is kept open; the form is made once."""
+    """One persistent connection to the API; the form is encoded once."""
 
     def __init__(self, api: Service, image: pathlib.Path) -> None:
         form = httpx.Request("POST", api.address, files={"image": (image.name, image.read_bytes(), "image/png")})
@@ -122,7 +122,7 @@ class _Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
 
     def ask(self) -> dict[str, Any]:
-        """Return the answer. Raises RuntimeError when it is another than 200."""
+        """Return the answer. Raises RuntimeError if its status is not 200."""
         self._connection.request("POST", "/predictions", self._body, self._headers)
         response = self._connection.getresponse()
         content = response.read()
@@ -132,33 +132,35 @@ class _Client:
 
 
 def _require_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Raise RuntimeError when the two ways do not answer alike, but for the names by which they are told apart."""
+    """Raise RuntimeError if the two ways give different answers, apart from model name and id."""
     expected = {**ours, "model": OTHER, "prediction_id": theirs["prediction_id"]}
     if ours["model"] != settings().model or theirs != expected:
         raise RuntimeError(f"the two ways do not answer alike: {ours} and {theirs}")
 
 
 def _one_image(rounds: int, api: Service, image: pathlib.Path, row: bytes) -> list[Figure]:
-    """Return the times of one client with the API and with psycopg2 alone, and what lies between."""
+    """Return the times of one client with the API and with psycopg2 alone, and their difference."""
     connection, client = connect("inference-app"), _Client(api, image)
     connection.autocommit = True
     cursor, statement = connection.cursor(), in_schema(TASK)
-    asked = (row, settings().model, settings().promotion_stage)
+    parameters = (row, settings().model, settings().promotion_stage)
 
     def by_psycopg() -> None:
-        cursor.execute(statement, asked)
+        cursor.execute(statement, parameters)
         cursor.fetchone()
 
     ways = {"database": by_psycopg, "app": client.ask}
     for way in ways.values():
         way()
-    taken = interleave(
+    milliseconds = interleave(
         rounds, {name: lambda way=way: [1000 * seconds(way) for _ in range(CALLS)] for name, way in ways.items()}
     )
     connection.close()
-    medians = {name: [statistics.median(calls) for calls in found] for name, found in taken.items()}
-    each = [app - database for app, database in zip(medians["app"], medians["database"], strict=True)]
-    (p50, p95), (own50, own95) = (_quantiles(taken[name]) for name in ("app", "database"))
+    medians = {
+        name: [statistics.median(calls) for calls in calls_per_round] for name, calls_per_round in milliseconds.items()
+    }
+    differences = [app - database for app, database in zip(medians["app"], medians["database"], strict=True)]
+    (p50, p95), (own50, own95) = (_quantiles(milliseconds[name]) for name in ("app", "database"))
     added = p50 - own50
     return [
         Figure(
@@ -169,7 +171,7 @@ def _one_image(rounds: int, api: Service, image: pathlib.Path, row: bytes) -> li
             rounds=rounds,
             detail=f"p50 / p95 {p50:.2f} / {p95:.2f} ms by HTTP (kept alive, one uvicorn process) against "
             f"{own50:.2f} / {own95:.2f} ms by psycopg2; difference of p95 {p95 - own95:.2f} ms; "
-            f"single rounds {min(each):.2f} to {max(each):.2f} ms; {CALLS} calls a round",
+            f"single rounds {min(differences):.2f} to {max(differences):.2f} ms; {CALLS} calls per round",
         )
     ]
 
@@ -180,10 +182,10 @@ def _quantiles(rounds: list[list[float]]) -> tuple[float, float]:
 
 
 def _under_load(rounds: int, ours: Service, theirs: Service, image: pathlib.Path) -> list[Figure]:
-    """Return a figure for each number of clients; both ways have the same, one way after the other."""
+    """Return a figure per number of clients, measured for one way after the other."""
     for api in (theirs, ours):
         _locust(api, max(CLIENTS), WARM_UP_SECONDS, image)
-    found = interleave(
+    loads = interleave(
         rounds,
         {
             (api.name, clients): lambda api=api, clients=clients: _locust(api, clients, SECONDS, image)
@@ -191,12 +193,12 @@ def _under_load(rounds: int, ours: Service, theirs: Service, image: pathlib.Path
             for api in (theirs, ours)
         },
     )
-    return [_load_figure(clients, found[ours.name, clients], found[theirs.name, clients]) for clients in CLIENTS]
+    return [_load_figure(clients, loads[ours.name, clients], loads[theirs.name, clients]) for clients in CLIENTS]
 
 
 def _load_figure(clients: int, ours: list[Load], theirs: list[Load]) -> Figure:
     rates, peers = ([load.rate for load in loads] for loads in (ours, theirs))
-    each = [rate / peer for rate, peer in zip(rates, peers, strict=True)]
+    ratios = [rate / peer for rate, peer in zip(rates, peers, strict=True)]
     return Figure(
         f"App under load: requests/s with {clients} clients (PNG of 8×8 pixels)",
         f"{statistics.median(rates) / statistics.median(peers):.2f}×",
@@ -204,20 +206,21 @@ def _load_figure(clients: int, ours: list[Load], theirs: list[Load]) -> Figure:
         "no failed request",
         "no" if any(load.failures for load in ours) else "yes",
         len(ours),
-        f"{_told(ours)} against {_told(theirs)}; single rounds {min(each):.2f} to {max(each):.2f}; "
-        f"Locust for {statistics.median(load.seconds for load in ours + theirs):.1f} s a round, on the servers' cores",
+        f"{_described(ours)} against {_described(theirs)}; "
+        f"single rounds {min(ratios):.2f} to {max(ratios):.2f}; "
+        f"Locust for {statistics.median(load.seconds for load in ours + theirs):.1f} s per round, on the servers' CPUs",
     )
 
 
-def _told(loads: list[Load]) -> str:
+def _described(loads: list[Load]) -> str:
     p50, p95 = _quantiles([load.times for load in loads])
-    asked, failed = sum(load.requests for load in loads), sum(load.failures for load in loads)
+    requests, failed = sum(load.requests for load in loads), sum(load.failures for load in loads)
     rate = statistics.median(load.rate for load in loads)
-    return f"{rate:.0f} requests/s (p50 / p95 {p50:.0f} / {p95:.0f} ms, {failed} of {asked} failed)"
+    return f"{rate:.0f} requests/s (p50 / p95 {p50:.0f} / {p95:.0f} ms, {failed} of {requests} failed)"
 
 
 def _locust(api: Service, clients: int, run_seconds: int, image: pathlib.Path) -> Load:
-    """Let this many clients ask the API; those under way at the end still get their answer."""
+    """Send requests to the API from this many clients; requests that are open at the end get their answer."""
     file = image.with_name("locust")
     command = [
         os.environ["BENCHMARKS_PYTHON"], "-m", "locust", "--locustfile", pathlib.Path(__file__).with_name("load.py"),
@@ -237,16 +240,16 @@ def _locust(api: Service, clients: int, run_seconds: int, image: pathlib.Path) -
 
 @contextlib.contextmanager
 def _api(folder: pathlib.Path, project: str) -> Iterator[Service]:
-    """Serve the project's API in one process, for the schema of `project`; end it afterwards."""
+    """Serve the project's API in one process, for the schema of `project`; stop it afterwards."""
     answers = yaml.safe_load(pathlib.Path("project.yaml").read_text(encoding="utf-8"))
     file, log = folder / f"{project}.yaml", folder / f"{project}.log"
     file.write_text(yaml.safe_dump({**answers, "projectName": project.replace("_", "-")}), encoding="utf-8")
     port = free_port(None)
     command = (sys.executable, "-m", "uvicorn", "app.api:app", "--host", "127.0.0.1", "--port", str(port))
     service = Service(project, port, "/readyz", command)
-    with log.open("wb") as told:
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env={**os.environ, "PROJECT_FILE": str(file)}, stdout=told, stderr=subprocess.STDOUT
+            command, env={**os.environ, "PROJECT_FILE": str(file)}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         if not wait_until(service.answers, SECONDS_TO_START, gone=lambda: process.poll() is not None):
@@ -258,7 +261,7 @@ def _api(folder: pathlib.Path, project: str) -> Iterator[Service]:
 
 @contextlib.contextmanager
 def _other_schema() -> Iterator[None]:
-    """Keep the other way's schema in the inference database; it takes with it what was logged there."""
+    """Keep the peer's schema, with its logged predictions, in the inference database for a block."""
     deployer = connect("inference-deployer")
     try:
         with deployer:
@@ -277,7 +280,7 @@ def _copy(deployer: Any) -> None:
         query(deployer, statement)
 
     def copy(definition: str) -> None:
-        """Make what a definition says, of the other schema instead of the project's."""
+        """Create the object of a definition in the peer's schema instead of the project's."""
         query(deployer, re.sub(rf'"?\b{settings().schema}\b"?\.', f"{OTHER}.", definition))
 
     run(SCHEMA)
@@ -293,7 +296,7 @@ def _copy(deployer: Any) -> None:
 
 
 def _address() -> str:
-    """Return where the MLflow server gives the served model's ONNX file away."""
+    """Return the URL of the served model's ONNX file on the MLflow server."""
     client = load_mlflow().MlflowClient()
     version = client.get_model_version_by_alias(settings().model, settings().promotion_stage)
     location = urllib.parse.urlsplit(client.get_model_version_download_uri(version.name, version.version))

@@ -1,4 +1,4 @@
-"""PostgreSQL's binary COPY format, as an export to a client and an import from it need it."""
+"""PostgreSQL's binary COPY format, for an export to a client and an import from it."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ def read(copied: memoryview) -> Iterator[list[memoryview]]:
 
 
 def write(rows: Iterable[tuple[bytes, ...]]) -> bytes:
-    """Return the rows, given as fields in binary, as one COPY stream."""
+    """Return rows of binary fields as one COPY stream."""
     parts = [HEADER]
     for row in rows:
         parts.append(struct.pack(">h", len(row)))
@@ -34,7 +34,7 @@ def write(rows: Iterable[tuple[bytes, ...]]) -> bytes:
 
 
 def real_array(values: np.ndarray) -> bytes:
-    """Return values as PostgreSQL's binary real[] of one dimension."""
+    """Return the values as PostgreSQL's binary real[], flattened to one dimension."""
     elements = np.empty(values.size, [("length", ">i4"), ("value", ">f4")])
     elements["length"], elements["value"] = 4, values.ravel()
     return struct.pack(">iiIii", 1, 0, FLOAT4, values.size, 1) + elements.tobytes()

@@ -1,4 +1,4 @@
-"""How long it takes to make a project with the default answers."""
+"""The time to generate a project with the default answers."""
 
 import contextlib
 import pathlib
@@ -17,7 +17,7 @@ NOT_IN_A_CLONE = (".git", ".venv", "build", ".*_cache", ".hypothesis", "__pycach
 
 @contextlib.contextmanager
 def template() -> Iterator[pathlib.Path]:
-    """Give a copy of this repository as a clone would have it: tools leave caches, also in the body."""
+    """Yield a copy of this repository without the caches of tools, like a clone."""
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder, ROOT.name)
         shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_IN_A_CLONE))
@@ -25,16 +25,16 @@ def template() -> Iterator[pathlib.Path]:
 
 
 def generate(source: pathlib.Path, folder: pathlib.Path, **answers: str) -> None:
-    """Make a project in `folder` with this environment's cookiecutter; what is not answered has its default."""
+    """Generate a project in `folder` with cookiecutter; other questions have their defaults."""
     command = [pathlib.Path(sys.executable).with_name("cookiecutter"), "--no-input", "--default-config"]
-    given = [f"{name}={value}" for name, value in answers.items()]
-    subprocess.run([*command, "--output-dir", folder, source, *given], check=True, stdout=subprocess.DEVNULL)
+    arguments = [f"{name}={value}" for name, value in answers.items()]
+    subprocess.run([*command, "--output-dir", folder, source, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return the median seconds of both commands, start of Python included, and of a large tree."""
+    """Return the median seconds of both commands, with the start of Python, and of a large tree."""
     with template() as source, large_accelerator() as large:
-        taken = interleave(
+        durations = interleave(
             rounds,
             {
                 "cookiecutter": lambda: _timed(lambda folder: generate(source, folder)),
@@ -44,24 +44,24 @@ def measure(rounds: int) -> list[Figure]:
         )
     return [
         _figure(
-            "Generation with the default answers", "the whole command `cookiecutter`", taken["cookiecutter"], rounds
+            "Generation with the default answers", "the whole command `cookiecutter`", durations["cookiecutter"], rounds
         ),
-        _figure("The same by the engine of accelerator.yaml", "the whole command", taken["engine"], rounds, 0.5),
+        _figure("The same by the engine of accelerator.yaml", "the whole command", durations["engine"], rounds, 0.5),
         _figure(
             f"The engine over a tree of {LARGE} files",
             "four transforms that read every file",
-            taken["large"],
+            durations["large"],
             rounds,
             3,
         ),
     ]
 
 
-def _figure(name: str, detail: str, taken: list[float], rounds: int, most: float | None = None) -> Figure:
-    median = statistics.median(taken)
+def _figure(name: str, detail: str, durations: list[float], rounds: int, most: float | None = None) -> Figure:
+    median = statistics.median(durations)
     goal, reached = ("", "") if most is None else (f"≤ {most:g} s", "yes" if median <= most else "no")
-    told = f"{detail}; {min(taken):.2f} to {max(taken):.2f} s"
-    return Figure(name, f"{median:.2f} s", goal=goal, reached=reached, rounds=rounds, detail=told)
+    text = f"{detail}; {min(durations):.2f} to {max(durations):.2f} s"
+    return Figure(name, f"{median:.2f} s", goal=goal, reached=reached, rounds=rounds, detail=text)
 
 
 def _timed(work: Callable[[pathlib.Path], None]) -> float:
@@ -70,7 +70,7 @@ def _timed(work: Callable[[pathlib.Path], None]) -> float:
 
 
 def run_engine(source: pathlib.Path, folder: pathlib.Path) -> None:
-    """Make a project with the command of this repository's engine."""
+    """Generate a project with the engine's command."""
     command = [sys.executable, "-m", "accelerator_engine", "generate", "--accelerator-path", source, "-o", folder]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
@@ -94,7 +94,7 @@ engine:
 
 @contextlib.contextmanager
 def large_accelerator() -> Iterator[pathlib.Path]:
-    """Give an accelerator with many files of 4 kB."""
+    """Yield an accelerator with many files of 4 kB."""
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place, "large")
         for number in range(LARGE):

@@ -1,4 +1,4 @@
-"""A minimal client on the system's libpq: what a prepared, binary call costs without a driver around it."""
+"""A minimal client on the system's libpq: the cost of a prepared, binary call without a driver."""
 
 import ctypes
 import ctypes.util
@@ -10,7 +10,7 @@ BYTEA = 17
 
 
 class Libpq:
-    """One session of a binding, over the same address and TLS settings as the project's own."""
+    """One session of a binding, with the address and TLS settings of the project's sessions."""
 
     def __init__(self, name: str) -> None:
         self._pq = _load()
@@ -19,17 +19,17 @@ class Libpq:
             raise RuntimeError(self._pq.PQerrorMessage(self._session).decode())
 
     def prepare(self, statement: str, parameters: int) -> None:
-        """Prepare the one statement of this session; its parameters are bytea."""
+        """Prepare the statement of this session; its parameters are bytea."""
         types = (ctypes.c_uint * max(parameters, 1))(*[BYTEA] * parameters)
         self._check(self._pq.PQprepare(self._session, b"p", statement.encode(), parameters, types))
 
     def call(self, value: bytes | None = None) -> None:
-        """Run the statement with at most one parameter, sent and answered in binary."""
-        given = 0 if value is None else 1
+        """Run the statement with at most one parameter; parameter and result are binary."""
+        count = 0 if value is None else 1
         values = (ctypes.c_char_p * 1)(value)
         lengths = (ctypes.c_int * 1)(len(value or b""))
         formats = (ctypes.c_int * 1)(1)
-        self._check(self._pq.PQexecPrepared(self._session, b"p", given, values, lengths, formats, 1))
+        self._check(self._pq.PQexecPrepared(self._session, b"p", count, values, lengths, formats, 1))
 
     def _check(self, result: int) -> None:
         status = self._pq.PQresultStatus(result)
@@ -38,12 +38,12 @@ class Libpq:
             raise RuntimeError(self._pq.PQerrorMessage(self._session).decode())
 
     def close(self) -> None:
-        """End the session."""
+        """Close the session."""
         self._pq.PQfinish(self._session)
 
 
 def _load() -> ctypes.CDLL:
-    """Load libpq and declare what is called. Raises OSError when it is not installed."""
+    """Load libpq and declare its functions. Raises OSError if it is not installed."""
     pq = ctypes.CDLL(ctypes.util.find_library("pq") or "libpq.so.5")
     for name in ("PQconnectdb", "PQprepare", "PQexecPrepared"):
         getattr(pq, name).restype = ctypes.c_void_p
@@ -57,14 +57,14 @@ def _load() -> ctypes.CDLL:
 
 
 def _address(name: str) -> str:
-    found = binding(name)
+    keys_of_binding = binding(name)
     keys = {
-        "host": found.host,
-        "port": found.port,
-        "dbname": found.database,
-        "user": found.username,
-        "password": found.password,
-        "sslmode": found.sslmode,
-        "sslrootcert": found.ca_file,
+        "host": keys_of_binding.host,
+        "port": keys_of_binding.port,
+        "dbname": keys_of_binding.database,
+        "user": keys_of_binding.username,
+        "password": keys_of_binding.password,
+        "sslmode": keys_of_binding.sslmode,
+        "sslrootcert": keys_of_binding.ca_file,
     }
     return " ".join(f"{key}='{value}'" for key, value in keys.items() if value)

@@ -15,12 +15,12 @@ ROWS = 10_240
 TIMES = 10
 ROWS_PER_BLOCK = 512
 GOAL = 0.05
-# Each round opens two sessions that import TensorFlow; the figure hardly differs from round to round.
+# Each round opens two sessions that import TensorFlow, and rounds hardly differ.
 MOST_ROUNDS = 3
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return RssAnon after an epoch of 102,400 rows in parts of that after 10,240, each in a new session."""
+    """Return RssAnon after an epoch of 102,400 rows relative to that after 10,240, each in a new session."""
     architecture, optimizer = small_architecture(), build_optimizer(0.001)
     config = training_db.model_config(
         architecture, data.SHAPE, len(data.CLASSES), "uint8", {"batch_size": 128, "seed": 1}, optimizer, 1
@@ -31,8 +31,8 @@ def measure(rounds: int) -> list[Figure]:
         stored.training_rows("benchmark many", TIMES * ROWS, ROWS_PER_BLOCK),
     ):
         ways = {name: lambda name=name: _after_epoch(f"benchmark {name}", config) for name in ("few", "many")}
-        found = interleave(rounds, ways)
-    few, many = statistics.median(found["few"]), statistics.median(found["many"])
+        kibibytes = interleave(rounds, ways)
+    few, many = statistics.median(kibibytes["few"]), statistics.median(kibibytes["many"])
     change = many / few - 1
     return [
         Figure(

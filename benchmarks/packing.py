@@ -1,4 +1,4 @@
-"""Packing a table inside the database, against COPY out, pandas and COPY in; and what memory that takes.
+"""Packing a table inside the database, against COPY out, pandas and COPY in; and the memory it takes.
 
 Runs in a project that trains on a table. $BENCHMARK_TABLE_ROWS (1,000,000) is the size of the table.
 """
@@ -29,7 +29,7 @@ GOAL = 3.0
 MOST_GROWTH = 0.10
 # A round takes half a minute.
 MOST_ROUNDS = 3
-# What the project's project.yaml names.
+# The table in the project's project.yaml.
 TABLE = "public.benchmark_rows"
 NUMBERS = [f"number_{number}" for number in range(18)]
 CITIES = ("Aarau", "Basel", "Bern", "Chur", "Genf")
@@ -50,18 +50,21 @@ FROM generate_series(1, %s) AS i
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return rows/s of packing in parts of the peer's, and how memory grows from a tenth of the rows to all."""
+    """Return rows/s relative to the peer, and the growth of memory from a tenth of the rows to all."""
     rounds = min(rounds, MOST_ROUNDS)
     with _table(ROWS):
         deploy_training_db.run()
-        ways: dict[str, Callable[[], float]] = {"export": lambda: _undone(_export), "ours": lambda: _undone(_pack)}
-        taken = interleave(rounds, ways)
+        ways: dict[str, Callable[[], float]] = {
+            "export": lambda: _time_and_delete(_export),
+            "ours": lambda: _time_and_delete(_pack),
+        }
+        durations = interleave(rounds, ways)
         many = _peaks()
     with _table(FEW):
         few = _peaks()
     rows = f"Packing {ROWS:,} rows of {len(NUMBERS)} numbers, a boolean and a text, inside the database"
     return [
-        speed(rows, taken["ours"], taken["export"], "COPY out as CSV, pandas, binary COPY in", GOAL, ROWS),
+        speed(rows, durations["ours"], durations["export"], "COPY out as CSV, pandas, binary COPY in", GOAL, ROWS),
         *(_growth(place, few[place], many[place]) for place in few),
     ]
 
@@ -81,13 +84,13 @@ def _growth(place: str, few: float, many: float) -> Figure:
 
 @contextlib.contextmanager
 def _table(rows: int) -> Iterator[None]:
-    """Keep the table, with so many rows, while it is measured."""
+    """Keep the table with this many rows for a block."""
     deployer = session("training-deployer")
     with deployer:
         query(deployer, f"DROP TABLE IF EXISTS {TABLE}")
         query(deployer, MAKE, (rows,))
         query(deployer, f"ALTER TABLE {TABLE} ADD PRIMARY KEY (id)")
-        # What a worker takes is no matter of how many rows there are: the smaller table gets as many.
+        # The memory of a worker does not depend on the rows, so the smaller table gets as many workers.
         query(deployer, f"ALTER TABLE {TABLE} SET (parallel_workers = 2)")
         query(deployer, f'GRANT SELECT ON {TABLE} TO "{binding("trainer").username}"')
     _settle()
@@ -97,7 +100,7 @@ def _table(rows: int) -> Iterator[None]:
 
 
 def _settle() -> None:
-    """Give back what removed rows took and write what is pending: every round starts from the same state."""
+    """Vacuum and write a checkpoint, so that every round starts from the same state."""
     deployer = session("training-deployer")
     deployer.autocommit = True
     for statement in (f"VACUUM ANALYZE {TABLE}", "CHECKPOINT"):
@@ -105,21 +108,21 @@ def _settle() -> None:
     deployer.autocommit = False
 
 
-def _undone(way: Callable[[Any], None]) -> float:
-    """Return the seconds of one way, with its commit; what it wrote is taken away again."""
+def _time_and_delete(way: Callable[[Any], None]) -> float:
+    """Return the seconds of one way with its commit, and delete its rows."""
     trainer = session("trainer")
 
     def work() -> None:
         with trainer:
             way(trainer)
 
-    taken = seconds(work)
+    duration = seconds(work)
     deployer = session("training-deployer")
     with deployer:
         for table in ("dataset_batch", "dataset"):
             query(deployer, "DELETE FROM {schema}." + table)
     _settle()
-    return taken
+    return duration
 
 
 def _pack(trainer: Any) -> None:
@@ -127,7 +130,7 @@ def _pack(trainer: Any) -> None:
 
 
 def _export(trainer: Any) -> None:
-    """Do the same outside: all rows out, split by a hash of the key, scaled, packed, and all blocks in."""
+    """Do the same in the client: export all rows, split by a hash of the key, scale, pack, import all blocks."""
     copied = io.BytesIO()
     with trainer.cursor() as cursor:
         cursor.copy_expert(f"COPY (SELECT * FROM {TABLE}) TO STDOUT (FORMAT csv, HEADER)", copied, size=1 << 20)
@@ -165,8 +168,10 @@ def _blocks(features: np.ndarray, labels: np.ndarray, parts: dict[str, np.ndarra
 
 
 def _peaks() -> dict[str, float]:
-    """Return the largest RssAnon (KiB) of backend, with its parallel workers, and of the client while the table is
-    packed in a new session."""
+    """Return the largest RssAnon in KiB of backend and client while a new session packs the table.
+
+    The backend's includes its parallel workers.
+    """
     trainer = connect("trainer")
     backend = trainer.info.backend_pid
     watched: dict[str, Callable[[], float]] = {
@@ -174,10 +179,10 @@ def _peaks() -> dict[str, float]:
         "client": lambda: anonymous_memory(os.getpid()),
     }
     peaks = dict.fromkeys(watched, 0.0)
-    done = threading.Event()
+    stop = threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.02):
+        while not stop.wait(0.02):
             for place, memory in watched.items():
                 peaks[place] = max(peaks[place], memory())
 
@@ -186,7 +191,7 @@ def _peaks() -> dict[str, float]:
     try:
         _pack(trainer)
     finally:
-        done.set()
+        stop.set()
         thread.join()
         trainer.rollback()
         trainer.close()

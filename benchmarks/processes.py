@@ -1,4 +1,4 @@
-"""Memory of processes, as Linux tells it."""
+"""Memory of processes, read from /proc."""
 
 import contextlib
 import pathlib
@@ -6,27 +6,27 @@ import re
 
 
 def anonymous_memory(process: int) -> float:
-    """Return RssAnon in KiB. Raises ProcessLookupError when the process has ended."""
-    # One that is about to end has no such line any more.
-    found = re.search(r"^RssAnon:\s+(\d+) kB$", _read(process, "status"), re.MULTILINE)
-    if not found:
+    """Return RssAnon in KiB. Raises ProcessLookupError if the process has ended."""
+    # A process that is about to end has no such line.
+    match = re.search(r"^RssAnon:\s+(\d+) kB$", _read(process, "status"), re.MULTILINE)
+    if not match:
         raise ProcessLookupError(f"process {process} has ended")
-    return float(found.group(1))
+    return float(match.group(1))
 
 
 def session_memory(backend: int) -> float:
-    """Return RssAnon in KiB of a backend and the parallel workers that it has right now.
+    """Return RssAnon in KiB of a backend and its current parallel workers.
 
-    Raises ProcessLookupError when the backend has ended.
+    Raises ProcessLookupError if the backend has ended.
     """
-    found = anonymous_memory(backend)
+    total = anonymous_memory(backend)
     title = re.compile(rf"parallel worker for PID {backend}\b")
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
         process = int(folder.name)
         with contextlib.suppress(ProcessLookupError):
             if title.search(_read(process, "cmdline")):
-                found += anonymous_memory(process)
-    return found
+                total += anonymous_memory(process)
+    return total
 
 
 def _read(process: int, name: str) -> str:

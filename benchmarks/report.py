@@ -1,4 +1,4 @@
-"""RESULTS.md: the figures as a table, with the machine and the versions they are true for."""
+"""RESULTS.md: the figures as a table, with the machine and the versions."""
 
 import datetime
 import os
@@ -7,7 +7,7 @@ import re
 
 from benchmarks.figures import TIE, Figure
 
-# A load average above this, before anything was started, means that the machine was not ours alone.
+# A load average above this before the run means that other programs used the machine.
 BUSY = 0.7
 
 TEXT = """\
@@ -30,7 +30,7 @@ Written by `{command}` on {date}; all figures are from that one run.
 
 
 def table(figures: list[Figure]) -> str:
-    """Return one line of a Markdown table a figure."""
+    """Return the lines of a Markdown table, one per figure."""
     return "\n".join(
         f"| {_cells(f.name, f.value, f.goal or '–', f.reached or '–', f.peer or '–', str(f.rounds), f.detail)} |"
         for f in figures
@@ -70,5 +70,5 @@ def _proc(name: str) -> str:
 
 
 def load() -> float:
-    """Return the average number of processes that wanted a CPU in the last minute."""
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]

@@ -31,7 +31,7 @@ SCORED = "{schema}.predict_batch(features, row_count, %s, %s)"
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return rows/s of scoring 10,240 rows in parts of the peers', for the large and the small model."""
+    """Return rows/s of scoring 10,240 rows relative to the peers, for the large and the small model."""
     digits = _digits_rows()
     with _stored_model() as model:
         large = _measure("CIFAR-shaped, the project's CNN", model, data.images(ROWS)[0], rounds)
@@ -46,12 +46,12 @@ def _digits_rows() -> np.ndarray:
 
 @contextlib.contextmanager
 def _stored_model() -> Iterator[str]:
-    """Keep model.py's network for the large images in model_version; its weights are the initial ones."""
+    """Keep model.py's network for the large images, with initial weights, in model_version for a block."""
     architecture = build_architecture(data.SHAPE, len(data.CLASSES))
     keras_model = onnx_export.load_keras().models.model_from_json(architecture.json)
     onnx = onnx_export.export(keras_model, "uint8", data.images(16)[0])
     deployer = session("inference-deployer")
-    _forget_model(deployer)
+    _delete_model(deployer)
     with deployer:
         query(
             deployer,
@@ -64,16 +64,16 @@ def _stored_model() -> Iterator[str]:
     try:
         yield CIFAR_MODEL
     finally:
-        _forget_model(deployer)
+        _delete_model(deployer)
 
 
-def _forget_model(deployer: Any) -> None:
+def _delete_model(deployer: Any) -> None:
     with deployer:
         for table in ("model_alias", "model_version"):
             query(deployer, "DELETE FROM {schema}." + table + " WHERE model = %s", (CIFAR_MODEL,))
 
 
-def _measure(what: str, model: str, features: np.ndarray, rounds: int) -> list[Figure]:
+def _measure(description: str, model: str, features: np.ndarray, rounds: int) -> list[Figure]:
     connection = connect("inference-deployer")
     try:
         _store_rows(connection, features)
@@ -86,22 +86,22 @@ def _measure(what: str, model: str, features: np.ndarray, rounds: int) -> list[F
         }
         for way in ways.values():
             way()
-        taken = interleave(rounds, {name: lambda way=way: _timed(connection, way) for name, way in ways.items()})
+        durations = interleave(rounds, {name: lambda way=way: _timed(connection, way) for name, way in ways.items()})
     finally:
         connection.rollback()
         query(connection, "DROP SCHEMA IF EXISTS benchmark CASCADE")
         connection.commit()
         connection.close()
-    name = f"Scoring {ROWS:,} rows by one statement ({what})"
+    name = f"Scoring {ROWS:,} rows by one statement ({description})"
     return [
-        speed(name, taken["ours"], taken["ram"], "ONNX Runtime on an array in RAM, batches of 256", 0.95, ROWS),
-        speed(f"{name}, written to a table", taken["ours, written"], taken["export"],
+        speed(name, durations["ours"], durations["ram"], "ONNX Runtime on an array in RAM, batches of 256", 0.95, ROWS),
+        speed(f"{name}, written to a table", durations["ours, written"], durations["export"],
               "COPY out, score outside, COPY back", 1.30, ROWS),
     ]  # fmt: skip
 
 
 def _store_rows(connection: Any, features: np.ndarray) -> None:
-    """Pack the rows into a table of the inference database, 256 a row."""
+    """Pack the rows into a table of the inference database, 256 per row."""
     rows = (
         (struct.pack(">i", start), struct.pack(">i", len(block)), block.tobytes())
         for start in range(0, ROWS, ROWS_PER_BLOCK)
@@ -116,7 +116,7 @@ def _store_rows(connection: Any, features: np.ndarray) -> None:
 
 
 def _open(connection: Any, model: str) -> Any:
-    """Open the model here, with ONNX Runtime's own settings."""
+    """Open the model in this process, with ONNX Runtime's default settings."""
     import onnxruntime
 
     with connection:
@@ -125,7 +125,7 @@ def _open(connection: Any, model: str) -> Any:
 
 
 def _timed(connection: Any, way: Callable[[], object]) -> float:
-    """Return the seconds of one way to score; emptying the table is not counted."""
+    """Return the seconds of one way to score, without emptying the table."""
     with connection:
         query(connection, "TRUNCATE benchmark.scores")
     return seconds(way)

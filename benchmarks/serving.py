@@ -1,4 +1,4 @@
-"""One-row predictions on an open connection: round trip included, and what stands beside it."""
+"""One-row predictions on an open connection, with the round trip, against simpler calls."""
 
 import statistics
 from collections.abc import Callable
@@ -17,14 +17,14 @@ SLOW_CALLS = 20
 P50, P95 = 0.10, 0.20
 PREDICT = "SELECT {schema}.predict(%s, '{model}', '{stage}')"
 TASK = "SELECT {schema}.run_inference_task(%s, '{model}', '{stage}')"
-# The way without a cache: the stored bytes are opened at every call.
+# The way without a cache: every call opens the stored bytes.
 OPENS_EACH_TIME = """
 CREATE FUNCTION pg_temp.opens_each_time(features bytea, model text) RETURNS real[] LANGUAGE plpython3u AS $python$
 import numpy as np
 import onnxruntime as ort
 
-found = plpy.execute(plpy.prepare('SELECT onnx FROM {schema}.model_version WHERE model = $1', ["text"]), [model])
-opened = ort.InferenceSession(found[0]["onnx"], providers=["CPUExecutionProvider"])
+rows = plpy.execute(plpy.prepare('SELECT onnx FROM {schema}.model_version WHERE model = $1', ["text"]), [model])
+opened = ort.InferenceSession(rows[0]["onnx"], providers=["CPUExecutionProvider"])
 images = opened.get_inputs()[0]
 return opened.run(None, {images.name: np.frombuffer(features, "u1").reshape(1, *images.shape[1:])})[0][0].tolist()
 $python$
@@ -32,7 +32,7 @@ $python$
 
 
 class Call(NamedTuple):
-    """One way to ask: what it is called in the results, how it is done, and how often a round."""
+    """One way to ask: its name in the results, its function, and its calls per round."""
 
     name: str
     run: Callable[[], object]
@@ -41,7 +41,7 @@ class Call(NamedTuple):
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return p50 and p95 in milliseconds of every way to ask for one prediction of the served model."""
+    """Return p50 and p95 in milliseconds of every way to get one prediction of the served model."""
     image = load_dataset().features[0]
     ways = [
         Call("`SELECT 1`, psycopg2", _asking("SELECT 1")),
@@ -60,30 +60,30 @@ def measure(rounds: int) -> list[Figure]:
     return [_figure(way, rows[way.name]) for way in ways]
 
 
-def _figure(way: Call, taken: list[list[float]]) -> Figure:
+def _figure(way: Call, durations: list[list[float]]) -> Figure:
     single = CALLS if way.calls == 1 else 1
-    calls = [1000 * call / single for calls in taken for call in calls]
+    calls = [1000 * call / single for calls in durations for call in calls]
     p50, p95 = statistics.median(calls), quantile(calls, 0.95)
-    medians = [1000 * statistics.median(calls) / single for calls in taken]
+    medians = [1000 * statistics.median(calls) / single for calls in durations]
     reached = "yes" if p50 <= P50 and p95 <= P95 else "no"
     return Figure(
         f"One row: {way.name}",
         f"{p50:.3f} / {p95:.3f} ms" if single == 1 else f"{p50:.3f} ms",
         goal=f"≤ {P50:.2f} / {P95:.2f} ms" if way.has_goal else "",
         reached=reached if way.has_goal else "",
-        rounds=len(taken),
-        detail=f"p50 of single rounds {min(medians):.3f} to {max(medians):.3f} ms; {way.calls} calls a round",
+        rounds=len(durations),
+        detail=f"p50 of single rounds {min(medians):.3f} to {max(medians):.3f} ms; {way.calls} calls per round",
     )
 
 
 def _sql(statement: str) -> str:
-    """Return the statement with schema, model and stage as the app would write them."""
+    """Return the statement with the schema, model and stage of the app."""
     named = statement.replace("{model}", settings().model).replace("{stage}", settings().promotion_stage)
     return in_schema(named)
 
 
 def _cursor(name: str = "inference-app") -> Any:
-    """Return a cursor on a new session in which every statement is a transaction of its own."""
+    """Return a cursor on a new session in autocommit mode."""
     connection = connect(name)
     connection.autocommit = True
     return connection.cursor()
@@ -117,7 +117,7 @@ def _libpq(statement: str, image: bytes | None) -> Callable[[], object]:
 
 
 def _inside(image: bytes) -> Callable[[], object]:
-    """Return one statement that calls `predict` 500 times: a call costs a 500th of it."""
+    """Return the run of one statement that calls `predict` 500 times."""
     loop = (
         "DO $$ DECLARE answer real[]; image bytea := decode('{image}', 'hex'); BEGIN "
         "FOR number IN 1..{calls} LOOP answer := {schema}.predict(image, '{model}', '{stage}'); END LOOP; END $$"
@@ -138,7 +138,7 @@ def _opening(image: bytes) -> Callable[[], object]:
 
 
 def _onnx_alone(image: np.ndarray) -> Callable[[], object]:
-    """Return one answer of ONNX Runtime with one thread, as the database has it."""
+    """Return the run of ONNX Runtime alone, with one thread as in the database."""
     import onnxruntime
 
     deployer = session("inference-deployer")

@@ -1,4 +1,4 @@
-"""What the measurements keep in the project's databases while they run."""
+"""Rows that measurements keep in the project's databases while they run."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from benchmarks import data
 
 
 def packed(name: str, features: np.ndarray, labels: np.ndarray, rows_per_block: int) -> PackedDataset:
-    """Return the rows as a data set that is all training split, in the order given."""
+    """Return the rows as a data set whose rows are all in the training split, in this order."""
     rows = {split: np.arange(len(labels) if split == "train" else 0) for split in SPLITS}
     return PackedDataset(Dataset(features, labels, data.CLASSES), rows, name, name, rows_per_block)
 
 
 @contextlib.contextmanager
 def training_rows(name: str, rows: int, rows_per_block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Keep `rows` synthetic images in dataset_batch under this name; gives them as arrays too."""
+    """Keep synthetic images in dataset_batch under this name for a block; yield them as arrays."""
     features, labels = data.images(rows)
     remove(name)
     trainer = session("trainer")
@@ -35,7 +35,7 @@ def training_rows(name: str, rows: int, rows_per_block: int) -> Iterator[tuple[n
 
 
 def remove(name: str) -> None:
-    """Take a data set out again; the trainer itself may not."""
+    """Delete a data set as the deployer, because the trainer may not."""
     deployer = session("training-deployer")
     with deployer:
         for table in ("dataset_batch", "dataset"):
@@ -43,7 +43,7 @@ def remove(name: str) -> None:
 
 
 def vacuum() -> None:
-    """Give back what removed rows took and write what is pending: every round starts from the same state."""
+    """Vacuum and write a checkpoint, so that every round starts from the same state."""
     deployer = session("training-deployer")
     with _autocommit(deployer):
         query(deployer, "VACUUM ANALYZE {schema}.dataset_batch")

@@ -1,4 +1,4 @@
-"""Training in the database, against the same compiled loop in RAM and against exporting every epoch."""
+"""Training in the database, against the same compiled loop in RAM and against an export in every epoch."""
 
 import io
 import json
@@ -21,7 +21,7 @@ DATASET = "benchmark training"
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return rows/s of one epoch in the database in parts of the two peers'."""
+    """Return rows/s of one epoch in the database relative to the two peers."""
     architecture = build_architecture(data.SHAPE, len(data.CLASSES))
     with stored.training_rows(DATASET, ROWS, ROWS_PER_BLOCK) as (features, labels):
         epochs: dict[str, Callable[[], object]] = {
@@ -31,20 +31,19 @@ def measure(rounds: int) -> list[Figure]:
         }
         for first_epoch in epochs.values():
             first_epoch()
-        taken = timed(rounds, epochs)
-    model = (
-        f"{architecture.weight_count:,} weights, {ROWS:,} rows an epoch, blocks of {ROWS_PER_BLOCK}, batch {BATCH_SIZE}"
-    )
+        durations = timed(rounds, epochs)
+    weights = f"{architecture.weight_count:,} weights"
+    model = f"{weights}, {ROWS:,} rows per epoch, blocks of {ROWS_PER_BLOCK}, batch {BATCH_SIZE}"
     return [
-        speed(f"Training in the database ({model})", taken["ours"], taken["ram"],
+        speed(f"Training in the database ({model})", durations["ours"], durations["ram"],
               "the same compiled loop on arrays in RAM", 0.98, ROWS),
-        speed("Training in the database", taken["ours"], taken["export"],
-              "export by COPY BINARY each epoch, then `model.fit`", 1.10, ROWS),
+        speed("Training in the database", durations["ours"], durations["export"],
+              "export by COPY BINARY in each epoch, then `model.fit`", 1.10, ROWS),
     ]  # fmt: skip
 
 
 def _database_epoch(architecture: Any) -> Callable[[], object]:
-    """Return what train_model does for one epoch: fit, with weights and slots sent and received."""
+    """Return an epoch as train_model runs it: fit, with weights and slots sent and received."""
     connection = session("trainer")
     with connection:
         training_db.prepare_session(connection, greenplum=False)
@@ -66,7 +65,7 @@ def _database_epoch(architecture: Any) -> Callable[[], object]:
 
 
 def _ram_epoch(architecture: str, features: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
-    """Return one epoch of the loop that model_transition compiles, over all rows at once, shuffled."""
+    """Return an epoch of the loop that model_transition compiles, over all rows, shuffled."""
     train = _compiled_loop(architecture)
     random = np.random.default_rng(data.SEED)
 
@@ -74,7 +73,7 @@ def _ram_epoch(architecture: str, features: np.ndarray, labels: np.ndarray) -> C
         order = random.permutation(len(labels))
         loss, _ = train(features[order], labels[order])
         if not np.isfinite(float(loss)):
-            raise ValueError("the peer in RAM has lost its way: its loss is not a number")
+            raise ValueError("the peer in RAM has diverged: its loss is not a number")
 
     return run
 
@@ -112,7 +111,7 @@ def _compiled_loop(architecture: str) -> Any:
 
 
 def _export_epoch(architecture: str) -> Callable[[], object]:
-    """Return one epoch of what is done without training in the database: copy everything out, then fit."""
+    """Return an epoch without training in the database: export all rows, then fit."""
     keras = load_keras()
     connection = session("training-deployer")
     model = keras.models.model_from_json(architecture)

@@ -23,7 +23,7 @@ SEED = 1
 
 
 def measure(rounds: int) -> list[Figure]:
-    """Return rows/s of the project's upload in parts of psql's, and what the steps around the COPY take."""
+    """Return rows/s of the project's upload relative to psql's, and the seconds of the steps around the COPY."""
     features, labels = data.images(ROWS)
     dataset = Dataset(features, labels, data.CLASSES)
     packed = mini_batches.pack(dataset, SEED, ROWS_PER_BLOCK)
@@ -39,22 +39,22 @@ def measure(rounds: int) -> list[Figure]:
             "statistics": lambda: seconds(lambda: mini_batches.training_statistics(packed)),
         }
         _into_database(packed, lambda: _upload(packed))
-        taken = interleave(rounds, ways)
-    return _figures(taken)
+        durations = interleave(rounds, ways)
+    return _figures(durations)
 
 
 def _into_database(packed: PackedDataset, way: Callable[[], None]) -> float:
-    """Return the seconds of one way to upload; what it wrote is taken away again."""
-    taken = seconds(way)
+    """Return the seconds of one way to upload, and delete its rows."""
+    duration = seconds(way)
     stored.remove(packed.dataset)
     stored.vacuum()
-    return taken
+    return duration
 
 
 def _upload(packed: PackedDataset) -> None:
-    """Do what the step upload_dataset does once the data set is packed: blocks, COPY, description, commit.
+    """Upload as the step upload_dataset does after packing: blocks, COPY, description, commit.
 
-    The statistics in the description are left out: they are measured alone.
+    The statistics in the description are left out, because they are measured separately.
     """
     trainer = session("trainer")
     without = unittest.mock.patch.object(mini_batches, "training_statistics", return_value={})
@@ -63,36 +63,45 @@ def _upload(packed: PackedDataset) -> None:
 
 
 def _psql(file: pathlib.Path) -> None:
-    """Copy the finished blocks with psql, over the same address and TLS settings."""
-    found = binding("trainer")
+    """Copy the finished blocks with psql, with the same address and TLS settings."""
+    connection = binding("trainer")
     copy = (
         in_schema("\\copy {schema}.dataset_batch (dataset, split, batch_id, row_count, features, labels) ")
         + f"from '{file}' (format binary)"
     )
     address = {
-        "PGHOST": found.host,
-        "PGPORT": found.port,
-        "PGDATABASE": found.database,
-        "PGUSER": found.username,
-        "PGPASSWORD": found.password,
-        "PGSSLMODE": found.sslmode or "prefer",
-        "PGSSLROOTCERT": found.ca_file,
+        "PGHOST": connection.host,
+        "PGPORT": connection.port,
+        "PGDATABASE": connection.database,
+        "PGUSER": connection.username,
+        "PGPASSWORD": connection.password,
+        "PGSSLMODE": connection.sslmode or "prefer",
+        "PGSSLROOTCERT": connection.ca_file,
     }
-    given = {name: value for name, value in address.items() if value}
-    subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", copy], env={**os.environ, **given}, check=True)
+    environment = {name: value for name, value in address.items() if value}
+    subprocess.run(
+        ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", copy], env={**os.environ, **environment}, check=True
+    )
 
 
-def _figures(taken: dict[str, list[float]]) -> list[Figure]:
-    """Return the ratio for the COPY, the same with splitting and hashing before it, and these parts alone."""
-    median = {name: statistics.median(values) for name, values in taken.items()}
-    whole = [sum(parts) for parts in zip(taken["pack"], taken["upload"], taken["statistics"], strict=True)]
+def _figures(durations: dict[str, list[float]]) -> list[Figure]:
+    """Return the ratio for the COPY, the ratio with splitting and hashing, and the seconds of the parts."""
+    median = {name: statistics.median(values) for name, values in durations.items()}
+    whole = [sum(parts) for parts in zip(durations["pack"], durations["upload"], durations["statistics"], strict=True)]
     parts = (
         f"splitting and ordering {median['pack']:.2f} s, of which hashes of the rows {median['hashes']:.2f} s; "
         f"statistics {median['statistics']:.2f} s; blocks and COPY {median['upload']:.2f} s"
     )
     peer = "psql's raw COPY BINARY of finished blocks"
     return [
-        speed(f"Upload of {ROWS:,} rows of 3 KB: blocks and COPY", taken["upload"], taken["psql"], peer, 0.90, ROWS),
-        speed("Upload with splitting, hashes and statistics", whole, taken["psql"], peer, None, ROWS),
-        Figure("Upload: what the parts take", parts, rounds=len(whole)),
+        speed(
+            f"Upload of {ROWS:,} rows of 3 KB: blocks and COPY",
+            durations["upload"],
+            durations["psql"],
+            peer,
+            0.90,
+            ROWS,
+        ),
+        speed("Upload with splitting, hashes and statistics", whole, durations["psql"], peer, None, ROWS),
+        Figure("Upload: seconds of its parts", parts, rounds=len(whole)),
     ]

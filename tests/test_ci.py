@@ -1,4 +1,4 @@
-"""What checks a generated project on each push: GitHub's and GitLab's files, and the script that publishes images."""
+"""Continuous integration of a project: the workflows of GitHub and GitLab, and the script that publishes images."""
 
 import os
 import re
@@ -20,38 +20,38 @@ pytestmark = pytest.mark.slow
 
 
 def files(place: Path, **answers: object) -> set[str]:
-    """Return a project's files that have to do with checks."""
+    """Return a project's files for continuous integration."""
     folder = doors.accelerator(ROOT, answers, place).folder
     assert folder is not None
     return OF_CI & {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(
-    ("ci", "there"),
+    ("ci", "expected"),
     [("none", set()), ("github", OF_CI - {PIPELINE}), ("gitlab", OF_CI - {WORKFLOW})],
 )
-def test_only_what_was_chosen_is_there(tmp_path: Path, ci: str, there: set[str]) -> None:
-    assert files(tmp_path, ci=ci) == there
+def test_a_project_has_only_the_files_of_its_answer(tmp_path: Path, ci: str, expected: set[str]) -> None:
+    assert files(tmp_path, ci=ci) == expected
 
 
 # The files
 
 
-def actionlint_says(file: Path) -> str:
-    """Return what actionlint has against a workflow, and shellcheck against what it runs."""
-    done = subprocess.run(
+def actionlint_findings(file: Path) -> str:
+    """Return the findings of actionlint about a workflow, and of shellcheck about its commands."""
+    completed = subprocess.run(
         [actionlint.program(), "-no-color", file], cwd=file.parent, capture_output=True, text=True, check=False
     )
-    assert done.returncode in (0, 1), done.stderr
-    return done.stdout
+    assert completed.returncode in (0, 1), completed.stderr
+    return completed.stdout
 
 
-def test_actionlint_has_nothing_against_the_workflow() -> None:
-    assert actionlint_says(in_body(WORKFLOW)) == ""
+def test_actionlint_accepts_the_workflow() -> None:
+    assert actionlint_findings(in_body(WORKFLOW)) == ""
 
 
 @pytest.mark.parametrize(
-    ("given", "broken", "said"),
+    ("text", "broken", "problem"),
     [
         ("needs: check", "needs: chekc", 'needs job "chekc" which does not exist'),
         ("github.ref_type", "github.ref_typ", 'property "ref_typ" is not defined'),
@@ -59,16 +59,16 @@ def test_actionlint_has_nothing_against_the_workflow() -> None:
         ("id-token: write", "id_token: write", 'unknown permission scope "id_token"'),
     ],
 )
-def test_actionlint_looks(tmp_path: Path, given: str, broken: str, said: str) -> None:
-    assert said in actionlint_says(changed(in_body(WORKFLOW), tmp_path, given, broken))
+def test_actionlint_reports_a_mistake(tmp_path: Path, text: str, broken: str, problem: str) -> None:
+    assert problem in actionlint_findings(changed(in_body(WORKFLOW), tmp_path, text, broken))
 
 
-def changed(file: Path, place: Path, given: str, broken: str) -> Path:
-    """Return a copy of a file with another text in it."""
+def changed(file: Path, place: Path, old: str, new: str) -> Path:
+    """Return a copy of a file in which one text is replaced."""
     text = file.read_text(encoding="utf-8")
-    assert given in text
+    assert old in text
     copy = place / file.name
-    copy.write_text(text.replace(given, broken), encoding="utf-8")
+    copy.write_text(text.replace(old, new), encoding="utf-8")
     return copy
 
 
@@ -76,12 +76,12 @@ def changed(file: Path, place: Path, given: str, broken: str) -> Path:
 
 
 def test_the_repositorys_own_workflow_is_valid() -> None:
-    assert actionlint_says(ROOT / WORKFLOW) == ""
+    assert actionlint_findings(ROOT / WORKFLOW) == ""
     assert schemas.refusals("vendor.github-workflows", ROOT / WORKFLOW) == ""
 
 
 @pytest.mark.parametrize(
-    ("given", "broken", "said"),
+    ("text", "broken", "problem"),
     [
         ("make lint test-fast", 'make $(echo "$TARGET")', "SC2046"),
         ("hashFiles(", "hashFile(", 'undefined function "hashFile"'),
@@ -89,8 +89,8 @@ def test_the_repositorys_own_workflow_is_valid() -> None:
         ("contents: read", "content: read", 'unknown permission scope "content"'),
     ],
 )
-def test_actionlint_checks_the_repositorys_own_workflow(tmp_path: Path, given: str, broken: str, said: str) -> None:
-    assert said in actionlint_says(changed(ROOT / WORKFLOW, tmp_path, given, broken))
+def test_actionlint_checks_the_repositorys_own_workflow(tmp_path: Path, text: str, broken: str, problem: str) -> None:
+    assert problem in actionlint_findings(changed(ROOT / WORKFLOW, tmp_path, text, broken))
 
 
 def test_the_repositorys_own_workflow_runs_the_checks_with_read_access() -> None:
@@ -109,38 +109,38 @@ def test_the_repositorys_own_workflow_runs_the_checks_with_read_access() -> None
 
 
 @pytest.mark.parametrize(("schema", "name"), [("vendor.github-workflows", WORKFLOW), ("vendor.gitlab-ci", PIPELINE)])
-def test_the_schema_has_nothing_against_the_file(schema: str, name: str) -> None:
+def test_the_schema_accepts_the_file(schema: str, name: str) -> None:
     assert schemas.refusals(schema, in_body(name)) == ""
 
 
 @pytest.mark.parametrize(
-    ("schema", "name", "given", "broken"),
+    ("schema", "name", "text", "broken"),
     [
         ("vendor.github-workflows", WORKFLOW, "runs-on:", "run-on:"),
         ("vendor.gitlab-ci", PIPELINE, "\npublish:", "\nimage:"),
         ("vendor.gitlab-ci", PIPELINE, "aud: sigstore", "audience: sigstore"),
     ],
 )
-def test_the_schema_looks(tmp_path: Path, schema: str, name: str, given: str, broken: str) -> None:
-    assert schemas.refusals(schema, changed(in_body(name), tmp_path, given, broken))
+def test_the_schema_rejects_a_mistake(tmp_path: Path, schema: str, name: str, text: str, broken: str) -> None:
+    assert schemas.refusals(schema, changed(in_body(name), tmp_path, text, broken))
 
 
 def jobs(name: str) -> dict[str, Any]:
-    """Return the two jobs of a file."""
-    found = yaml.safe_load(in_body(name).read_text(encoding="utf-8"))
-    return found.get("jobs", found)
+    """Return the jobs of a workflow by name."""
+    content = yaml.safe_load(in_body(name).read_text(encoding="utf-8"))
+    return content.get("jobs", content)
 
 
 def commands(name: str, job: str) -> list[str]:
-    """Return what a job runs beside what it installs."""
-    found = jobs(name)[job]
-    told = found.get("script") or [step["run"] for step in found["steps"] if "run" in step]
-    return [command for command in told if not command.startswith("apt-get ")]
+    """Return the commands of a job, without those that install packages."""
+    steps = jobs(name)[job]
+    lines = steps.get("script") or [step["run"] for step in steps["steps"] if "run" in step]
+    return [command for command in lines if not command.startswith("apt-get ")]
 
 
 @pytest.mark.parametrize("name", [WORKFLOW, PIPELINE])
 def test_a_push_is_checked_by_the_projects_own_commands(name: str) -> None:
-    """`make test` is run for real where the generated project's tests are."""
+    """tests/test_generated_project.py runs `make test` itself."""
     assert commands(name, "check") == ["make lint", "make test"]
     assert commands(name, "publish")[-1] == f"{SCRIPT} publish"
     image = jobs(name)["check"].get("image") or jobs(name)["check"]["container"]
@@ -149,8 +149,8 @@ def test_a_push_is_checked_by_the_projects_own_commands(name: str) -> None:
     assert image == base[1]
 
 
-def test_nothing_may_do_more_than_it_needs() -> None:
-    """No job has a right that it does not use; a token stands on no command line."""
+def test_jobs_have_only_the_rights_they_use() -> None:
+    """A token is never on a command line."""
     workflow = yaml.safe_load(in_body(WORKFLOW).read_text(encoding="utf-8"))
     assert workflow["permissions"] == {}
     assert jobs(WORKFLOW)["check"]["permissions"] == {"contents": "read"}
@@ -160,8 +160,8 @@ def test_nothing_may_do_more_than_it_needs() -> None:
             assert "docker login" not in command or "--password-stdin" in command
 
 
-def test_what_others_made_is_pinned() -> None:
-    """By a commit's or an image's hash, beside the version that a person reads."""
+def test_actions_and_images_are_pinned() -> None:
+    """Each has a hash and, for readers, a version."""
     workflow = in_body(WORKFLOW).read_text(encoding="utf-8")
     actions = re.findall(r"uses: (\S+)(.*)", workflow)
     assert actions
@@ -176,7 +176,7 @@ def test_what_others_made_is_pinned() -> None:
         assert re.fullmatch(pinned, image), image
 
 
-# Which image is new
+# The names of images
 
 
 @pytest.fixture(name="project")
@@ -196,7 +196,7 @@ def git(project: Path, *command: str) -> None:
 def run(
     project: Path, *words: str, images: str = "registry.example.com/ML", programs: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run the script; `programs` is a folder whose programs come before all others."""
+    """Run the script; `programs` is a folder that comes first on PATH."""
     path = os.pathsep.join(filter(None, [programs, os.environ["PATH"]]))
     return subprocess.run(
         [project / SCRIPT, *words], cwd="/", env={"PATH": path, "IMAGES": images},
@@ -205,11 +205,11 @@ def run(
 
 
 def names(project: Path) -> dict[str, str]:
-    """Return the names of the images, by the key of deploy/values.yaml that they are for."""
+    """Return the names of the images by their keys of deploy/values.yaml."""
     git(project, "add", "--all")
-    done = run(project, "names")
-    assert done.returncode == 0, done.stderr
-    return yaml.safe_load(done.stdout)
+    completed = run(project, "names")
+    assert completed.returncode == 0, completed.stderr
+    return yaml.safe_load(completed.stdout)
 
 
 def append(project: Path, name: str) -> None:
@@ -217,10 +217,10 @@ def append(project: Path, name: str) -> None:
         file.write("# another\n")
 
 
-def test_a_name_is_one_that_the_values_take(project: Path) -> None:
-    found = names(project)
-    assert set(found) == {"pipeline.image", "app.image"}
-    for key, name in found.items():
+def test_names_suit_the_values(project: Path) -> None:
+    images = names(project)
+    assert set(images) == {"pipeline.image", "app.image"}
+    for key, name in images.items():
         assert re.fullmatch(rf"registry\.example\.com/ml/{key.partition('.')[0]}:[0-9a-f]{{12}}", name)
 
 
@@ -241,69 +241,69 @@ def test_a_name_is_one_that_the_values_take(project: Path) -> None:
         (".dockerignore", {"pipeline.image", "app.image"}),
     ],
 )
-def test_an_image_is_new_when_what_it_is_made_from_is(project: Path, change: str, new: set[str]) -> None:
+def test_an_image_gets_a_new_name_when_its_inputs_change(project: Path, change: str, new: set[str]) -> None:
     before = names(project)
     append(project, change)
     after = names(project)
     assert {key for key in before if before[key] != after[key]} == new
 
 
-def test_the_same_files_have_the_same_name_in_any_clone(project: Path, tmp_path: Path) -> None:
-    """A shallow clone is what a check works in."""
+def test_the_same_files_give_the_same_name_in_a_shallow_clone(project: Path, tmp_path: Path) -> None:
+    """Workflows check out a shallow clone."""
     before = names(project)
     git(project, "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "--message=all")
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{project}", "clone")
     assert names(tmp_path / "clone") == before
 
 
-def lock_is_changed(project: Path) -> None:
+def change_the_lock(project: Path) -> None:
     append(project, "requirements/pipeline.txt")
 
 
-def history_is_gone(project: Path) -> None:
+def remove_the_history(project: Path) -> None:
     (project / ".git").rename(project.parent / "elsewhere")
 
 
-def nothing(_project: Path) -> None:
-    """Leave it as it is."""
+def change_nothing(_project: Path) -> None:
+    """Leave the project as it is."""
 
 
 @pytest.mark.parametrize(
-    ("change", "words", "images", "said"),
+    ("change", "words", "images", "message"),
     [
-        (lock_is_changed, ["names"], "r/x", "requirements/pipeline.txt has changes that git does not know"),
-        (history_is_gone, ["names"], "r/x", "is no git repository: the names come from it"),
-        (nothing, ["names"], "", "IMAGES is not set: where the images lie, for example"),
-        (nothing, ["publihs"], "r/x", "say names or publish"),
-        (nothing, [], "r/x", "say names or publish"),
+        (change_the_lock, ["names"], "r/x", "requirements/pipeline.txt has changes that git does not know"),
+        (remove_the_history, ["names"], "r/x", "is no git repository: the names come from it"),
+        (change_nothing, ["names"], "", "IMAGES is not set: where the images lie, for example"),
+        (change_nothing, ["publihs"], "r/x", "say names or publish"),
+        (change_nothing, [], "r/x", "say names or publish"),
     ],
 )
-def test_a_mistake_is_one_sentence(
-    project: Path, change: Callable[[Path], None], words: list[str], images: str, said: str
+def test_a_mistake_is_reported_in_one_line(
+    project: Path, change: Callable[[Path], None], words: list[str], images: str, message: str
 ) -> None:
     change(project)
-    done = run(project, *words, images=images)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
+    completed = run(project, *words, images=images)
+    assert completed.returncode == 1
+    assert completed.stdout == ""
+    (line,) = completed.stderr.splitlines()
     assert line.startswith("publish-image: ")
-    assert said in line
+    assert message in line
 
 
-def test_an_app_that_the_platform_builds_has_no_image(tmp_path: Path) -> None:
+def test_an_app_built_by_the_platform_has_no_image(tmp_path: Path) -> None:
     folder = doors.accelerator(ROOT, {"ci": "github", "appPlatform": "tap"}, tmp_path / "place").folder
     assert folder is not None
     git(folder, "init", "--quiet")
     assert set(names(folder)) == {"pipeline.image"}
 
 
-# Publishing: what is done in which order, with a docker that only remembers
+# Publishing: the order of the commands, recorded by a fake docker
 
 DOCKER = r"""#!/bin/sh
-# Remembers what it was told; a file in pushed/ is an image in the registry. What stands in fails is what fails.
+# Records its commands; a file in pushed/ is an image in the registry. Commands in the file fails fail.
 set -eu
 here=$(dirname "$(dirname "$0")")
-said() {
+record() {
     echo "$*" >> "$here/log"
     ! grep -qxF "$1 $2" "$here/fails"
 }
@@ -312,10 +312,10 @@ file() {
 }
 case $1 in
     manifest) test -e "$(file "$3")" ;;
-    build) said build "$5" ;;
-    push) said push "$3" && touch "$(file "$3")" ;;
+    build) record build "$5" ;;
+    push) record push "$3" && touch "$(file "$3")" ;;
     inspect) echo "other.example.com/$(basename "${4%:*}")@sha256:1"; echo "${4%:*}@sha256:1" ;;
-    tag) said tag "$3" ;;
+    tag) record tag "$3" ;;
     create) echo "$2" ;;
     cp)
         program=$3/$(basename "$2")
@@ -331,7 +331,7 @@ esac
 
 @pytest.fixture(name="registry")
 def _registry(tmp_path: Path) -> Path:
-    """A folder with that docker in bin/, and what it remembers."""
+    """A folder with the fake docker in bin/, and its records."""
     folder = tmp_path / "registry"
     for part in ("bin", "pushed"):
         (folder / part).mkdir(parents=True)
@@ -342,37 +342,37 @@ def _registry(tmp_path: Path) -> Path:
     return folder
 
 
-def done_for(registry: Path) -> list[str]:
-    """What was done, without the options and the folders of programs."""
+def calls(registry: Path) -> list[str]:
+    """Return the recorded commands, without options and folders."""
     lines = (registry / "log").read_text(encoding="utf-8").splitlines()
     return [re.sub(r"--(quiet|yes) |--(output|predicate) \S+ ?", "", line).strip() for line in lines]
 
 
-def test_an_image_is_named_when_it_is_signed_and_made_once(project: Path, registry: Path) -> None:
-    wanted = names(project)
-    told = run(project, "publish", programs=str(registry / "bin"))
-    assert (told.returncode, told.stderr) == (0, "")
-    assert dict(re.findall(r"^(\S+\.image): (\S+)$", told.stdout, re.M)) == wanted
+def test_an_image_is_tagged_after_signing_and_built_once(project: Path, registry: Path) -> None:
+    image_names = names(project)
+    first = run(project, "publish", programs=str(registry / "bin"))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert dict(re.findall(r"^(\S+\.image): (\S+)$", first.stdout, re.M)) == image_names
     expected = []
-    for name in wanted.values():
+    for name in image_names.values():
         digest = f"{name.partition(':')[0]}@sha256:1"
         expected += [
             f"build {name}-unsigned", f"push {name}-unsigned", f"syft scan docker:{name}-unsigned",
             f"cosign sign {digest}", f"cosign attest --type spdxjson {digest}", f"tag {name}", f"push {name}",
         ]  # fmt: skip
-    assert done_for(registry) == expected
-    again = run(project, "publish", programs=str(registry / "bin"))
-    assert again.stdout.count("is there already") == 2
-    assert done_for(registry) == expected
+    assert calls(registry) == expected
+    second = run(project, "publish", programs=str(registry / "bin"))
+    assert second.stdout.count("is there already") == 2
+    assert calls(registry) == expected
 
 
 @pytest.mark.parametrize("failing", ["build", "syft scan", "cosign sign", "cosign attest"])
-def test_what_failed_half_way_has_no_name_and_is_done_again(project: Path, registry: Path, failing: str) -> None:
-    wanted = names(project)["pipeline.image"]
-    line = failing if " " in failing else f"{failing} {wanted}-unsigned"
+def test_a_failed_publication_leaves_no_tag_and_is_repeated(project: Path, registry: Path, failing: str) -> None:
+    name = names(project)["pipeline.image"]
+    line = failing if " " in failing else f"{failing} {name}-unsigned"
     (registry / "fails").write_text(line + "\n", encoding="utf-8")
     assert run(project, "publish", programs=str(registry / "bin")).returncode != 0
-    assert f"push {wanted}" not in done_for(registry)
+    assert f"push {name}" not in calls(registry)
     (registry / "fails").write_text("", encoding="utf-8")
     assert run(project, "publish", programs=str(registry / "bin")).returncode == 0
-    assert f"push {wanted}" in done_for(registry)
+    assert f"push {name}" in calls(registry)

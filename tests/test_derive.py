@@ -1,4 +1,4 @@
-"""cookiecutter.json, template.yaml and docs/options.md are what accelerator.yaml says, and nothing else."""
+"""cookiecutter.json, template.yaml and docs/options.md are derived from accelerator.yaml."""
 
 import json
 from collections.abc import Callable
@@ -23,14 +23,16 @@ def template(tmp_path: Path) -> Path:
 
 
 def change(file: Path, old: str, new: str) -> None:
+    """Replace the first occurrence of a text in a file."""
     text = file.read_text(encoding="utf-8")
     assert old in text
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def derive(sandbox: Sandbox, *arguments: str | Path) -> tuple[int, str]:
-    done = sandbox.engine("derive", *arguments)
-    return done.returncode, done.stdout + done.stderr
+    """Run `derive`; return its exit status and output."""
+    completed = sandbox.engine("derive", *arguments)
+    return completed.returncode, completed.stdout + completed.stderr
 
 
 def test_the_derived_files_are_not_stale() -> None:
@@ -38,18 +40,18 @@ def test_the_derived_files_are_not_stale() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_edited_file_is_found_and_written_anew(sandbox: Sandbox, template: Path, name: str) -> None:
+def test_an_edited_file_is_reported_and_rewritten(sandbox: Sandbox, template: Path, name: str) -> None:
     good = (template / name).read_text(encoding="utf-8")
     (template / name).write_text(good + " ", encoding="utf-8")
-    code, said = derive(sandbox, "--check", template)
-    assert (code, said) == (1, f"{template / name} is out of date; run make derive\n")
+    code, output = derive(sandbox, "--check", template)
+    assert (code, output) == (1, f"{template / name} is out of date; run make derive\n")
     assert derive(sandbox, template) == (0, f"{template / name} written\n")
     assert (template / name).read_text(encoding="utf-8") == good
     assert derive(sandbox, "--check", template) == (0, "")
 
 
-def test_the_version_is_the_repositorys(template: Path) -> None:
-    """pyproject.toml declares it; projects record it, and Backstage shows it."""
+def test_the_version_is_that_of_pyproject(template: Path) -> None:
+    """Projects record it, and Backstage shows it."""
     change(template / "pyproject.toml", f'version = "{plan(template).version}"', 'version = "9.8.7"')
     texts = derived(template)
     assert "\ntemplateVersion: 9.8.7\n" in texts[template / FOLDER / ".provenance.yaml"]
@@ -66,36 +68,36 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_a_change_of_the_source_makes_files_stale(template: Path, what: str) -> None:
-    CHANGES[what](template)
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_changed_source_makes_files_stale(template: Path, case: str) -> None:
+    CHANGES[case](template)
     assert list(stale(derived(template))) != []
 
 
-def test_the_same_rule_in_other_words_derives_the_same(template: Path) -> None:
+def test_an_equivalent_rule_derives_the_same_files(template: Path) -> None:
     change(template / "accelerator.yaml", "\"#dataset != 'digits'\"", "\"!#dataset.startsWith('digit')\"")
     assert list(stale(derived(template))) == []
 
 
-def test_cookiecutter_asks_what_accelerator_yaml_asks(options: dict[str, Option]) -> None:
+def test_cookiecutter_asks_the_questions_of_accelerator_yaml(options: dict[str, Option]) -> None:
     context = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
-    asked = {name: value for name, value in context.items() if not name.startswith("_")}
-    assert list(asked) == list(options)
+    questions = {name: value for name, value in context.items() if not name.startswith("_")}
+    assert list(questions) == list(options)
     for option in options.values():
-        assert asked[option.name] == (list(option.values) or option.default)
+        assert questions[option.name] == (list(option.values) or option.default)
         prompt = context["__prompts__"][option.name]
         texts = {choice.value: choice.text for choice in option.choices}
         assert prompt == ({"__prompt__": option.label, **texts} if texts else option.label)
 
 
-def test_the_default_is_the_first_that_cookiecutter_offers(template: Path) -> None:
+def test_cookiecutter_offers_the_default_first(template: Path) -> None:
     change(template / "accelerator.yaml", "defaultValue: staging", "defaultValue: production")
     context = json.loads(derived(template)[template / "cookiecutter.json"])
     assert context["promotionStage"] == ["production", "staging"]
 
 
 def parts(page: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a page and what it shows for some answers only."""
+    """Return a page and its parts that depend on an answer."""
     return [page, *(rule["then"] for rule in page.get("allOf", []))]
 
 
@@ -104,7 +106,7 @@ def test_backstage_has_a_page_for_each_group(options: dict[str, Option]) -> None
     titles = ["Project", "Model", "Databases", "Delivery", "App", "Tools", "Repository"]
     assert [page["title"] for page in pages] == titles
     shown = {name: fields for page in pages for part in parts(page) for name, fields in part["properties"].items()}
-    # What is asked for some answers only comes last on its page.
+    # Questions that depend on an answer come last on their page.
     order = sorted(options.values(), key=lambda option: (titles.index(option.group), option.condition is not None))
     assert list(shown) == [*(option.name for option in order), "repoUrl"]
     for option in options.values():
@@ -114,7 +116,7 @@ def test_backstage_has_a_page_for_each_group(options: dict[str, Option]) -> None
 
 
 def test_a_question_with_a_condition_is_in_an_if(template: Path) -> None:
-    """Its own page asks for it, and the step falls back on the default."""
+    """Its page asks for it under the condition, and otherwise the step uses the default."""
     manifest = template / "accelerator.yaml"
     change(manifest, "      x-group: Model\n      label: Epochs", "      dependsOn: {name: dataset, value: cifar10}\n"
            "      x-group: Model\n      label: Epochs")  # fmt: skip
@@ -134,7 +136,7 @@ STEP = "    - type: RewritePath\n      regex: '[^/]"
 OWNER = "            - text: '{{ cookiecutter.owner }}'\n              with: '#owner'\n"
 DIGITS = """    - {condition: "#dataset != 'digits'", exclude: ['**/variants/digits/**']}\n"""
 CIFAR10_ON_DIGITS = DIGITS.replace("#dataset != 'digits'", "#dataset != 'cifar10'")
-# What is changed into what, and what is said about it.
+# Old text, new text, and the message.
 UNSUITABLE: dict[str, tuple[str, str, str]] = {
     "a merge": ("engine:\n", "engine:\n  merge: [{include: ['**']}]\n", "has to be an include and a chain"),
     "another transform": (STEP, f"    - {{type: Provenance}}\n{STEP}", "allowed are RewritePath, "),
@@ -157,21 +159,21 @@ UNSUITABLE: dict[str, tuple[str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", UNSUITABLE)
-def test_what_is_no_table_is_refused_with_its_line(sandbox: Sandbox, template: Path, what: str) -> None:
-    old, new, expected = UNSUITABLE[what]
+@pytest.mark.parametrize("case", UNSUITABLE)
+def test_an_unsuitable_engine_section_is_refused_with_its_line(sandbox: Sandbox, template: Path, case: str) -> None:
+    old, new, expected = UNSUITABLE[case]
     before = {name: (template / name).read_bytes() for name in NAMES}
     change(template / "accelerator.yaml", old, new)
-    code, said = derive(sandbox, template)
+    code, output = derive(sandbox, template)
     assert code == 1
-    assert said.startswith("Error: accelerator.yaml:")
-    assert expected in said
-    assert said.count("\n") == 1
+    assert output.startswith("Error: accelerator.yaml:")
+    assert expected in output
+    assert output.count("\n") == 1
     assert {name: (template / name).read_bytes() for name in NAMES} == before
 
 
 OPTION = "    - name: trainingDatabase\n"
-# Keys of an option that is added, and what is said about it.
+# Keys of an added option, and the message.
 UNASKABLE = {
     "dataType: number, defaultValue: 3": "needs a dataType of string or boolean, numbers as text",
     "dataType: '[string]', defaultValue: a": "has the dataType '[string]'; known are",
@@ -197,14 +199,14 @@ def test_a_question_that_a_door_cannot_ask_is_refused(template: Path, keys: str)
     assert str(raised.value).startswith("accelerator.yaml:")
 
 
-def test_an_answer_in_a_file_that_nothing_fills_in_is_refused(template: Path) -> None:
-    """It would reach the project as it is: only what applyTo names is filled in."""
+def test_a_placeholder_in_a_file_outside_apply_to_is_refused(template: Path) -> None:
+    """The project would get the placeholder itself: only files named in applyTo are filled in."""
     (template / FOLDER / "notes.md").write_text("one\n# {{ cookiecutter.owner }}\n")
     with pytest.raises(InvalidManifest, match=r"notes.md:2: .* is not filled in, because no applyTo names the file$"):
         plan(template)
 
 
-def test_backstage_publishes_where_accelerator_yaml_says(template: Path) -> None:
+def test_backstage_publishes_to_the_hosts_of_accelerator_yaml(template: Path) -> None:
     change(template / "accelerator.yaml", "gitlab.com: publish:gitlab", "git.example.com: publish:github")
     spec = yaml.safe_load(derived(template)[template / "template.yaml"])["spec"]
     assert spec["parameters"][-1]["properties"]["repoUrl"]["ui:options"]["allowedHosts"] == [
@@ -216,8 +218,8 @@ def test_backstage_publishes_where_accelerator_yaml_says(template: Path) -> None
     assert "host === 'git.example.com'" in steps[1]["if"]
 
 
-def test_a_placeholder_that_nothing_fills_in_is_refused(template: Path) -> None:
-    """Backstage would leave an empty place."""
+def test_an_unknown_placeholder_is_refused(template: Path) -> None:
+    """Backstage would replace it by nothing."""
     change(template / FOLDER / "MLproject", "cookiecutter.epochs", "cookiecutter.epoch")
     with pytest.raises(InvalidManifest, match=r"MLproject:\d+: .*cookiecutter\.epoch .* is no placeholder"):
         plan(template)

@@ -1,4 +1,4 @@
-"""A project passes its own checks on the first day, and its code is the code of the template."""
+"""A generated project passes its own checks, and its code is identical to the template's."""
 
 import json
 import os
@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import BODY, ROOT, Sandbox, body_files, in_body, in_project
 
-from tests.conftest import BODY, FOLDER, ROOT, Sandbox, in_body, in_project
-
-# What may hold placeholders; everything else is the same file in every project.
+# Files that may hold placeholders; all others are the same in every project.
 WITH_PLACEHOLDERS = {
     ".provenance.yaml",
     "MLproject",
@@ -31,38 +30,29 @@ WITH_PLACEHOLDERS = {
 }
 
 
-def body_files() -> list[Path]:
-    """The files of the body that belong to it."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", FOLDER],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
-
-
-def test_placeholders_stand_in_data_files_alone() -> None:
-    """Choices are data: linters and editors work on the code as it stands. Argo's braces are its own."""
+def test_only_data_files_hold_placeholders() -> None:
+    """Choices are data, so linters and editors can process the code of the template. Argo's braces do not count."""
     placeholder = "{{ cookiecutter."
     holding = [path for path in body_files() if placeholder in path.read_text(encoding="utf-8")]
     assert {in_project(str(path.relative_to(BODY))) for path in holding} == WITH_PLACEHOLDERS
 
 
 def test_no_file_of_the_body_holds_a_block() -> None:
-    """An optional feature is a file, never a condition inside one."""
+    """An optional feature is a file, never a condition inside a file."""
     for path in body_files():
         assert not re.search(r"\{%|\{#", path.read_text(encoding="utf-8")), path
 
 
-def test_both_forms_of_project_yaml_say_the_same_but_for_the_source() -> None:
-    """A table has a section more; a change of one file alone would be a difference that nobody wanted."""
-    usual, table = (in_body("project.yaml", kind).read_text(encoding="utf-8") for kind in ("images", "table"))
+def test_both_variants_of_project_yaml_differ_only_in_the_source() -> None:
+    """The variant of tables has one section more; a change to one file alone is a mistake."""
+    images, table = (in_body("project.yaml", kind).read_text(encoding="utf-8") for kind in ("images", "table"))
     source = re.search(r"# The table that is trained on.*?  key: ''\n", table, re.DOTALL)
     assert source
-    assert table.replace(source[0], "") == usual
+    assert table.replace(source[0], "") == images
 
 
-def test_every_option_is_read_by_something() -> None:
-    """Each option reaches a file other than its provenance, or decides on a variant."""
+def test_every_option_has_an_effect() -> None:
+    """Each option fills a placeholder outside .provenance.yaml or decides on a variant."""
     manifest = yaml.safe_load((ROOT / "accelerator.yaml").read_text(encoding="utf-8"))
     variants = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["_variants"]
     deciding = {name for when in variants.values() for name in when}
@@ -74,18 +64,18 @@ def test_every_option_is_read_by_something() -> None:
 
 @pytest.fixture(name="project", scope="module")
 def _project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A default project; what its servers kept is removed at the end."""
+    """A default project; its servers' files are removed at the end."""
     place = Sandbox(tmp_path_factory.mktemp("project"))
     for folder in (place.output, place.home):
         folder.mkdir(parents=True)
-    done = place.run("cookiecutter", "--no-input", ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = place.run("cookiecutter", "--no-input", ROOT)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     yield place.output / "image-classifier"
     make(place.output / "image-classifier", "down")
 
 
 def make(project: Path, target: str) -> subprocess.CompletedProcess[str]:
-    """Run a target of a generated project as a person would, outside of this run's make."""
+    """Run a make target of a generated project, without the environment of the current make."""
     foreign = ("MAKE", "MFLAGS", "PYTEST", "SERVICE_BINDING_ROOT", "MLFLOW", "LOCAL_STATE", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return subprocess.run(
@@ -99,36 +89,36 @@ def make(project: Path, target: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_is_generated_is_good_yaml(project: Path) -> None:
-    """YAML with placeholders can be linted only once it is generated."""
+def test_generated_yaml_passes_yamllint(project: Path) -> None:
+    """YAML with placeholders can be linted only after generation."""
     yamllint = shutil.which("yamllint", path=str(ROOT / ".venv" / "bin")) or "yamllint"
     files = [*(path.relative_to(project) for path in project.rglob("*.yaml")), "MLproject"]
     assert len(files) >= 4
-    done = subprocess.run(
+    completed = subprocess.run(
         [yamllint, "--strict", *files],
         cwd=project,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
 @pytest.mark.slow
 def test_it_passes_its_own_tests(project: Path) -> None:
-    """A minute: lint and the project's tests, on servers that are started for them and gone afterwards."""
-    done = make(project, "test")
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert re.search(r"=+ \d+ passed in .* =+", done.stdout)
-    assert "skipped" not in done.stdout.splitlines()[-2]
-    assert "stopped: training, inference, mlflow" in done.stdout + done.stderr
+    """This takes a minute: lint and the project's tests, on servers that `make test` starts and stops."""
+    completed = make(project, "test")
+    assert completed.returncode == 0, completed.stdout[-5000:] + completed.stderr[-2000:]
+    assert re.search(r"=+ \d+ passed in .* =+", completed.stdout)
+    assert "skipped" not in completed.stdout.splitlines()[-2]
+    assert "stopped: training, inference, mlflow" in completed.stdout + completed.stderr
 
 
 @pytest.mark.slow
-def test_the_doctor_names_what_is_missing(project: Path) -> None:
-    """Nothing has been started in this project: the doctor says so, how it is mended, and exits non-zero."""
-    done = make(project, "doctor")
-    told = done.stdout + done.stderr
-    assert done.returncode != 0
-    assert "make start" in told
-    assert "Traceback" not in told
+def test_the_doctor_names_the_fix(project: Path) -> None:
+    """No server of this project runs: the doctor reports it with the fix and exits with a status other than 0."""
+    completed = make(project, "doctor")
+    output = completed.stdout + completed.stderr
+    assert completed.returncode != 0
+    assert "make start" in output
+    assert "Traceback" not in output

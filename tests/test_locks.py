@@ -1,4 +1,4 @@
-"""The lock files hold for every Python of the supported distributions, and name no place to fetch from."""
+"""The lock files suit every Python of the supported distributions and name no registry."""
 
 import re
 import subprocess
@@ -6,20 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import BODY, ROOT, in_body
 
-from tests.conftest import BODY, ROOT, in_body
-
-# What no package's own wishes may change: read when the locks are made, installed by nobody.
+# Versions that override the requirements of packages: an input of `make lock`, not a lock.
 OVERRIDES = BODY / "requirements" / "overrides.txt"
 LOCKS = [ROOT / "requirements.txt", *sorted({*BODY.rglob("requirements/*.txt")} - {OVERRIDES})]
-# What there is no wheel of: pure Python, which pip makes a wheel of.
+# Pure Python packages without a wheel; pip builds one.
 SOURCES = {"kubeflow": ["kfp-server-api"], "pgadmin": ["flask-principal", "jsonformatter"]}
 # Debian 12, Ubuntu 24.04, Debian 13.
 PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 def test_every_role_has_a_lock() -> None:
-    """A role's .in without its .txt would be installed unlocked."""
+    """A role with a .in but no .txt would be installed without a lock."""
     roles = {path.stem for path in BODY.rglob("requirements/*.in")}
     assert roles == {
         "app", "datahub", "inference-db", "kubeflow", "mlflow-server", "notebook", "pgadmin", "pipeline", "training-db",
@@ -31,32 +30,32 @@ def test_every_role_has_a_lock() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
-def test_wheels_are_there_for_each_python(lock: Path, python: str, tmp_path: Path) -> None:
-    """Slow where the index has to be asked; it shows that nothing has to be compiled on a fresh machine."""
+def test_each_python_has_wheels(lock: Path, python: str, tmp_path: Path) -> None:
+    """Slow because pip queries the index; it shows that a fresh machine needs no compiler."""
     uv = Path(sys.executable).parent / "uv"
     command = [uv, "pip", "install", "--dry-run", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     for package in SOURCES.get(lock.stem, []):
         command += ["--no-binary", package]
     command += ["--python-version", python, "--python-platform", "x86_64-manylinux_2_36"]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, "--target", tmp_path / "target", "-r", lock], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     wanted = {line.split("==")[0] for line in lock.read_text().splitlines() if re.match(r"[a-z0-9].*==", line)}
     assert len(wanted) > 3
-    assert "Would install" in done.stderr
+    assert "Would install" in completed.stderr
 
 
-def test_no_registry_address_stands_in_a_lock() -> None:
-    """Whoever installs decides where from."""
+def test_locks_contain_no_registry_address() -> None:
+    """The machine that installs chooses the registry."""
     for path in [*LOCKS, BODY / "local" / "package-lock.json"]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"(?<!\w)(https?://|--index-url|--extra-index-url|--find-links)", text), path
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
-def test_everything_is_pinned_with_a_hash(lock: Path) -> None:
-    """Pip refuses an unhashed line itself; this says so before anything is downloaded."""
+def test_every_package_is_pinned_with_a_hash(lock: Path) -> None:
+    """pip refuses an unhashed line too, but only when it installs."""
     entries = re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8"))
     pinned = [entry for entry in entries if re.match(r"[A-Za-z0-9]", entry)]
     assert pinned
@@ -65,8 +64,8 @@ def test_everything_is_pinned_with_a_hash(lock: Path) -> None:
         assert "--hash=sha256:" in entry, entry
 
 
-def test_a_notebook_holds_what_the_steps_run_with() -> None:
-    """It starts them in its own environment. Where this fails, `make lock` once more takes the versions over."""
+def test_the_lock_of_notebooks_contains_the_pipelines() -> None:
+    """A notebook runs the steps in its own environment. If this fails, run `make lock` again."""
     pinned = {
         role: set(re.findall(r"^[a-z0-9.-]+==[^ ]+", in_body(f"requirements/{role}.txt").read_text(), re.MULTILINE))
         for role in ("notebook", "pipeline")
@@ -75,10 +74,10 @@ def test_a_notebook_holds_what_the_steps_run_with() -> None:
     assert len(pinned["notebook"] - pinned["pipeline"]) > 10
 
 
-def test_overrides_are_what_the_locks_hold() -> None:
-    """An override that no lock took up would be a version that nobody runs."""
+def test_the_locks_contain_the_overrides() -> None:
+    """An override in no lock has no effect."""
     overrides = [line for line in OVERRIDES.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     assert overrides
-    held = "".join(in_body(f"requirements/{role}.txt").read_text(encoding="utf-8") for role in ("app", "ui"))
+    locks = "".join(in_body(f"requirements/{role}.txt").read_text(encoding="utf-8") for role in ("app", "ui"))
     for override in overrides:
-        assert held.count(f"\n{override} \\\n") == 2, override
+        assert locks.count(f"\n{override} \\\n") == 2, override

@@ -1,4 +1,4 @@
-"""The options of accelerator.yaml: what each accepts, and the sentence that refuses the rest."""
+"""The options of accelerator.yaml: the answers that each accepts, and the message that refuses the others."""
 
 import json
 import re
@@ -35,7 +35,7 @@ ORDER = [
     "domain",
     "ci",
 ]
-# Answered with true or false, and their defaults.
+# Options answered with true or false, with their defaults.
 TOGGLES = {
     "includeUi": True,
     "includeMonitoring": True,
@@ -47,7 +47,7 @@ TOGGLES = {
 
 OPTIONS = read_options(ROOT / "accelerator.yaml")
 
-# Refused by every option, whatever it asks for.
+# Answers that every option refuses.
 NEVER = ["", " ", "\n", "\0", "\x7f", "{{ 7*7 }}", "{% raw %}", "{#", "${x}", "a\nb", "x" * 200, "\ud800"]
 
 GOOD = {
@@ -150,10 +150,12 @@ BAD = {
 
 
 def pairs(table: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """Return option and answer of every entry."""
     return [(name, answer) for name, answers in table.items() for answer in answers]
 
 
 def refusal(option: Option, answer: object) -> str:
+    """Return the message that refuses an answer."""
     with pytest.raises(InvalidAnswer) as raised:
         check([option], {option.name: answer})
     return str(raised.value)
@@ -181,14 +183,14 @@ def test_a_bad_answer_is_refused_with_one_sentence(options: dict[str, Option], n
 
 
 @pytest.mark.parametrize(("name", "answer"), pairs(BAD))
-def test_the_pattern_alone_refuses_it_too(options: dict[str, Option], name: str, answer: str) -> None:
-    """Other front doors have nothing but the pattern: the choices of a select are not enforced there."""
+def test_the_pattern_refuses_a_bad_answer(options: dict[str, Option], name: str, answer: str) -> None:
+    """Other front doors check only the pattern: they do not enforce the choices of a select."""
     assert re.search(options[name].pattern, answer) is None
 
 
 @pytest.mark.parametrize("name", ORDER)
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "problem"),
     [
         (None, "null (nothing, not text)"),
         (10, '10 (a number, not text: write "10")'),
@@ -201,16 +203,16 @@ def test_the_pattern_alone_refuses_it_too(options: dict[str, Option], name: str,
     ],
 )
 def test_an_answer_that_is_not_text_is_refused(
-    options: dict[str, Option], name: str, answer: object, said: str
+    options: dict[str, Option], name: str, answer: object, problem: str
 ) -> None:
     sentence = refusal(options[name], answer)
-    assert sentence.startswith(f"{name} cannot be {said}; allowed is ")
+    assert sentence.startswith(f"{name} cannot be {problem}; allowed is ")
     assert sentence.endswith(f", for example {options[name].default}.")
     assert len(sentence) < 400
 
 
 @pytest.mark.parametrize("name", TOGGLES)
-def test_a_toggle_takes_true_and_false_alone(options: dict[str, Option], name: str) -> None:
+def test_a_toggle_accepts_only_true_and_false(options: dict[str, Option], name: str) -> None:
     for answer in (True, False):
         check(options.values(), {**defaults(options.values()), name: answer})
     for answer in ("true", "yes", "", 1, 0, None, ["true"], {}):
@@ -220,8 +222,8 @@ def test_a_toggle_takes_true_and_false_alone(options: dict[str, Option], name: s
         assert sentence.endswith(f", for example {str(TOGGLES[name]).lower()}.")
 
 
-def test_what_depends_on_another_answer(options: dict[str, Option]) -> None:
-    """A table is asked for where one is trained on, and what is kept where something is monitored."""
+def test_conditions_of_options(options: dict[str, Option]) -> None:
+    """The options of a table depend on dataset, and storeInputs depends on includeMonitoring."""
     conditions = {
         name: (option.condition.name, option.condition.value) for name, option in options.items() if option.condition
     }
@@ -229,7 +231,7 @@ def test_what_depends_on_another_answer(options: dict[str, Option]) -> None:
     assert conditions == {**table, "storeInputs": ("includeMonitoring", True)}
 
 
-def test_the_sentence_as_people_read_it(options: dict[str, Option]) -> None:
+def test_a_whole_message(options: dict[str, Option]) -> None:
     assert refusal(options["projectName"], "../evil") == (
         "projectName cannot be '../evil'; allowed is a name for folder, schema and model of 3 to 40 "
         "lower-case letters, digits and hyphens, which starts with a letter, ends with a letter or digit "
@@ -237,7 +239,7 @@ def test_the_sentence_as_people_read_it(options: dict[str, Option]) -> None:
     )
 
 
-def test_a_long_answer_is_cut_in_the_sentence(options: dict[str, Option]) -> None:
+def test_the_message_shortens_a_long_answer(options: dict[str, Option]) -> None:
     sentence = refusal(options["owner"], "x" * 5000)
     assert f"'{'x' * 60}'… (5000 characters)" in sentence
 
@@ -250,12 +252,12 @@ def test_a_missing_answer_is_refused_unless_answers_are_partial(options: dict[st
         check(options.values(), answers)
 
 
-@settings(deadline=None)  # how fast the machine is, is not the question here
+@settings(deadline=None)  # the speed of the machine does not matter
 @given(st.text() | st.text(alphabet="09.{}'\"\\ -az\n<>`:#", max_size=8))
 @example("a: b")
 @example("null")
-def test_whatever_is_accepted_can_be_quoted_anywhere(answer: str) -> None:
-    """Templates put answers between quotes in YAML, TOML and JSON and rely on nothing else."""
+def test_every_accepted_answer_can_be_quoted(answer: str) -> None:
+    """Templates put answers between quotes in YAML, TOML and JSON without escapes."""
     for option in OPTIONS:
         try:
             check([option], {option.name: answer})
@@ -267,18 +269,18 @@ def test_whatever_is_accepted_can_be_quoted_anywhere(answer: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*ORDER, *TOGGLES])
-def test_every_option_is_declared_in_full(name: str) -> None:
+def test_every_option_is_declared_completely(name: str) -> None:
     manifest = yaml.safe_load((ROOT / "accelerator.yaml").read_text(encoding="utf-8"))
     (fields,) = [fields for fields in manifest["accelerator"]["options"] if fields["name"] == name]
-    asked = {"name", "label", "description", "dataType", "inputType", "defaultValue", "required"}
-    asked |= {"x-group"}
+    keys = {"name", "label", "description", "dataType", "inputType", "defaultValue", "required"}
+    keys |= {"x-group"}
     if name in TOGGLES:
-        assert set(fields) - {"dependsOn"} == asked
+        assert set(fields) - {"dependsOn"} == keys
         assert fields["defaultValue"] is TOGGLES[name]
         return
-    asked |= {"validationRegex"}
+    keys |= {"validationRegex"}
     assert set(fields) - {"x-backstage", "dependsOn"} == (
-        asked | {"choices"} if fields["inputType"] == "select" else asked
+        keys | {"choices"} if fields["inputType"] == "select" else keys
     )
     assert fields["validationRegex"].startswith("^")
     assert fields["validationRegex"].endswith(r"(?![\s\S])")
@@ -305,7 +307,7 @@ BROKEN = {
     "not YAML": ("accelerator: [", "accelerator.yaml:1: not valid YAML: "),
     "not a mapping": ("- a", "accelerator.yaml:1: a manifest is a mapping with the keys accelerator and engine"),
     "empty": ("", "accelerator.yaml:1: a manifest is a mapping with the keys accelerator and engine"),
-    "options that are none": (
+    "options that are no list": (
         "accelerator: {options: 1}",
         "accelerator.yaml:1: options of accelerator has to be a l",
     ),
@@ -343,7 +345,7 @@ def test_a_broken_manifest_is_refused_with_one_sentence(tmp_path: Path, case: st
     if text.startswith("{"):
         text = f"accelerator:\n  options:\n    # on line 4\n    - {text.replace('**', complete)}"
     manifest = tmp_path / "accelerator.yaml"
-    # A later key wins in PyYAML, so a case is the complete option with one field changed.
+    # In PyYAML a later key wins, so a case is the complete option with one field changed.
     manifest.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidManifest) as raised:
         read_options(manifest)
@@ -351,7 +353,7 @@ def test_a_broken_manifest_is_refused_with_one_sentence(tmp_path: Path, case: st
     assert "\n" not in str(raised.value)
 
 
-def test_a_manifest_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_a_manifest_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
     manifest = tmp_path / "accelerator.yaml"
     manifest.write_bytes(b"\xef\xbb\xbf---\n" + (ROOT / "accelerator.yaml").read_bytes())
     assert read_options(manifest) == read_options(ROOT / "accelerator.yaml")

@@ -1,7 +1,7 @@
 """The same answers give the same project, byte for byte and mode for mode, through every front door.
 
-The cases come from accelerator.yaml: a new option is covered without a change here. What is added to
-a copy of the template below are kinds of options and rules that the template does not have itself.
+The cases come from accelerator.yaml, so a new option is covered without a change here. One test adds kinds
+of options and rules that the template does not have to a copy of it.
 """
 
 import ast
@@ -31,14 +31,14 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Generated:
-    """What the doors made of the same cases."""
+    """The projects that the doors generated from the same cases."""
 
     template: Path
     cases: list[dict[str, Any]]
     results: dict[str, list[Result]]
 
     def folders(self) -> Iterator[tuple[Answers, Path]]:
-        """What was asked and one project, for each case: they are all the same."""
+        """Yield the answers and one project per case; the projects of all doors are equal."""
         options = read_options(self.template / "accelerator.yaml")
         for case, result in zip(self.cases, self.results["accelerator"], strict=True):
             assert result.folder is not None, result.refusal
@@ -46,6 +46,7 @@ class Generated:
 
 
 def generate(scaffolder: Scaffolder, template: Path, cases: list[dict[str, Any]], place: Path) -> Generated:
+    """Generate every case with every door."""
     results = {
         "accelerator": [doors.accelerator(template, case, place / f"a{n}") for n, case in enumerate(cases)],
         "cookiecutter": doors.cookiecutter_all(template, cases, place / "c"),
@@ -55,8 +56,8 @@ def generate(scaffolder: Scaffolder, template: Path, cases: list[dict[str, Any]]
 
 
 def differences(generated: Generated) -> list[str]:
-    """Say what differs from the first door's project, for which answers."""
-    found = []
+    """Return the files that differ from the first door's project, with the door and the answers."""
+    problems = []
     for number, case in enumerate(generated.cases):
         trees = {}
         for door, results in generated.results.items():
@@ -64,15 +65,15 @@ def differences(generated: Generated) -> list[str]:
             assert folder is not None, (door, case, results[number].refusal)
             trees[door] = doors.tree(folder)
         first = trees["accelerator"]
-        for door, other in trees.items():
-            names = [name for name in sorted(first.keys() | other.keys()) if first.get(name) != other.get(name)]
-            found += [f"{door} differs in {name} for {case}" for name in names]
-    return found
+        for door, tree in trees.items():
+            names = [name for name in sorted(first.keys() | tree.keys()) if first.get(name) != tree.get(name)]
+            problems += [f"{door} differs in {name} for {case}" for name in names]
+    return problems
 
 
 @pytest.fixture(scope="module")
 def generated(scaffolder: Scaffolder, tmp_path_factory: pytest.TempPathFactory) -> Generated:
-    """Two minutes: three doors for some seventy sets of answers, each of which another rule may have broken."""
+    """Two minutes: three doors for about seventy sets of answers, because any rule may break any of them."""
     place = tmp_path_factory.mktemp("parity")
     cases = doors.cases(read_options(ROOT / "accelerator.yaml"))
     return generate(scaffolder, doors.clone(ROOT, place / "template"), cases, place)
@@ -89,20 +90,18 @@ def test_three_doors_generate_the_same(generated: Generated) -> None:
 
 
 def unanswered(pages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what Backstage's form sends when nobody changes anything: defaults, of conditional questions too."""
+    """Return the answers of Backstage's unchanged form: the defaults, those of conditional questions too."""
     form: dict[str, Any] = {}
     for page in pages:
         form |= {name: field["default"] for name, field in page["properties"].items() if "default" in field}
         for rule in page.get("allOf", []):
-            asked = all(form[name] == wanted["const"] for name, wanted in rule["if"]["properties"].items())
-            form |= {name: field["default"] for name, field in rule["then"]["properties"].items() if asked}
+            is_asked = all(form[name] == wanted["const"] for name, wanted in rule["if"]["properties"].items())
+            form |= {name: field["default"] for name, field in rule["then"]["properties"].items() if is_asked}
     return form
 
 
-def test_unanswered_questions_have_the_same_answers(
-    generated: Generated, scaffolder: Scaffolder, tmp_path: Path
-) -> None:
-    """Each door has defaults of its own: those of Backstage's form stand in template.yaml."""
+def test_the_doors_have_the_same_defaults(generated: Generated, scaffolder: Scaffolder, tmp_path: Path) -> None:
+    """Each door reads its own defaults: Backstage's form has them from template.yaml."""
     entity = yaml.safe_load((generated.template / "template.yaml").read_text(encoding="utf-8"))
     form = unanswered(entity["spec"]["parameters"])
     results = {
@@ -114,7 +113,7 @@ def test_unanswered_questions_have_the_same_answers(
 
 
 def test_no_door_leaves_an_empty_folder(generated: Generated) -> None:
-    """Every folder of a variant that does not fit disappears with it."""
+    """The folders of an excluded variant disappear with its files."""
     for result in itertools.chain.from_iterable(generated.results.values()):
         assert result.folder is not None
         assert not [path for path in result.folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
@@ -126,19 +125,19 @@ def test_the_project_is_named_after_the_answer(generated: Generated) -> None:
         assert names == [case["projectName"] for case in generated.cases]
 
 
-def test_each_project_says_how_to_generate_it_again(generated: Generated, tmp_path: Path) -> None:
-    """The provenance file alone gives the same bytes, whichever door made it."""
+def test_each_project_can_be_generated_again(generated: Generated, tmp_path: Path) -> None:
+    """The answers in .provenance.yaml give the same bytes, whichever door generated the project."""
     options = read_options(generated.template / "accelerator.yaml")
     for number in range(0, len(generated.cases), 7):
         for door, results in generated.results.items():
             folder = results[number].folder
             assert folder is not None
-            told = yaml.safe_load((folder / ".provenance.yaml").read_text(encoding="utf-8"))
-            assert told["frontDoor"] == door
-            assert told["answers"] == completed(options, generated.cases[number])
-            again = doors.accelerator(generated.template, told["answers"], tmp_path / f"{door}{number}")
-            assert again.folder is not None
-            assert doors.tree(again.folder) == doors.tree(folder)
+            provenance = yaml.safe_load((folder / ".provenance.yaml").read_text(encoding="utf-8"))
+            assert provenance["frontDoor"] == door
+            assert provenance["answers"] == completed(options, generated.cases[number])
+            repeated = doors.accelerator(generated.template, provenance["answers"], tmp_path / f"{door}{number}")
+            assert repeated.folder is not None
+            assert doors.tree(repeated.folder) == doors.tree(folder)
 
 
 PARSERS = {
@@ -150,15 +149,15 @@ PARSERS = {
 }
 
 
-def test_each_file_parses_and_holds_no_placeholder(generated: Generated) -> None:
+def test_each_file_parses_and_contains_no_placeholder(generated: Generated) -> None:
     verbatim = {in_project(name) for name in plan(generated.template).verbatim}
-    seen = set()
+    checked = set()
     for _, folder in generated.folders():
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in doors.OWN):
             text = path.read_text(encoding="utf-8")
-            if (path.relative_to(folder), text) in seen:
+            if (path.relative_to(folder), text) in checked:
                 continue
-            seen.add((path.relative_to(folder), text))
+            checked.add((path.relative_to(folder), text))
             if path.suffix in PARSERS or path.name == "MLproject":
                 PARSERS.get(path.suffix, yaml.safe_load)(text)
             if str(path.relative_to(folder)) not in verbatim:
@@ -166,7 +165,7 @@ def test_each_file_parses_and_holds_no_placeholder(generated: Generated) -> None
 
 
 def test_sql_is_the_same_in_every_project(generated: Generated) -> None:
-    """So the linting of the template's own SQL holds for all of them. A table's alone is not in all."""
+    """So `make lint` covers the SQL of every project. Only projects on a table have two files more."""
     overlay = BODY / "variants" / "table"
     of_table = {str(path.relative_to(overlay)): path.read_bytes() for path in overlay.rglob("*.sql")}
     assert of_table.keys() == {"database/inference/006-row.sql", "database/training/006-table.sql"}
@@ -176,19 +175,20 @@ def test_sql_is_the_same_in_every_project(generated: Generated) -> None:
         assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.sql")} == expected
 
 
-def test_ruff_has_nothing_to_say(generated: Generated) -> None:
+def test_ruff_passes(generated: Generated) -> None:
     ruff = Path(sys.executable).parent / "ruff"
     folders = [folder for _, folder in generated.folders()]
     for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
-        done = subprocess.run([ruff, *command, *folders], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = subprocess.run([ruff, *command, *folders], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
 
 
 def holds(when: dict[str, list[Any]], case: Answers) -> bool:
+    """Return whether the answers keep a variant."""
     return all(case[option] in values for option, values in when.items())
 
 
-def test_a_file_is_there_for_its_answers_and_for_no_others(generated: Generated) -> None:
+def test_projects_have_exactly_the_files_of_their_variants(generated: Generated) -> None:
     tables = plan(generated.template)
     for case, folder in generated.folders():
         wanted = {
@@ -203,9 +203,9 @@ def test_a_file_is_there_for_its_answers_and_for_no_others(generated: Generated)
 
 
 def dead_branches(tables: Plan) -> list[str]:
-    """Find values of a deciding question that no variant asks for, and variants that no answers keep.
+    """Return choices of a deciding question that keep no variant, and variants that no answers keep.
 
-    `none` is the answer that brings nothing.
+    The choices false and `none` are meant to keep no variant.
     """
     deciding: dict[str, set[Any]] = {}
     for when in tables.variants.values():
@@ -225,7 +225,7 @@ def test_no_branch_is_dead() -> None:
     assert dead_branches(plan(ROOT)) == []
 
 
-# Kinds of options and rules that this template does not have yet
+# Kinds of options and rules that the template does not have
 
 MORE_OPTIONS = """\
     - name: includeExtra
@@ -281,13 +281,14 @@ MORE_RULES = """\
 """
 
 
-def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_path: Path) -> None:
-    """Toggles, conditional questions, three choices, whole folders, nested rules, braces, executables."""
-    template = doors.clone(ROOT, tmp_path / "template")
+MORE_NAMES = ["includeExtra", "flavour", "tableName", "cold"]
+
+
+def extend_manifest(template: Path) -> None:
+    """Add the options, symbols and rules to accelerator.yaml."""
     manifest = (template / "accelerator.yaml").read_text(encoding="utf-8")
-    names = ["includeExtra", "flavour", "tableName", "cold"]
     placeholders = "".join(
-        f"            - {{text: '{{{{ cookiecutter.{name} }}}}', with: '#{name}'}}\n" for name in names
+        f"            - {{text: '{{{{ cookiecutter.{name} }}}}', with: '#{name}'}}\n" for name in MORE_NAMES
     )
     manifest = manifest.replace("# `make derive` turns this into", MORE_OPTIONS + "# `make derive` turns this into")
     manifest = manifest.replace("  let:\n", MORE_SYMBOLS)
@@ -296,14 +297,17 @@ def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_pat
     manifest = manifest.replace("- applyTo:\n", f"- applyTo:\n{listed}")
     manifest = manifest.rstrip("\n") + "\n" + placeholders
     (template / "accelerator.yaml").write_text(manifest, encoding="utf-8")
-    body = template / FOLDER
+
+
+def extend_body(body: Path) -> None:
+    """Add files of three variants, one of them within another, and files with the new answers."""
     extra = body / "variants" / "extra" / "extra"
     cold = body / "variants" / "cold" / "deep" / "down"
     # A variant within a variant needs both answers.
     sweet = body / "variants" / "extra" / "variants" / "sweet" / "extra"
     for folder in (extra / "deeper", cold, sweet):
         folder.mkdir(parents=True)
-    answers = "".join(f"  {name}: '{{{{ cookiecutter.{name} }}}}'\n" for name in names)
+    answers = "".join(f"  {name}: '{{{{ cookiecutter.{name} }}}}'\n" for name in MORE_NAMES)
     with (body / ".provenance.yaml").open("a", encoding="utf-8") as file:
         file.write(answers.replace("'", ""))
     for path in (body / "answers.yaml", extra / "deeper" / "answers.yaml"):
@@ -313,13 +317,20 @@ def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_pat
     (extra / "argo.yaml").write_text("name: '{{inputs.parameters.x}}' # {% raw %} {#\n\n\n")
     (extra / "run").write_text("#!/bin/sh\necho ${#a[@]}")
     (extra / "run").chmod(0o755)
+
+
+def test_more_kinds_of_options_and_rules(scaffolder: Scaffolder, tmp_path: Path) -> None:
+    """Toggles, conditional questions, three choices, whole folders, nested rules, braces, executables."""
+    template = doors.clone(ROOT, tmp_path / "template")
+    extend_manifest(template)
+    extend_body(template / FOLDER)
     for path, text in derived(template).items():
         path.write_text(text, encoding="utf-8")
 
     assert scaffolder.validate(template / "template.yaml") == []
     options = read_options(template / "accelerator.yaml")
-    # All pairs of the new ones; the others are at their defaults.
-    added = doors.cases([option for option in options if option.name in names])
+    # All pairs of the new options; the others have their defaults.
+    added = doors.cases([option for option in options if option.name in MORE_NAMES])
     generated = generate(scaffolder, template, [{**defaults(options), **case} for case in added], tmp_path)
     assert differences(generated) == []
     shown = {
@@ -331,8 +342,8 @@ def test_kinds_of_options_that_are_still_to_come(scaffolder: Scaffolder, tmp_pat
     assert len({row[2] for row in shown if row[1] == "plain"}) > 1
     assert {row[3] for row in shown if row[0] == "false"} == {"true"}
     test_no_door_leaves_an_empty_folder(generated)
-    kept = [folder for case, folder in generated.folders() if case["includeExtra"]]
-    assert kept
-    assert all((folder / "extra" / "argo.yaml").read_text().startswith("name: '{{inputs") for folder in kept)
-    assert all((folder / "extra" / "run").stat().st_mode & 0o777 == 0o755 for folder in kept)
-    assert any((folder / "deep" / "down" / "ice.txt").exists() for folder in kept)
+    folders = [folder for case, folder in generated.folders() if case["includeExtra"]]
+    assert folders
+    assert all((folder / "extra" / "argo.yaml").read_text().startswith("name: '{{inputs") for folder in folders)
+    assert all((folder / "extra" / "run").stat().st_mode & 0o777 == 0o755 for folder in folders)
+    assert any((folder / "deep" / "down" / "ice.txt").exists() for folder in folders)

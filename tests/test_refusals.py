@@ -1,6 +1,6 @@
-"""What is not allowed is refused by every front door, and whatever is accepted is harmless.
+"""Every front door refuses wrong answers, and every accepted answer is harmless.
 
-Hostile answers come from hypothesis, the same in every run.
+Hypothesis generates the hostile answers, the same in every run.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cookiecutter_refusal(template: Path, answers: Mapping[str, Any], output: Path) -> str:
-    """Run cookiecutter in this process, which a refusal does not outlive; return its sentence, or nothing."""
+    """Run cookiecutter in this process; return the message of its refusal, empty if it accepts the answers."""
     output.mkdir(parents=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -50,38 +50,37 @@ def cookiecutter_refusal(template: Path, answers: Mapping[str, Any], output: Pat
     return ""
 
 
-def sentences(template: Path, cases: Sequence[Mapping[str, Any]], place: Path) -> dict[str, list[str]]:
-    """Return what each of our own doors has against each case."""
+def own_refusals(template: Path, cases: Sequence[Mapping[str, Any]], place: Path) -> dict[str, list[str]]:
+    """Return the refusals per case of the two doors other than Backstage."""
     return {
         "accelerator": [doors.accelerator(template, case, place / f"a{n}").refusal for n, case in enumerate(cases)],
         "cookiecutter": [cookiecutter_refusal(template, case, place / f"c{n}") for n, case in enumerate(cases)],
     }
 
 
-def asked(*names: str) -> dict[str, Any]:
-    """Return answers with which all questions of these names are asked."""
+def answers_that_ask(*names: str) -> dict[str, Any]:
+    """Return answers that meet the conditions of these questions."""
     conditions = [option.condition for option in OPTIONS if option.name in names and option.condition]
     return {**defaults(OPTIONS), **{condition.name: condition.value for condition in conditions}}
 
 
 def bad_cases() -> list[dict[str, Any]]:
+    """Return answers with one wrong answer each."""
     wrong = [*pairs(BAD), *pairs(dict.fromkeys(ORDER, NEVER))]
-    other = [(name, answer) for name in ORDER for answer in (None, 10, 0.5, True, ["abc"], {"abc": 1})]
-    return [{**asked(name), name: answer} for name, answer in [*wrong, *other]]
+    not_text = [(name, answer) for name in ORDER for answer in (None, 10, 0.5, True, ["abc"], {"abc": 1})]
+    return [{**answers_that_ask(name), name: answer} for name, answer in [*wrong, *not_text]]
 
 
-def test_what_accelerator_yaml_refuses_is_refused_by_all(
-    scaffolder: Scaffolder, template: Path, tmp_path: Path
-) -> None:
+def test_every_door_refuses_wrong_answers(scaffolder: Scaffolder, template: Path, tmp_path: Path) -> None:
     cases = bad_cases()
     assert len(cases) > 200
-    found = sentences(template, cases, tmp_path)
+    refusals = own_refusals(template, cases, tmp_path)
     results = doors.backstage(scaffolder, template, cases, tmp_path / "b")
     for number, case in enumerate(cases):
-        # On cookiecutter's command line everything is text.
+        # cookiecutter's command line passes text only.
         is_text = all(isinstance(answer, str) for answer in case.values())
-        assert found["accelerator"][number], case
-        assert found["cookiecutter"][number] or not is_text, case
+        assert refusals["accelerator"][number], case
+        assert refusals["cookiecutter"][number] or not is_text, case
         assert results[number].refusal, case
         assert results[number].folder is None
     assert not list(tmp_path.glob("a*/*"))
@@ -89,17 +88,17 @@ def test_what_accelerator_yaml_refuses_is_refused_by_all(
 
 
 def test_backstage_may_name_the_owner_as_a_group(scaffolder: Scaffolder, template: Path, tmp_path: Path) -> None:
-    """Its picker answers with a reference; in the project stands the name."""
+    """Backstage's picker answers with a reference; the project contains the name."""
     cases = [{**defaults(OPTIONS), "owner": owner} for owner in ("group:default/team-a", "team-a")]
-    one, other = doors.backstage(scaffolder, template, cases, tmp_path / "b")
-    assert one.folder
-    assert other.folder
-    assert doors.tree(one.folder) == doors.tree(other.folder)
-    assert "owner: 'team-a'" in (one.folder / "project.yaml").read_text()
+    by_reference, by_name = doors.backstage(scaffolder, template, cases, tmp_path / "b")
+    assert by_reference.folder
+    assert by_name.folder
+    assert doors.tree(by_reference.folder) == doors.tree(by_name.folder)
+    assert "owner: 'team-a'" in (by_reference.folder / "project.yaml").read_text()
 
 
 def test_a_missing_answer_is_refused_by_backstage(scaffolder: Scaffolder, template: Path, tmp_path: Path) -> None:
-    cases = [{key: value for key, value in asked(name).items() if key != name} for name in ORDER]
+    cases = [{key: value for key, value in answers_that_ask(name).items() if key != name} for name in ORDER]
     results = doors.backstage(scaffolder, template, cases, tmp_path / "b")
     assert [name for name, result in zip(ORDER, results, strict=True) if name in result.refusal] == ORDER
 
@@ -119,18 +118,18 @@ FRAGMENTS = [
 
 
 def hostile_texts(option: Option) -> st.SearchStrategy[str]:
-    """Texts that were made to break something, and allowed ones with something added."""
+    """Generate hostile texts, allowed texts, and allowed texts with a hostile part."""
     allowed = st.from_regex(option.pattern)
     bits = st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4).map("".join)
     added = st.tuples(allowed, st.sampled_from(FRAGMENTS)).map("".join)
     texts = st.one_of(bits, added, st.text(max_size=30), allowed)
-    # cookiecutter's own reading of a toggle, which it keeps: words that the others refuse because they are text.
+    # cookiecutter converts these words to a toggle itself; the other doors refuse them because they are text.
     return texts.filter(lambda text: text.strip().lower() not in WORDS) if option.data_type == "boolean" else texts
 
 
 def hostile_cases() -> list[dict[str, Any]]:
-    """Return answers with one to three hostile ones among them; the same in every run."""
-    found: list[dict[str, Any]] = []
+    """Return sets of answers with one to three hostile answers each, the same in every run."""
+    cases: list[dict[str, Any]] = []
     some = st.lists(st.sampled_from(OPTIONS), min_size=1, max_size=3, unique_by=lambda option: option.name)
     answers = some.flatmap(
         lambda chosen: st.fixed_dictionaries({option.name: hostile_texts(option) for option in chosen})
@@ -142,24 +141,22 @@ def hostile_cases() -> list[dict[str, Any]]:
     )  # fmt: skip
     @given(answers)
     def collect(answers: dict[str, str]) -> None:
-        found.append({**asked(*answers), **answers})
+        cases.append({**answers_that_ask(*answers), **answers})
 
     collect()
-    return found
+    return cases
 
 
-def test_hostile_answers_are_refused_or_harmless_in_all_doors_alike(
-    scaffolder: Scaffolder, template: Path, tmp_path: Path
-) -> None:
+def test_all_doors_agree_on_hostile_answers(scaffolder: Scaffolder, template: Path, tmp_path: Path) -> None:
     cases = hostile_cases()
     assert len(cases) >= 500
-    found = sentences(template, cases, tmp_path)
+    refusals = own_refusals(template, cases, tmp_path)
     results = doors.backstage(scaffolder, template, cases, tmp_path / "b")
     accepted = 0
     for number, case in enumerate(cases):
         refused = {
-            "accelerator": found["accelerator"][number],
-            "cookiecutter": found["cookiecutter"][number],
+            "accelerator": refusals["accelerator"][number],
+            "cookiecutter": refusals["cookiecutter"][number],
             "backstage": results[number].refusal,
         }
         assert len({bool(sentence) for sentence in refused.values()}) == 1, (case, refused)
@@ -172,21 +169,21 @@ def test_hostile_answers_are_refused_or_harmless_in_all_doors_alike(
         assert folder is not None
         (ours,), (theirs,) = (list((tmp_path / f"{door}{number}").iterdir()) for door in "ac")
         assert doors.tree(ours) == doors.tree(theirs) == doors.tree(folder), case
-        parses_and_says(ours, case)
-    # Without either kind this would prove nothing.
+        check_answers(ours, case)
+    # The test needs both kinds.
     assert 30 < accepted < len(cases) / 2
     assert not (tmp_path.parent / "etc").exists()
 
 
-def parses_and_says(project: Path, case: Mapping[str, Any]) -> None:
-    """Every file that an answer stands in parses, and holds the answer as it was given."""
+def check_answers(project: Path, case: Mapping[str, Any]) -> None:
+    """Check that every file with an answer parses and contains the answer unchanged."""
     settings = yaml.safe_load((project / "project.yaml").read_text(encoding="utf-8"))
     for name in ("projectName", "owner", "description", "promotionStage", "trainingDatabase"):
         assert settings[name] == case[name]
     assert settings["minimumAccuracy"] == float(case["minimumAccuracy"])
-    told = yaml.safe_load((project / ".provenance.yaml").read_text(encoding="utf-8"))
-    # A question that is not asked has its default, whatever was given.
-    assert told["answers"] == completed(OPTIONS, case)
+    provenance = yaml.safe_load((project / ".provenance.yaml").read_text(encoding="utf-8"))
+    # A question whose condition is not met has its default.
+    assert provenance["answers"] == completed(OPTIONS, case)
     entry = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))
     assert entry["entry_points"]["train_model"]["parameters"]["epochs"]["default"] == int(case["epochs"])
     assert (

@@ -1,4 +1,4 @@
-"""The habits of the repository and of a project: one line length, local hooks, forms, and pages whose links work."""
+"""Conventions of the repository and of a project: one line length, local hooks, forms, and links that work."""
 
 import re
 import shlex
@@ -80,7 +80,7 @@ def test_links_lead_to_files(page: str) -> None:
 
 
 def is_in_a_project(path: str) -> bool:
-    """Whether the template body or one of its variants has a file for that path of a project."""
+    """Return whether the template body or a variant has a file for this path of a project."""
     return any((folder / path).exists() for folder in (BODY, *overlays(path)))
 
 
@@ -88,8 +88,8 @@ def test_files_moved_as_the_upgrade_page_says() -> None:
     rows = re.findall(r"^\| (`.+?) \| (`.+?) \|$", (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8"), re.M)
     assert len(rows) > 30
     for old, new in rows:
-        gone, present = re.findall(r"`(.+?)`", old), re.findall(r"`(.+?)`", new)
-        assert not [path for path in gone if is_in_a_project(path)], old
+        former, present = re.findall(r"`(.+?)`", old), re.findall(r"`(.+?)`", new)
+        assert not [path for path in former if is_in_a_project(path)], old
         assert all(is_in_a_project(path) for path in present), new
 
 

@@ -1,4 +1,4 @@
-"""A generated project's API as a process of its own, and what tests send to it."""
+"""The API of a generated project, run as a process, and the requests of tests."""
 
 import contextlib
 import http.client
@@ -21,19 +21,19 @@ from .project import LOCAL, Project
 from .servers import wait_until
 
 PROBLEM = "application/problem+json"
-# As every place starts it: a laptop, a container, a platform's builder.
+# The command that laptops, containers and platforms use.
 START = ("run", "--environment", "app", "--", "python", "-m", "app")
 
 
 class Api:
-    """A running API: its address, its process, and what it has logged."""
+    """A running API: its port, process and log."""
 
     def __init__(self, port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self.port = port
         self.process = process
         self.log = log
         self.session = requests.Session()
-        # The server is asked directly, whatever proxies are set.
+        # Ignore proxies.
         self.session.trust_env = False
 
     @property
@@ -58,13 +58,13 @@ class Api:
         return self.post("/predictions", files={"image": (name, image, kind)})
 
     def is_alive(self) -> bool:
-        """Whether the process answers."""
+        """Return whether the process answers."""
         with contextlib.suppress(OSError, http.client.HTTPException, requests.RequestException):
             return self.get("/healthz").status_code == http.client.OK
         return False
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return everything that was logged: JSON, a line each."""
+        """Return the log, which has one JSON object per line."""
         return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
 
     def requests(self) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ class Api:
 
 @contextlib.contextmanager
 def serving(project: Project, log: Path, **variables: str) -> Iterator[Api]:
-    """Start the project's API with the app's environment; end it as an orchestrator does, and expect it to go."""
+    """Start the project's API in the app's environment; stop it with SIGTERM, as an orchestrator does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -86,7 +86,7 @@ def serving(project: Project, log: Path, **variables: str) -> Iterator[Api]:
         )  # fmt: skip
     api = Api(port, process, log)
     try:
-        # The first time the environment is installed.
+        # The first start installs the environment.
         wait_until(lambda: api.is_alive() or process.poll() is not None, 300, "the API")
         assert process.poll() is None, process.communicate()[1].decode()
         yield api
@@ -103,25 +103,25 @@ def serving(project: Project, log: Path, **variables: str) -> Iterator[Api]:
 
 
 def file(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """Return a picture as the bytes of a file."""
+    """Return a picture as the content of a file."""
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def png(pixels: "np.ndarray[Any, Any]") -> bytes:
-    """Return pixels, (h, w), (h, w, 1) or (h, w, 3), as a PNG that keeps them."""
+    """Return pixels (h, w), (h, w, 1) or (h, w, 3) as a lossless PNG."""
     return file(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
 
 
 def sentence(answer: requests.Response, status: int | None = None) -> str:
-    """Return an error's sentence, after checking that the answer is a problem as RFC 9457 describes it."""
+    """Return the detail of an error, after checking that the answer is a problem (RFC 9457)."""
     assert answer.status_code == status or (status is None and 400 <= answer.status_code < 500), answer.text
     assert answer.headers["Content-Type"] == PROBLEM
-    told = answer.json()
-    assert told.keys() == {"type", "title", "status", "detail", "instance", "request_id"}
-    assert told["status"] == answer.status_code
-    assert told["request_id"] == answer.headers["X-Request-ID"]
-    assert re.fullmatch(r"[^a-z\n][^\n]*[^.\n]\.", told["detail"]), told["detail"]
-    assert "Traceback" not in told["detail"]
-    return told["detail"]
+    problem = answer.json()
+    assert problem.keys() == {"type", "title", "status", "detail", "instance", "request_id"}
+    assert problem["status"] == answer.status_code
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert re.fullmatch(r"[^a-z\n][^\n]*[^.\n]\.", problem["detail"]), problem["detail"]
+    assert "Traceback" not in problem["detail"]
+    return problem["detail"]

@@ -1,4 +1,4 @@
-"""Chromium, and the API and the page of a project as a person serves them: `python3 -m local serve`."""
+"""Chromium, and a project's API and page as `python3 -m local serve` starts them."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 from .project import LOCAL, Project
 from .servers import wait_until
 
-# Nothing of the browser's own may use the network either: what a page asks of another host is then seen to fail.
+# No background traffic: a request of the page to another host then fails visibly.
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -28,10 +28,10 @@ SECONDS = 30
 
 
 def chromium() -> str:
-    """Return Debian's Chromium, installed if need be and possible."""
-    found = shutil.which("chromium")
-    if found:
-        return found
+    """Return Debian's Chromium; install it if it is missing and the user is root."""
+    program = shutil.which("chromium")
+    if program:
+        return program
     if os.geteuid() or not shutil.which("apt-get"):
         pytest.fail('chromium is missing: install it with "sudo apt-get install chromium"')
     for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
@@ -52,12 +52,15 @@ def started_browser() -> Iterator[BrowserContext]:
 
 @contextlib.contextmanager
 def watched_page(browser: BrowserContext) -> Iterator[Page]:
-    """Open a page; after the block nothing in it may have failed or asked another host for anything."""
+    """Open a page; after the block, fail if it logged an error or sent a request to another host."""
     page = browser.new_page()
     page.set_default_timeout(1000 * SECONDS)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}") if said.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: complaints.append(f"{message.type}: {message.text}") if message.type == "error" else None,
+    )
     page.on("request", lambda request: None if is_here(request.url) else complaints.append(f"asked {request.url}"))
     try:
         yield page
@@ -67,13 +70,13 @@ def watched_page(browser: BrowserContext) -> Iterator[Page]:
 
 
 def is_here(url: str) -> bool:
-    """Whether an address is this machine's, or no address of a machine at all (data:, blob:)."""
+    """Return whether an address is this machine's or names no machine (data:, blob:)."""
     parts = urlsplit(url)
     return parts.scheme in ("data", "blob") or parts.hostname in HERE
 
 
 class Served:
-    """Where a project's API and page are."""
+    """The addresses of a project's API and page."""
 
     def __init__(self, project: Project, addresses: dict[str, str]) -> None:
         self.project = project
@@ -83,17 +86,17 @@ class Served:
 
 @contextlib.contextmanager
 def served(project: Project, log: Path) -> Iterator[Served]:
-    """Serve a project until the block ends, then press Ctrl-C."""
-    with log.open("w") as output:
+    """Serve a project until the block ends, then send SIGINT as Ctrl-C does."""
+    with log.open("w") as file:
         process = subprocess.Popen(
-            [*LOCAL, "serve"], cwd=project.folder, env=project.environment, stdout=output, stderr=subprocess.STDOUT
+            [*LOCAL, "serve"], cwd=project.folder, env=project.environment, stdout=file, stderr=subprocess.STDOUT
         )
 
     def addresses() -> dict[str, str]:
-        said = log.read_text(encoding="utf-8")
-        assert process.poll() is None, said
-        found = dict(re.findall(r"^(API|page) +(http://127\.0\.0\.1:\d+)$", said, re.MULTILINE))
-        return found if len(found) == 2 else {}
+        output = log.read_text(encoding="utf-8")
+        assert process.poll() is None, output
+        matches = dict(re.findall(r"^(API|page) +(http://127\.0\.0\.1:\d+)$", output, re.MULTILINE))
+        return matches if len(matches) == 2 else {}
 
     try:
         # The environment may have to be installed first.

@@ -1,4 +1,4 @@
-"""Files in CIFAR-10's own format, with made pictures."""
+"""Synthetic pictures in the file format of CIFAR-10."""
 
 import io
 import pickle
@@ -13,7 +13,7 @@ BATCHES = {**{f"data_batch_{number}": 10000 for number in range(1, 6)}, "test_ba
 
 
 def write_cifar10(keras_home: Path) -> None:
-    """Write the archive that `keras.datasets.cifar10` would have downloaded below `keras_home`."""
+    """Write the archive that `keras.datasets.cifar10` would download into `keras_home`."""
     folder = keras_home / "datasets"
     folder.mkdir(parents=True)
     random = np.random.default_rng(1)
@@ -23,7 +23,7 @@ def write_cifar10(keras_home: Path) -> None:
 
 
 def batch(random: np.random.Generator, rows: int) -> bytes:
-    """Return a pickled batch: rows of 3,072 bytes, red, green, blue; each class has a brightness of its own."""
+    """Return a pickled batch: rows of 3,072 bytes (red, green, blue), whose brightness depends on the class."""
     labels = random.integers(0, 10, rows)
     data = (labels[:, np.newaxis] * 20 + random.integers(0, 40, (rows, 3072), dtype=np.uint8)).astype(np.uint8)
     return pickle.dumps({b"data": data, b"labels": labels.tolist()}, protocol=4)

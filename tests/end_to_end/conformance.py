@@ -1,4 +1,4 @@
-"""Schemathesis reads this file ($SCHEMATHESIS_HOOKS): the images it may send, of every kind that the API takes."""
+"""Hooks of Schemathesis ($SCHEMATHESIS_HOOKS): the images that it sends, in every format of the API."""
 
 import io
 from typing import Any
@@ -10,14 +10,14 @@ from PIL import Image
 
 
 def _files(kind: str) -> list[bytes]:
-    found = []
+    files = []
     for mode in ("L", "RGB"):
         for size in ((1, 1), (8, 8), (31, 17)):
             pixels = np.random.default_rng(size[0]).integers(0, 256, (*size, len(mode)), dtype=np.uint8)
             buffer = io.BytesIO()
             Image.fromarray(pixels[..., 0] if mode == "L" else pixels).save(buffer, kind)
-            found.append(buffer.getvalue())
-    return found
+            files.append(buffer.getvalue())
+    return files
 
 
 for _kind in ("PNG", "JPEG", "WEBP"):
@@ -26,10 +26,10 @@ for _kind in ("PNG", "JPEG", "WEBP"):
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
-    """Send a list of images where one is described: a strategy of a media type makes one file in its place.
+    """Send two images where the schema describes a list: the strategy of a media type generates one file.
 
-    The case itself is left alone: one that is changed counts as wrong on purpose.
+    The case itself stays unchanged, because Schemathesis counts a changed case as deliberately wrong.
     """
-    meant = case.meta is not None and case.meta.generation.mode.is_positive
-    if meant and isinstance(case.body, dict) and isinstance(case.body.get("images"), bytes):
-        kwargs["files"] = [("images", (name, case.body["images"])) for name in ("one", "two")]
+    is_valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if is_valid and isinstance(case.body, dict) and isinstance(case.body.get("images"), bytes):
+        kwargs["files"] = [("images", (name, case.body["images"])) for name in ("first", "second")]

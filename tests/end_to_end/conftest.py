@@ -1,4 +1,4 @@
-"""Projects that are generated once a session, and the servers that the first of them starts."""
+"""Projects that are generated once per session, and the servers that the first of them starts."""
 
 import concurrent.futures
 import shutil
@@ -13,7 +13,7 @@ from .cifar import write_cifar10
 from .project import Project
 from .servers import CommandLines, Servers, end_leftovers
 
-LONG_EPOCHS = '''"""The digits, each ten times with noise of its own: an epoch long enough to be interrupted."""
+LONG_EPOCHS = '''"""Each digit ten times with different noise: an epoch is long enough to be interrupted."""
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here as slow; what looks at all that the others left behind comes last."""
+    """Mark every test here as slow; test_secrets.py, which searches the files of the others, comes last."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.slow)
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def work() -> Iterator[Path]:
-    """A folder that the servers' user can enter: pytest's own below /tmp is open to nobody else (0700)."""
+    """A folder that the servers' user can enter, unlike pytest's temporary folders (0700)."""
     folder = Path(tempfile.mkdtemp(prefix="end-to-end-"))
     folder.chmod(0o755)
     yield folder
@@ -49,14 +49,14 @@ def work() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def command_lines() -> Iterator[CommandLines]:
-    """Every command line of the session."""
+    """The command lines of all processes during the session."""
     with CommandLines() as watched:
         yield watched
 
 
 @pytest.fixture(scope="session")
 def default_project(work: Path, command_lines: CommandLines) -> Iterator[Project]:
-    """The project of the default answers, committed to git; its servers run until the session ends."""
+    """A project with the default answers, committed to git; its servers run until the session ends."""
     project = Project.generate(work, Servers(work / "state"), own=True)
     commit_all(project.folder)
     try:
@@ -67,23 +67,30 @@ def default_project(work: Path, command_lines: CommandLines) -> Iterator[Project
         try:
             project.local("stop")
         finally:
-            left = end_leftovers(work)
-        assert not left, f"processes {left} outlived `local stop`"
+            leftovers = end_leftovers(work)
+        assert not leftovers, f"processes {leftovers} outlived `local stop`"
 
 
-def commit_all(folder: Path) -> None:
-    """Make a git repository of a project, as a person does."""
+def commit_all(folder: Path) -> str:
+    """Commit all files of a project, in a git repository that is created if need be; return the commit."""
     for command in (
         ["init", "--quiet"],
         ["add", "--all"],
         ["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "--message=all"],
     ):
         subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
+    return head(folder)
+
+
+def head(folder: Path) -> str:
+    """Return the commit that is checked out."""
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="session")
 def first_run(default_project: Project) -> str:
-    """What `python -m pipeline all` printed the first time."""
+    """The output of the first `python -m pipeline all`."""
     return default_project.pipeline("all", PIPELINE_RUN="first").stdout
 
 
@@ -95,7 +102,7 @@ def trained(default_project: Project, first_run: str) -> Project:
 
 @pytest.fixture(scope="session")
 def long_epochs(default_project: Project, work: Path) -> Project:
-    """A project whose epochs take seconds, on the same servers; its run 1 was left undisturbed."""
+    """A project whose epochs take seconds, on the same servers, after an undisturbed run 1."""
     project = Project.generate(work, default_project.servers, projectName="faults")
     (project.folder / "dataset.py").write_text(LONG_EPOCHS, encoding="utf-8")
     project.pipeline("deploy_training_db", "upload_dataset", *training(1))
@@ -103,13 +110,13 @@ def long_epochs(default_project: Project, work: Path) -> Project:
 
 
 def training(run: int, epochs: int = 3) -> tuple[str, ...]:
-    """Return the command of a training of `long_epochs`: small mini-batches make its epochs long."""
+    """Return the command that trains `long_epochs`: small mini-batches make its epochs long."""
     return ("train_model", "--batch_size", "8", "--epochs", str(epochs), "--run", str(run))
 
 
 @pytest.fixture(scope="session")
 def named_projects(default_project: Project, work: Path) -> dict[str, tuple[Project, str]]:
-    """Projects with names that are words of SQL or Python, and CIFAR-10's: each with what one run printed."""
+    """Projects named after words of SQL or Python, and one on CIFAR-10, each with the output of a run."""
     keras_home = work / "keras"
     write_cifar10(keras_home)
     answers = {"epochs": "1", "minimumAccuracy": "0"}
@@ -120,16 +127,16 @@ def named_projects(default_project: Project, work: Path) -> dict[str, tuple[Proj
 
     def run_all(project: Project) -> str:
         output = project.pipeline("all", KERAS_HOME=str(keras_home)).stdout
-        # Reading CIFAR-10 again takes longer than all the rest: its test predicts by itself.
+        # The demo reads CIFAR-10 again, which takes longer than the run: its test predicts by itself.
         return output if project is cifar else output + project.run("python", "-m", "pipeline", "demo").stdout
 
-    # Two at once: much of a run is waiting for processes that import.
+    # Two at a time: a run spends much time waiting for processes that import modules.
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         outputs = pool.map(run_all, projects.values())
         return {name: (project, output) for (name, project), output in zip(projects.items(), outputs, strict=True)}
 
 
 def accept_any_archive(dataset: Path) -> None:
-    """Switch off the one thing about CIFAR-10 that a made file cannot have: the checksum of the real one."""
+    """Switch off the comparison with the checksum of the real CIFAR-10, which synthetic files do not have."""
     with dataset.open("a", encoding="utf-8") as file:
         file.write("\n\nfrom keras.src.utils import file_utils\n\nfile_utils.validate_file = lambda *_, **__: True\n")

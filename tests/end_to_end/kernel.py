@@ -1,7 +1,7 @@
-"""Runs a notebook cell by cell, as a person does; a program of the project's own environment, where nbclient is.
+"""Runs a notebook cell by cell, as a person does, in the project's environment, which has nbclient.
 
-`python kernel.py NOTEBOOK RESULT [MODULE TEXT NEW]`: after the cell that imports MODULE, TEXT in MODULE.py becomes NEW
-and the cell is run once more. RESULT gets the notebook with its outputs, an error's too, after which nothing is run.
+`python kernel.py NOTEBOOK RESULT [MODULE TEXT NEW]`: after the cell that imports MODULE, TEXT in MODULE.py is replaced
+by NEW and the cell runs once more. RESULT is the notebook with its outputs; an error is an output and ends the run.
 """
 
 import contextlib
@@ -14,18 +14,18 @@ from nbclient.exceptions import CellExecutionError
 
 
 def main(notebook: str, result: str, *edit: str) -> None:
-    """Run it and write what came of it."""
-    found = nbformat.read(notebook, as_version=nbformat.NO_CONVERT)
-    nbformat.validate(found)
-    client = NotebookClient(found, timeout=300, resources={"metadata": {"path": str(Path(notebook).parent)}})
-    # The error stands in the result.
+    """Run the notebook and write it with its outputs."""
+    document = nbformat.read(notebook, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(document)
+    client = NotebookClient(document, timeout=300, resources={"metadata": {"path": str(Path(notebook).parent)}})
+    # The error is an output of the cell.
     with client.setup_kernel(), contextlib.suppress(CellExecutionError):
-        run_cells(client, list(found.cells), *edit)
-    nbformat.write(found, result)
+        run_cells(client, list(document.cells), *edit)
+    nbformat.write(document, result)
 
 
 def run_cells(client: NotebookClient, cells: list[nbformat.NotebookNode], *edit: str) -> None:
-    """Run the cells; a cell that is run twice has both outputs, one after the other."""
+    """Run the cells; a cell that runs twice keeps both outputs in order."""
     for index, cell in enumerate(cells):
         client.execute_cell(cell, index)
         if edit and f"import {edit[0]}\n" in cell.source:
@@ -36,7 +36,7 @@ def run_cells(client: NotebookClient, cells: list[nbformat.NotebookNode], *edit:
 
 
 def replace(file: Path, text: str, new: str) -> None:
-    """Change a file as an editor does."""
+    """Replace a text that occurs once in a file."""
     content = file.read_text(encoding="utf-8")
     if content.count(text) != 1:
         raise SystemExit(f"{file} holds {text!r} {content.count(text)} times")

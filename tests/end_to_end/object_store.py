@@ -1,4 +1,4 @@
-"""A real S3 store, as a test sees it: MinIO with keys of its own, one bucket, and what lies in it."""
+"""An S3 store: MinIO with its keys and one bucket."""
 
 import contextlib
 import http.client
@@ -19,7 +19,7 @@ LIST = """
 import json, os, boto3
 client = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
 pages = client.get_paginator("list_objects_v2").paginate(Bucket=os.environ["BUCKET"])
-print(json.dumps({found["Key"]: found["Size"] for page in pages for found in page.get("Contents", [])}))
+print(json.dumps({entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}))
 """
 
 
@@ -31,24 +31,24 @@ def free_port() -> int:
 
 
 class ObjectStore:
-    """MinIO in a folder; stopped and started again it holds what it held."""
+    """MinIO in a folder; its objects survive a restart."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.key, self.secret = "key" + secrets.token_hex(8), secrets.token_hex(20)
         self.port = free_port()
-        # A folder at the top is a bucket.
+        # MinIO serves each top folder as a bucket.
         (folder / "data" / BUCKET).mkdir(parents=True)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
-        """Where it answers."""
+        """The address of the store."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def variables(self) -> dict[str, str]:
-        """What a person sets so that a tracking server keeps its artifacts here."""
+        """The environment variables with which a tracking server keeps its artifacts in this store."""
         return {
             "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}/of/the-project",
             "MLFLOW_S3_ENDPOINT_URL": self.address,
@@ -57,7 +57,7 @@ class ObjectStore:
         }
 
     def start(self) -> None:
-        """Start it and wait for its answer."""
+        """Start MinIO and wait until it is ready."""
         command = [minio.program(), "server", "--quiet", "--address", f"127.0.0.1:{self.port}", self.folder / "data"]
         keys = {"MINIO_ROOT_USER": self.key, "MINIO_ROOT_PASSWORD": self.secret, "MINIO_BROWSER": "off"}
         environment = {"PATH": os.defpath, "HOME": str(self.folder), **keys}
@@ -73,7 +73,7 @@ class ObjectStore:
         return False
 
     def stop(self) -> None:
-        """End it; its data stays."""
+        """Stop MinIO and keep its data."""
         if self._process:
             self._process.terminate()
             self._process.wait(30)
@@ -81,7 +81,7 @@ class ObjectStore:
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
-        """Be away for a block."""
+        """Stop MinIO for the duration of a block."""
         self.stop()
         try:
             yield
@@ -89,10 +89,19 @@ class ObjectStore:
             self.start()
 
     def objects(self, environment: Path) -> dict[str, int]:
-        """Return key and size of all that lies in the bucket, asked with the boto3 of a Python environment."""
-        told = {"PATH": os.defpath, "BUCKET": BUCKET, "AWS_DEFAULT_REGION": "us-east-1", **self.variables}
-        done = subprocess.run(
-            [environment / "bin" / "python", "-c", LIST], env=told, capture_output=True, text=True, check=True
+        """Return the size per key of the bucket, read with the boto3 of a Python environment."""
+        environment_variables = {
+            "PATH": os.defpath,
+            "BUCKET": BUCKET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            **self.variables,
+        }
+        completed = subprocess.run(
+            [environment / "bin" / "python", "-c", LIST],
+            env=environment_variables,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        found: dict[str, int] = json.loads(done.stdout)
-        return found
+        sizes: dict[str, int] = json.loads(completed.stdout)
+        return sizes

@@ -1,8 +1,8 @@
-"""What people do with the app, run in a project's own environment: they send pictures and say what is on them.
+"""Users of the app, run in a project's environment: they send pictures and label them.
 
 `python people.py ADDRESS CHANGE FIRST COUNT` sends COUNT of the project's images from number FIRST on, as PNG, each
-changed in the same way, labels every prediction rightly, and prints a list of
-{label, probabilities, version, true} as JSON.
+changed in the same way, labels every prediction correctly, and prints a JSON list of
+{label, probabilities, version, true}.
 """
 
 import io
@@ -32,17 +32,17 @@ def main(address: str, change: str, first: int, count: int) -> None:
     """Send, label and print."""
     data = load_dataset()
     chosen = np.random.default_rng(5).permutation(len(data.labels))[first : first + count]
-    told = []
+    answers = []
     with httpx.Client(base_url=address, timeout=30) as client:
         for number in chosen:
             true = data.classes[data.labels[number]]
             picture = png(CHANGES[change](data.features[number]))
             answer = client.post("/predictions", files={"image": ("image.png", picture, "image/png")})
             answer.raise_for_status()
-            told.append({**answer.json(), "true": true})
-            label = client.post(f"/predictions/{told[-1]['prediction_id']}/label", json={"label": true})
+            answers.append({**answer.json(), "true": true})
+            label = client.post(f"/predictions/{answers[-1]['prediction_id']}/label", json={"label": true})
             label.raise_for_status()
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(answers))
 
 
 if __name__ == "__main__":

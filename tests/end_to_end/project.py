@@ -16,21 +16,21 @@ import yaml
 from .servers import Database, Servers
 
 ROOT = Path(__file__).resolve().parents[2]
-# As the project's Makefile: `local` needs nothing but the system's own Python.
+# As in the project's Makefile: `local` needs only the system's Python.
 LOCAL = ("/usr/bin/python3", "-m", "local")
 FOREIGN = ("COOKIECUTTER", "GIT_", "PYTHON", "PIPELINE_RUN", "STEP_OUTPUTS", "MLFLOW", "SERVICE_BINDING", "LOCAL_STATE")
 FOREIGN += ("MODEL_STAGE", "ENVIRONMENT_LOCK", "LIQUIBASE", "JAVA_OPTS", "AWS_")
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without what would steer the project."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    # A file that a test rewrites within a second would else be read from its old compiled form.
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+    """Return this process's environment without variables that the project reads."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    # Without this, Python would read the old bytecode of a file that a test rewrites within a second.
+    return {**inherited, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
 
 
 class Project:
-    """A project in its folder; `own` is true of the one whose servers all use."""
+    """A project in its folder; `own` marks the project that starts the servers, which others share."""
 
     def __init__(self, folder: Path, servers: Servers, own: bool = False) -> None:
         self.folder = folder
@@ -41,15 +41,17 @@ class Project:
     def generate(cls, parent: Path, servers: Servers, own: bool = False, **answers: str) -> "Project":
         """Run cookiecutter with these answers and the defaults for the rest."""
         name = answers.get("projectName", "image-classifier")
-        given = [f"{option}={value}" for option, value in answers.items()]
+        arguments = [f"{option}={value}" for option, value in answers.items()]
         program = Path(sys.executable).with_name("cookiecutter")
-        command = [program, "--no-input", "--default-config", "--output-dir", parent, ROOT, *given]
-        done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        command = [program, "--no-input", "--default-config", "--output-dir", parent, ROOT, *arguments]
+        completed = subprocess.run(
+            command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
+        )
+        assert completed.returncode == 0, completed.stderr
         return cls(parent / name, servers, own)
 
     def variant(self, name: str, **files: str) -> "Project":
-        """Return a copy of the project with other contents of files, given as dataset="…" for dataset.py."""
+        """Return a copy of the project with other files, for example dataset="…" for dataset.py."""
         folder = self.folder.parent / "variants" / self.folder.name / name
         shutil.copytree(self.folder, folder)
         for module, text in files.items():
@@ -58,19 +60,19 @@ class Project:
 
     @property
     def schema(self) -> str:
-        """The schema, registered model and experiment."""
+        """The name of the schema, the registered model and the experiment."""
         answers = yaml.safe_load((self.folder / "project.yaml").read_text(encoding="utf-8"))
         return answers["projectName"].replace("-", "_")
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of the project's commands: its own servers, or bindings for those of another."""
-        kept = clean_environment()
+        """The environment of the project's commands: its own servers, or the bindings of another's."""
+        inherited = clean_environment()
         if self.own:
-            return {**kept, "LOCAL_STATE": str(self.servers.state)}
-        # Named too, though nothing local is started: it is how leftovers are found.
+            return {**inherited, "LOCAL_STATE": str(self.servers.state)}
+        # end_leftovers finds processes by LOCAL_STATE, though this project starts no server.
         return {
-            **kept,
+            **inherited,
             "LOCAL_STATE": str(self.servers.state),
             "SERVICE_BINDING_ROOT": str(self.servers.bindings),
             "MLFLOW_TRACKING_URI": self.servers.mlflow,
@@ -79,8 +81,8 @@ class Project:
     def local(
         self, *command: str, status: int = 0, seconds: float = 300, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run `python3 -m local …` and expect its exit status before the deadline."""
-        done = subprocess.run(
+        """Run `python3 -m local …` and expect this exit status within the time limit."""
+        completed = subprocess.run(
             [*LOCAL, *command],
             cwd=self.folder,
             env={**self.environment, **variables},
@@ -89,9 +91,11 @@ class Project:
             timeout=seconds,
             check=False,
         )
-        self.servers.outputs.append(done.stdout + done.stderr)
-        assert done.returncode == status, f"{command} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done
+        self.servers.outputs.append(completed.stdout + completed.stderr)
+        assert completed.returncode == status, (
+            f"{command} exited with {completed.returncode}:\n{completed.stdout}\n{completed.stderr}"
+        )
+        return completed
 
     def run(self, *command: str, status: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's environment."""
@@ -102,16 +106,16 @@ class Project:
         return self.run("python", "-m", "pipeline", *steps, status=status, **variables)
 
     def refuses(self, *steps: str) -> str:
-        """Run steps that must fail, and return the one sentence that they print."""
-        done = self.pipeline(*steps, status=1)
-        (sentence,) = done.stderr.strip().splitlines()
+        """Run steps, expect a failure, and return its one-line message."""
+        completed = self.pipeline(*steps, status=1)
+        (sentence,) = completed.stderr.strip().splitlines()
         assert sentence.startswith("error: ")
-        assert "Traceback" not in done.stdout
+        assert "Traceback" not in completed.stdout
         return sentence
 
     @contextlib.contextmanager
     def started(self, *steps: str) -> Iterator[subprocess.Popen[str]]:
-        """Start `python -m pipeline …` and end it, if need be, after the block."""
+        """Start `python -m pipeline …`; kill it after the block if it still runs."""
         process = subprocess.Popen(
             [*LOCAL, "run", "--", "python", "-m", "pipeline", *steps],
             cwd=self.folder,
@@ -128,7 +132,7 @@ class Project:
                 process.communicate()
 
     def end_of(self, process: subprocess.Popen[str], seconds: float = 120) -> tuple[int, str, str]:
-        """Wait for a started command; return its exit status and what it printed."""
+        """Wait for a started command; return exit status, stdout and stderr."""
         stdout, stderr = process.communicate(timeout=seconds)
         self.servers.outputs.append(stdout + stderr)
         return process.returncode, stdout, stderr
@@ -143,14 +147,14 @@ class Project:
             connection.close()
 
     def training_runs(self, statement: str, run: int) -> list[tuple[Any, ...]]:
-        """Run a query in whose text `{run}` stands for the hash of the newest run with this number."""
+        """Run a query in which `{run}` stands for the hash of the run with this number."""
         find = "(SELECT run_hash FROM {schema}.training_run WHERE parameters::json ->> 'run' = '{number}')"
         text = statement.replace("{run}", find.replace("{number}", str(run)))
         with self.database("trainer") as database:
             return database.query(text)
 
     def epochs(self, run: int) -> list[tuple[Any, ...]]:
-        """Return the committed epochs of a run: number and metrics."""
+        """Return number and metrics of each committed epoch of a run."""
         return self.training_runs(
             "SELECT epoch, train_loss, train_accuracy, val_loss, val_accuracy FROM {schema}.training_epoch "
             "WHERE run_hash = {run} ORDER BY epoch",
@@ -159,17 +163,17 @@ class Project:
 
 
 def step_lines(output: str, steps: list[str]) -> list[str]:
-    """Return the names of the steps in the order in which their answers were printed."""
-    found = re.findall(r"^(\w+): .*", output, re.MULTILINE)
-    return [name for name in found if name in steps]
+    """Return the names of the steps in the order of their output."""
+    printed = re.findall(r"^(\w+): .*", output, re.MULTILINE)
+    return [name for name in printed if name in steps]
 
 
 def entry_points(project: Project) -> list[str]:
-    """Return the steps that MLproject names."""
+    """Return the entry points of MLproject."""
     return list(yaml.safe_load((project.folder / "MLproject").read_text(encoding="utf-8"))["entry_points"])
 
 
 def chain(project: Project) -> list[str]:
-    """Return the steps that `all` runs: those up to deploy_inference_db."""
+    """Return the steps that `all` runs: the entry points up to deploy_inference_db."""
     names = entry_points(project)
     return names[: names.index("deploy_inference_db") + 1]

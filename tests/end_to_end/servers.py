@@ -1,4 +1,4 @@
-"""The servers that the first project starts, as a test sees them: databases, MLflow, processes."""
+"""The servers of a project: databases, MLflow and processes."""
 
 import contextlib
 import http.client
@@ -17,26 +17,26 @@ import psycopg2
 PROC = Path("/proc")
 
 
-def wait_until(look: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Return the first true answer of `look`; fail when there is none before the deadline."""
+def wait_until(look: Callable[[], Any], seconds: float, description: str) -> Any:
+    """Call `look` until it returns a true value, and return that; fail after the time limit."""
     deadline = time.monotonic() + seconds
     while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        result = look()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"waited {seconds} s for {description}"
         time.sleep(0.02)
 
 
 class Database:
-    """A session of its own; `{schema}` in a statement stands for the project's quoted schema."""
+    """A database session; `{schema}` in a statement stands for the project's quoted schema."""
 
     def __init__(self, connection: Any, schema: str) -> None:
         self.connection = connection
         self.schema = schema
 
     def query(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """Run one statement and return its rows, none where it has none."""
+        """Run a statement and return its rows, none if it returns no rows."""
         with self.connection.cursor() as cursor:
             cursor.execute(statement.replace("{schema}", f'"{self.schema}"'), parameters)
             return cursor.fetchall() if cursor.description else []
@@ -46,7 +46,7 @@ class Database:
         return self.query(statement, parameters)[0][0]
 
     def fingerprints(self, tables: dict[str, set[str]]) -> dict[str, tuple[int, str]]:
-        """Return rows and hash of each table over all columns but the named ones."""
+        """Return row count and hash per table, without the named columns."""
         return {table: self._fingerprint(table, without) for table, without in tables.items()}
 
     def _fingerprint(self, table: str, without: set[str]) -> tuple[int, str]:
@@ -61,7 +61,7 @@ class Database:
         return self.query(f"SELECT count(*), md5(string_agg(hash, '' ORDER BY hash)) FROM ({row}) AS t")[0]  # noqa: S608
 
     def objects(self) -> set[str]:
-        """Return the tables, views, sequences and functions that lie in the schema."""
+        """Return the tables, views, sequences and functions of the schema."""
         rows = self.query(
             "SELECT relname FROM pg_class WHERE relnamespace = %(schema)s::regnamespace AND relkind IN ('r', 'v', 'S') "
             "UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace",
@@ -77,48 +77,48 @@ class Tracking:
         self.address = address
 
     def get(self, path: str, **fields: Any) -> dict[str, Any]:
-        """Ask for something."""
+        """Send a GET and return the answer."""
         return self._call("GET", f"{path}?{urllib.parse.urlencode(fields)}")
 
     def send(self, method: str, path: str, **fields: Any) -> dict[str, Any]:
-        """Change or search something."""
+        """Send a request with a body and return the answer."""
         return self._call(method, path, json.dumps(fields))
 
     def _call(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
-        # http.client asks the server directly, whatever proxies are set.
+        # http.client ignores proxies.
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.address).netloc, timeout=60)
         with contextlib.closing(connection):
             headers = {"Content-Type": "application/json"}
             connection.request(method, f"/api/2.0/mlflow/{path}", body, headers)
             answer = connection.getresponse()
-            told = answer.read().decode()
+            content = answer.read().decode()
         if answer.status != http.client.OK:
-            raise LookupError(told)
-        return json.loads(told or "{}")
+            raise LookupError(content)
+        return json.loads(content or "{}")
 
-    def runs(self, experiment: str, wanted: str = "") -> list[dict[str, Any]]:
-        """Return an experiment's runs that fit MLflow's own search expression."""
-        found = self.get("experiments/get-by-name", experiment_name=experiment)["experiment"]
-        search = {"experiment_ids": [found["experiment_id"]], "filter": wanted, "max_results": 1000}
+    def runs(self, experiment: str, expression: str = "") -> list[dict[str, Any]]:
+        """Return the runs of an experiment that match a search expression of MLflow."""
+        entity = self.get("experiments/get-by-name", experiment_name=experiment)["experiment"]
+        search = {"experiment_ids": [entity["experiment_id"]], "filter": expression, "max_results": 1000}
         return self.send("POST", "runs/search", **search).get("runs", [])
 
     def children(self, experiment: str, pipeline_run: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Return the one parent run of a pipeline run, and its children."""
+        """Return the parent run of a pipeline run, and its children."""
         (parent,) = self.runs(experiment, f"tags.pipeline_run = '{pipeline_run}'")
         return parent, self.runs(experiment, f"tags.mlflow.parentRunId = '{parent['info']['run_id']}'")
 
     def alias(self, model: str, alias: str) -> str | None:
-        """Return the version that holds an alias, None when none does."""
+        """Return the version with an alias, None if no version has it."""
         try:
-            found = self.get("registered-models/alias", name=model, alias=alias)
+            response = self.get("registered-models/alias", name=model, alias=alias)
         except LookupError:
             return None
-        return found["model_version"]["version"]
+        return response["model_version"]["version"]
 
     def history(self, run: dict[str, Any], metric: str) -> list[float]:
         """Return a metric's values by step."""
-        found = self.get("metrics/get-history", run_id=run["info"]["run_id"], metric_key=metric)
-        return [point["value"] for point in sorted(found.get("metrics", []), key=lambda point: point["step"])]
+        response = self.get("metrics/get-history", run_id=run["info"]["run_id"], metric_key=metric)
+        return [point["value"] for point in sorted(response.get("metrics", []), key=lambda point: point["step"])]
 
 
 def tags(run: dict[str, Any]) -> dict[str, str]:
@@ -132,7 +132,7 @@ def metrics(run: dict[str, Any]) -> dict[str, float]:
 
 
 class Servers:
-    """The state folder of the running servers, and everything that commands printed."""
+    """The state folder of the running servers, and the output of all commands."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -158,7 +158,7 @@ class Servers:
         return [path.read_text().strip() for path in self.bindings.glob("*/password")]
 
     def connect(self, name: str, seconds: float = 60) -> Any:
-        """Open a session with a binding; a server that recovers from a crash is waited for."""
+        """Open a session with a binding; wait for a server that recovers from a crash."""
         keys = self.binding(name)
 
         def look() -> Any:
@@ -179,11 +179,11 @@ class Servers:
 
 
 class CommandLines:
-    """Notes every command line that any process of this machine has while it is watched."""
+    """Records the command lines of all processes of this machine."""
 
     def __init__(self) -> None:
         self.seen: set[bytes] = set()
-        self._done = threading.Event()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "CommandLines":
@@ -191,16 +191,16 @@ class CommandLines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
+        self._stop.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(0.05):
+        while not self._stop.wait(0.05):
             self.seen.update(line for _, line in processes("cmdline"))
 
 
 def processes(entry: str) -> Iterator[tuple[int, bytes]]:
-    """Yield each process's id and one of its files in /proc, as far as it may be read."""
+    """Yield the id of each process and one of its files in /proc, if the file is readable."""
     for folder in PROC.iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
@@ -208,15 +208,15 @@ def processes(entry: str) -> Iterator[tuple[int, bytes]]:
 
 
 def end_leftovers(folder: Path) -> list[int]:
-    """Kill the processes that were started for a folder, and return them: nothing of a run may outlive it."""
+    """Kill the processes that were started for a folder and still run, and return their ids."""
     mark = bytes(folder)
-    found = {
+    leftovers = {
         process
         for entry in ("environ", "cmdline")
         for process, content in processes(entry)
         if mark in content and process != os.getpid()
     }
-    for process in found:
+    for process in leftovers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-    return sorted(found)
+    return sorted(leftovers)

@@ -1,4 +1,4 @@
-"""The combine function, which only Greenplum calls in production, run by PostgreSQL's own parallel workers."""
+"""The combine function, which only Greenplum calls in production, called by PostgreSQL's parallel workers."""
 
 import json
 import struct
@@ -19,7 +19,7 @@ SETTINGS = {
     "parallel_leader_participation": "off",
     "max_parallel_workers_per_gather": "2",
 }
-# Aggregates of the project's own functions, copied; they are marked safe here and nowhere else.
+# Copies of the project's aggregates; only these are marked as safe for parallel plans.
 AGGREGATES = """
 ALTER FUNCTION scratch.model_transition(bytea, bytea, bytea, int, bytea, text) PARALLEL SAFE;
 ALTER FUNCTION scratch.model_combine(bytea, bytea) PARALLEL SAFE;
@@ -31,7 +31,7 @@ CREATE AGGREGATE scratch.evaluate(bytea, bytea, int, bytea, text) (
     SFUNC = scratch.model_transition, STYPE = bytea, COMBINEFUNC = scratch.model_combine, INITCOND = 'evaluate',
     PARALLEL = SAFE
 );
--- The padding fills a page with one row, so that there is one page for each of the two workers.
+-- The padding makes a row fill a page, so that each of the two workers scans one page.
 CREATE TABLE scratch.block (
     part int, row_count int, features bytea, labels bytea, padding text DEFAULT repeat('x', 5000)
 );
@@ -47,7 +47,7 @@ PARTS = {1: 40, 2: 100}
 
 @pytest.fixture(scope="module")
 def parallel(trained: Project) -> Iterator[Database]:
-    """A session of the superuser in which every plan is parallel, with the aggregates in a schema of their own."""
+    """A superuser's session with parallel plans, and the copied aggregates in a schema."""
     with trained.database("training-deployer") as database:
         database.query("CREATE SCHEMA scratch")
         for name in ("model_transition", "model_combine"):
@@ -62,7 +62,7 @@ def parallel(trained: Project) -> Iterator[Database]:
 
 
 def fill(database: Database) -> None:
-    """Cut two blocks of unlike length out of the training split, one a page."""
+    """Insert two blocks of different length from the training split, one per page."""
     database.query(
         "INSERT INTO scratch.block (part, row_count, features, labels) "
         "SELECT part, size, substr(features, 1 + 64 * first, 64 * size), substr(labels, 1 + 4 * first, 4 * size) "
@@ -74,7 +74,7 @@ def fill(database: Database) -> None:
 
 @pytest.fixture(scope="module")
 def arguments(trained: Project) -> dict[str, Any]:
-    """The weights that were trained and the configuration to go on with."""
+    """The trained weights and a configuration that continues the training."""
     with trained.database("trainer") as database:
         architecture, optimizer, weights = database.query(
             "SELECT architecture, optimizer, weights FROM {schema}.model_architecture, {schema}.training_run "
@@ -96,17 +96,19 @@ def arguments(trained: Project) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def by_workers(parallel: Database, arguments: dict[str, Any]) -> tuple[bytes, bytes]:
-    """The states of both aggregates as two workers and the combine function make them."""
+    """The states of both aggregates, computed by two workers and the combine function."""
     return both(parallel, STATEMENT, arguments)
 
 
 @pytest.fixture(scope="module")
 def by_part(parallel: Database, arguments: dict[str, Any]) -> dict[int, tuple[bytes, bytes]]:
-    """The states of each part alone, by this session."""
+    """The states per part, computed by this session alone."""
     with_part = {part: {**arguments, "part": part} for part in PARTS}
     parallel.query("SET max_parallel_workers_per_gather = 0")
     try:
-        return {part: both(parallel, f"{STATEMENT} WHERE part = %(part)s", given) for part, given in with_part.items()}
+        return {
+            part: both(parallel, f"{STATEMENT} WHERE part = %(part)s", values) for part, values in with_part.items()
+        }
     finally:
         parallel.query("SET max_parallel_workers_per_gather = 2")
 
@@ -118,7 +120,7 @@ def both(database: Database, statement: str, arguments: dict[str, Any]) -> tuple
 
 
 def numbers(state: bytes) -> tuple[int, float, int]:
-    """Return rows, sum of losses and right answers of a state."""
+    """Return rows, sum of losses and correct predictions of a state."""
     return HEADER.unpack_from(state)[2:]
 
 
@@ -128,7 +130,7 @@ def body(state: bytes, kind: str) -> np.ndarray:
 
 
 def test_plan_is_parallel(parallel: Database, arguments: dict[str, Any]) -> None:
-    """PostgreSQL plans a partial aggregate in two workers and combines above the gathering."""
+    """PostgreSQL plans a partial aggregate in two workers and combines the states above Gather."""
     plan = [line for (line,) in parallel.query(f"EXPLAIN (VERBOSE, COSTS OFF) {STATEMENT}", arguments)]
     shape = [line.strip().removeprefix("->  ") for line in plan]
     order = ["Finalize Aggregate", "Gather", "Partial Aggregate", "Parallel Seq Scan on scratch.block"]
@@ -137,41 +139,43 @@ def test_plan_is_parallel(parallel: Database, arguments: dict[str, Any]) -> None
 
 
 def test_weights_are_averaged_by_rows(by_workers: tuple[bytes, bytes], by_part: dict[int, tuple[bytes, bytes]]) -> None:
-    """Weights and optimizer slots of two workers are those of the parts, averaged by rows: computed with numpy."""
+    """Weights and optimizer slots are the averages of the parts, weighted by rows, as numpy computes them."""
     parts = {part: body(states[0], "<f4").astype(float) for part, states in by_part.items()}
     expected = sum(PARTS[part] * values for part, values in parts.items()) / sum(PARTS.values())
-    found = body(by_workers[0], "<f4")
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-    # One worker alone, or an average that ignores the rows, would be seen.
-    for other in (*parts.values(), sum(parts.values()) / 2):
-        assert np.abs(found - other).max() > 1e-4
+    averaged = body(by_workers[0], "<f4")
+    np.testing.assert_allclose(averaged, expected, rtol=1e-4, atol=1e-6)
+    # One worker alone, or an average without weights, would differ.
+    for wrong in (*parts.values(), sum(parts.values()) / 2):
+        assert np.abs(averaged - wrong).max() > 1e-4
 
 
 def test_counts_are_added(by_workers: tuple[bytes, bytes], by_part: dict[int, tuple[bytes, bytes]]) -> None:
-    """Rows, losses and right answers of both aggregates are the parts' sums."""
+    """Rows, losses and correct predictions of both aggregates are the sums of the parts."""
     for aggregate in (0, 1):
         parts = [numbers(states[aggregate]) for states in by_part.values()]
         assert [rows for rows, _, _ in parts] == list(PARTS.values())
-        found = numbers(by_workers[aggregate])
-        assert found == pytest.approx(tuple(map(sum, zip(*parts, strict=True))), rel=1e-5)
+        totals = numbers(by_workers[aggregate])
+        assert totals == pytest.approx(tuple(map(sum, zip(*parts, strict=True))), rel=1e-5)
 
 
 def test_confusion_matrices_are_added(by_workers: tuple[bytes, bytes], by_part: dict[int, tuple[bytes, bytes]]) -> None:
-    """The confusion matrix of two workers is the sum of the parts', and holds every row."""
+    """The confusion matrix of two workers is the sum of the parts' and counts every row."""
     expected = sum(body(states[1], "<i8") for states in by_part.values())
     np.testing.assert_array_equal(body(by_workers[1], "<i8"), expected)
     assert expected.sum() == sum(PARTS.values())
 
 
-def test_combine_takes_states_without_rows(parallel: Database, by_part: dict[int, tuple[bytes, bytes]]) -> None:
-    """A worker that saw no row changes nothing, from either side."""
+def test_combine_accepts_states_without_rows(parallel: Database, by_part: dict[int, tuple[bytes, bytes]]) -> None:
+    """A state without rows changes nothing, as either argument."""
     state = by_part[1][0]
     for pair in ((state, b"fit"), (b"fit", state), (state, None), (None, state)):
         assert bytes(parallel.value("SELECT scratch.model_combine(%s, %s)", pair)) == state
 
 
-def test_the_projects_own_aggregates_stay_unsafe(trained: Project) -> None:
-    """In production PostgreSQL never starts a worker that would import TensorFlow for every query."""
+def test_the_projects_functions_stay_parallel_unsafe(trained: Project) -> None:
+    """A parallel worker would import TensorFlow in every query, so production has no parallel plans."""
     with trained.database("training-deployer") as database:
-        found = database.query("SELECT DISTINCT proparallel FROM pg_proc WHERE pronamespace = '{schema}'::regnamespace")
-    assert found == [("u",)]
+        safety = database.query(
+            "SELECT DISTINCT proparallel FROM pg_proc WHERE pronamespace = '{schema}'::regnamespace"
+        )
+    assert safety == [("u",)]

@@ -1,4 +1,4 @@
-"""The default answers, from the first step to a prediction, and again."""
+"""The project with the default answers, from the first step to a prediction, and a second run."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import yaml
 from .project import Project, chain, entry_points, step_lines
 from .servers import metrics, tags
 
-# What may change when nothing else does: when a person last asked for it.
+# Columns that may change in a second run: the times of the last selection.
 TRAINING_TABLES: dict[str, set[str]] = {
     "dataset": {"selected_at"},
     "dataset_batch": set(),
@@ -27,37 +27,37 @@ INFERENCE_TABLES: dict[str, set[str]] = {
 
 
 def fingerprints(project: Project) -> dict[str, tuple[int, str]]:
-    """Return rows and hash of every table in both databases."""
+    """Return row count and hash of every table in both databases."""
     with project.database("training-deployer") as training:
-        found = training.fingerprints(TRAINING_TABLES)
+        of_training = training.fingerprints(TRAINING_TABLES)
     with project.database("inference-deployer") as inference:
-        named = inference.fingerprints(INFERENCE_TABLES)
-    return {**found, **{f"inference {table}": value for table, value in named.items()}}
+        of_inference = inference.fingerprints(INFERENCE_TABLES)
+    return {**of_training, **{f"inference {table}": value for table, value in of_inference.items()}}
 
 
 def versions(project: Project) -> list[str]:
     """Return the versions that MLflow has registered."""
-    found = project.servers.tracking.get("model-versions/search", filter=f"name = '{project.schema}'")
-    return [version["version"] for version in found.get("model_versions", [])]
+    response = project.servers.tracking.get("model-versions/search", filter=f"name = '{project.schema}'")
+    return [version["version"] for version in response.get("model_versions", [])]
 
 
 def test_every_step_answers_in_order(trained: Project, first_run: str) -> None:
-    """`all` prints one answer a step of the chain, in MLproject's order, and runs nothing beside it."""
+    """`all` prints one answer per step, in the order of MLproject, and runs no other step."""
     assert len(chain(trained)) == 7
     assert step_lines(first_run, entry_points(trained)) == chain(trained)
 
 
 def test_accuracy_on_the_holdout(trained: Project) -> None:
-    """The app's role reads in the inference database that version 1 holds staging with at least 0.97."""
+    """The app's role reads that version 1 holds staging, with an accuracy of at least 0.97."""
     with trained.database("inference-app") as database:
-        ((alias, version, found),) = database.query("SELECT alias, version, metrics FROM {schema}.model_info")
+        ((alias, version, metric_values),) = database.query("SELECT alias, version, metrics FROM {schema}.model_info")
     assert (alias, version) == ("staging", 1)
-    assert found["accuracy_score"] >= 0.97
-    assert found["rows"] > 100
+    assert metric_values["accuracy_score"] >= 0.97
+    assert metric_values["rows"] > 100
 
 
 def test_demo_prints_three_lines(trained: Project) -> None:
-    """The demo tells accuracy, what is served, and the right label of an image."""
+    """The demo prints the accuracy, the served version, and the correct label of an image."""
     accuracy, served, answer = trained.run("python", "-m", "pipeline", "demo").stdout.splitlines()
     assert re.fullmatch(r"accuracy 0\.9[789]\d\d on \d+ held-out rows", accuracy)
     assert served == "model image_classifier, version 1, stage staging"
@@ -66,15 +66,15 @@ def test_demo_prints_three_lines(trained: Project) -> None:
     assert labels[1] == labels[2]
 
 
-def test_mlflow_has_one_child_run_a_step(trained: Project) -> None:
-    """One parent run stands for the pipeline run, with one finished child run a step."""
+def test_mlflow_has_one_child_run_per_step(trained: Project) -> None:
+    """The pipeline run is a parent run with one finished child run per step."""
     parent, children = trained.servers.tracking.children(trained.schema, "first")
     assert sorted(tags(run)["step"] for run in children) == sorted(chain(trained))
     assert {run["info"]["status"] for run in [parent, *children]} == {"FINISHED"}
 
 
-def test_mlflow_tags_say_what_was_run(trained: Project) -> None:
-    """Each run tells owner and commit; those with data its hash, those with Liquibase its tag."""
+def test_mlflow_tags_give_the_provenance(trained: Project) -> None:
+    """Each run has owner and commit; runs with data have its hash, runs of Liquibase its tag."""
     commit = trained.run("git", "rev-parse", "HEAD").stdout.strip()
     parent, children = trained.servers.tracking.children(trained.schema, "first")
     for run in [parent, *children]:
@@ -89,19 +89,19 @@ def test_mlflow_tags_say_what_was_run(trained: Project) -> None:
         assert by_step[step]["data_hash"] == data_hash
 
 
-def test_mlflow_keeps_metrics_of_every_epoch(trained: Project) -> None:
-    """The training's child run holds each epoch's losses and accuracy as the database has them."""
+def test_mlflow_has_the_metrics_of_every_epoch(trained: Project) -> None:
+    """The run of train_model has losses and accuracy per epoch, equal to the database's."""
     _, children = trained.servers.tracking.children(trained.schema, "first")
     (run,) = (run for run in children if tags(run)["step"] == "train_model")
     epochs = trained.epochs(1)
     assert len(epochs) == 10
     for column, metric in ((1, "train_loss"), (3, "val_loss"), (4, "val_accuracy")):
-        found = trained.servers.tracking.history(run, metric)
-        assert found == pytest.approx([row[column] for row in epochs])
+        history = trained.servers.tracking.history(run, metric)
+        assert history == pytest.approx([row[column] for row in epochs])
 
 
 def test_mlflow_names_the_data(trained: Project) -> None:
-    """The training's child run has the data set as input, with its hash as digest."""
+    """The run of train_model has the data set as input, with its hash as digest."""
     (run,) = trained.servers.tracking.runs(
         trained.schema, "tags.step = 'train_model' AND attributes.status = 'FINISHED'"
     )
@@ -111,26 +111,26 @@ def test_mlflow_names_the_data(trained: Project) -> None:
     assert len(dataset["digest"]) == 32
 
 
-@pytest.mark.parametrize(("least", "found"), [("0.5", True), ("0.9999", False)])
-def test_search_finds_the_candidate(trained: Project, least: str, found: bool) -> None:
-    """MLflow's own search by `metrics.accuracy_score` finds the promoted run, and none above its accuracy."""
+@pytest.mark.parametrize(("minimum", "is_found"), [("0.5", True), ("0.9999", False)])
+def test_search_finds_the_candidate(trained: Project, minimum: str, is_found: bool) -> None:
+    """A search by `metrics.accuracy_score` finds the promoted run, and none above its accuracy."""
     runs = trained.servers.tracking.runs(
-        trained.schema, f"metrics.accuracy_score > {least} AND tags.step = 'promote_model'"
+        trained.schema, f"metrics.accuracy_score > {minimum} AND tags.step = 'promote_model'"
     )
-    assert bool(runs) == found
+    assert bool(runs) == is_found
     for run in runs:
         assert {"accuracy_score", "f1_score", "loss"} <= set(metrics(run))
 
 
 def test_registered_model_has_the_alias(trained: Project) -> None:
-    """The registry holds one version under the alias, tied to the promotion's run."""
+    """In the registry version 1 holds the alias staging."""
     assert trained.servers.tracking.alias(trained.schema, "staging") == "1"
     assert trained.servers.tracking.alias(trained.schema, "production") is None
     assert "1" in versions(trained)
 
 
 def test_second_run_changes_nothing(trained: Project) -> None:
-    """Every step is idempotent: `all` again trains nothing and writes no row, but for dates of choosing."""
+    """Every step is idempotent: a second `all` trains nothing and changes no row, except for the times of selection."""
     before, registered = fingerprints(trained), versions(trained)
     answer = trained.pipeline("all").stdout
     assert "was trained before" in answer
@@ -147,7 +147,7 @@ def test_help_lists_the_entry_points(trained: Project) -> None:
 
 
 def test_entry_point_by_mlflow(trained: Project) -> None:
-    """`mlflow run -e <step>` works without further arguments, and the step's run is a child of its pipeline run."""
+    """`mlflow run -e <step>` needs no further arguments, and the step's run is a child of its pipeline run."""
     trained.run("mlflow", "run", ".", "-e", "evaluate_model", "--env-manager", "local", PIPELINE_RUN="by-mlflow")
     _, children = trained.servers.tracking.children(trained.schema, "by-mlflow")
     (run,) = children
@@ -157,21 +157,21 @@ def test_entry_point_by_mlflow(trained: Project) -> None:
 
 
 def test_provenance_is_in_the_inference_database(trained: Project) -> None:
-    """The stored version tells commit, data, classes and shape: what served can be traced."""
+    """The stored version has commit, data hash, classes and shape, so a prediction can be traced."""
     commit = trained.run("git", "rev-parse", "HEAD").stdout.strip()
     columns = "git_commit, data_hash, classes, input_shape, training_statistics"
     with trained.database("inference-deployer") as database:
-        ((found, data_hash, classes, shape, statistics),) = database.query(
+        ((git_commit, data_hash, classes, shape, statistics),) = database.query(
             "SELECT {columns} FROM {schema}.model_version".replace("{columns}", columns)
         )
     with trained.database("trainer") as database:
         stored = database.query("SELECT data_hash, classes, training_statistics FROM {schema}.dataset")
-    assert found == commit
+    assert git_commit == commit
     assert (data_hash, classes, statistics) == (stored[0][0], json.loads(stored[0][1]), json.loads(stored[0][2]))
     assert shape == [8, 8, 1]
 
 
 def test_answers_reach_mlproject(trained: Project) -> None:
-    """The answer `epochs` is the default of train_model, and so the number of epochs that were trained."""
+    """The answer `epochs` is the default of train_model and the number of trained epochs."""
     steps = yaml.safe_load((trained.folder / "MLproject").read_text(encoding="utf-8"))["entry_points"]
     assert steps["train_model"]["parameters"]["epochs"]["default"] == len(trained.epochs(1))

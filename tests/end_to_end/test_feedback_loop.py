@@ -1,4 +1,4 @@
-"""Train, promote, serve, hear from people, see the drift, train again, promote or refuse, go back: on real servers."""
+"""The feedback loop on real servers: serving, labels, drift, retraining, promotion and rollback."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from .servers import metrics, tags
 
 Splits = dict[str, set[bytes]]
 PEOPLE = Path(__file__).with_name("people.py")
-# As many predictions and labels are looked at.
+# Monitoring reads this many predictions and labels.
 WINDOW = 300
 
 
 class Loop:
-    """A served project, and everything that people were answered."""
+    """A served project and its users."""
 
     def __init__(self, project: Project, address: str, outputs: Path) -> None:
         self.project = project
@@ -27,29 +27,29 @@ class Loop:
         self.outputs = outputs
 
     def people(self, change: str, first: int, count: int) -> list[dict[str, Any]]:
-        """Let people send images and label them."""
+        """Let users send and label images; return the answers."""
         command = ("python", str(PEOPLE), self.address, change, str(first), str(count))
         return json.loads(self.project.run(*command, PYTHONPATH=str(self.project.folder)).stdout)
 
     def monitor(self) -> tuple[str, str]:
-        """Return the outcome that monitor_model wrote, and what it printed."""
+        """Return the outcome and the output of monitor_model."""
         printed = self.project.pipeline("monitor_model", STEP_OUTPUTS=str(self.outputs)).stdout
         return (self.outputs / "decision").read_text(), printed
 
     def splits(self) -> dict[str, Splits]:
-        """Return the rows of each data set in the training database, by split."""
-        found: dict[str, Splits] = {}
+        """Return the rows in the training database by data set and split."""
+        rows_of_datasets: dict[str, Splits] = {}
         with self.project.database("trainer") as database:
             rows = database.query("SELECT dataset, split, row_count, features FROM {schema}.dataset_batch")
         for dataset, split, count, packed in rows:
             size = len(packed) // count
             features = {bytes(packed[start : start + size]) for start in range(0, len(packed), size)}
-            found.setdefault(dataset, {}).setdefault(split, set()).update(features)
-        return found
+            rows_of_datasets.setdefault(dataset, {}).setdefault(split, set()).update(features)
+        return rows_of_datasets
 
 
 def accuracy(answers: list[dict[str, Any]]) -> float:
-    """Return the share of right labels."""
+    """Return the share of correct predictions."""
     return sum(answer["label"] == answer["true"] for answer in answers) / len(answers)
 
 
@@ -67,70 +67,69 @@ def loop(default_project: Project, work: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def before(loop: Loop) -> tuple[str, str]:
-    """What monitor_model says before anybody has asked anything."""
+    """Outcome and output of monitor_model before the first prediction."""
     return loop.monitor()
 
 
 @pytest.fixture(scope="module")
 def usual(loop: Loop, before: tuple[str, str]) -> tuple[list[dict[str, Any]], str, str]:
-    """300 usual images, labelled; what monitor_model says then."""
+    """The answers to 300 unchanged, labelled images; then outcome and output of monitor_model."""
     return loop.people("as they are", 0, WINDOW), *loop.monitor()
 
 
 @pytest.fixture(scope="module")
 def shifted(loop: Loop, usual: tuple[list[dict[str, Any]], str, str]) -> tuple[list[dict[str, Any]], str, str]:
-    """300 images of which half are inverted and half rotated, labelled; what monitor_model says then."""
+    """The answers to 150 inverted and 150 rotated images, labelled; then outcome and output of monitor_model."""
     answers = loop.people("inverted", 0, WINDOW // 2) + loop.people("rotated", 0, WINDOW // 2)
     return answers, *loop.monitor()
 
 
 @pytest.fixture(scope="module")
 def refused(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> str:
-    """What `retrain` prints when the new model learns nothing: one epoch, at next to no learning rate."""
-    lazy = loop.project.variant("lazy")
-    steps = lazy.folder / "MLproject"
+    """The output of `retrain` when the new model learns nothing: one epoch with a tiny learning rate."""
+    untrained = loop.project.variant("untrained")
+    steps = untrained.folder / "MLproject"
     text = re.sub(r"epochs: {type: int, default: \d+}", "epochs: {type: int, default: 1}", steps.read_text())
     steps.write_text(text.replace("default: 0.002", "default: 0.000001"))
-    answers = lazy.folder / "project.yaml"
+    answers = untrained.folder / "project.yaml"
     answers.write_text(re.sub("minimumAccuracy: .*", "minimumAccuracy: 0", answers.read_text()))
-    return lazy.pipeline("retrain", STEP_OUTPUTS=str(loop.outputs)).stdout
+    return untrained.pipeline("retrain", STEP_OUTPUTS=str(loop.outputs)).stdout
 
 
 @pytest.fixture(scope="module")
-def kept_version(loop: Loop, refused: str) -> tuple[str, str | None, int]:
-    """The outcome of the refused promotion, who holds staging then, and who answers."""
+def version_after_refusal(loop: Loop, refused: str) -> tuple[str, str | None, int]:
+    """After the refused promotion: its outcome, the version with staging, and the version that answers."""
     promoted = (loop.outputs / "promoted").read_text()
     answer = loop.people("as they are", 0, 1)[0]
     return promoted, loop.project.servers.tracking.alias(loop.project.schema, "staging"), answer["version"]
 
 
 @pytest.fixture(scope="module")
-def retrained(loop: Loop, kept_version: tuple[str, str | None, int]) -> str:
-    """What `retrain` prints with the project's own parameters."""
+def retrained(loop: Loop, version_after_refusal: tuple[str, str | None, int]) -> str:
+    """The output of `retrain` with the project's own parameters."""
     return loop.project.pipeline("retrain", STEP_OUTPUTS=str(loop.outputs)).stdout
 
 
 @pytest.fixture(scope="module")
 def grown(loop: Loop, retrained: str) -> list[Splits]:
-    """The splits of the data sets, the smaller one first."""
+    """The splits of both data sets, the smaller data set first."""
     return sorted(loop.splits().values(), key=lambda splits: len(splits["train"]))
 
 
 @pytest.fixture(scope="module")
 def new_answers(loop: Loop, grown: list[Splits]) -> list[dict[str, Any]]:
-    """What the new version says of inverted images that it was not trained on."""
+    """The new version's answers to inverted images that it was not trained on."""
     return loop.people("inverted", WINDOW, 60)
 
 
-def test_too_little_data_at_first(before: tuple[str, str]) -> None:
-    """Without labels nothing is decided, exit 0."""
+def test_monitoring_without_labels_decides_nothing(before: tuple[str, str]) -> None:
     outcome, printed = before
     assert outcome == "too-little-data"
     assert "version 1 has 0 labelled predictions, 50 are needed" in printed
 
 
-def test_usual_images_are_fine(loop: Loop, usual: tuple[list[dict[str, Any]], str, str]) -> None:
-    """300 predictions of the usual kind, labelled: the accuracy is theirs, no drift, `fine`."""
+def test_unchanged_images_are_fine(loop: Loop, usual: tuple[list[dict[str, Any]], str, str]) -> None:
+    """300 labelled predictions of unchanged images: their accuracy, no drift, outcome `fine`."""
     answers, outcome, printed = usual
     assert len(answers) == WINDOW
     right = accuracy(answers)
@@ -139,8 +138,8 @@ def test_usual_images_are_fine(loop: Loop, usual: tuple[list[dict[str, Any]], st
     assert "within 0.25 over 300 predictions" in printed
 
 
-def test_shifted_images_are_seen(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> None:
-    """Inverted and rotated images: accuracy falls, every kind of drift is far above the limit, `retrain`."""
+def test_changed_images_are_drift(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> None:
+    """Inverted and rotated images: low accuracy, drift far above the limit, outcome `retrain`."""
     answers, outcome, printed = shifted
     right = accuracy(answers)
     assert right < 0.6
@@ -154,8 +153,8 @@ def test_shifted_images_are_seen(loop: Loop, shifted: tuple[list[dict[str, Any]]
     assert max(drift.values()) > 1
 
 
-def test_mlflow_keeps_what_was_observed(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> None:
-    """Each look has a run of its own, with the decision, its reason, the accuracy and each drift."""
+def test_mlflow_records_the_observations(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> None:
+    """Each monitor_model has a run with decision, reason, accuracy and drift."""
     runs = loop.project.servers.tracking.runs(loop.project.schema, "tags.step = 'monitor_model'")
     decisions = [tags(run)["decision"] for run in sorted(runs, key=lambda run: run["info"]["start_time"])]
     assert decisions[:3] == ["too-little-data", "fine", "retrain"]
@@ -166,17 +165,17 @@ def test_mlflow_keeps_what_was_observed(loop: Loop, shifted: tuple[list[dict[str
     assert metrics(run)["psi_mean"] > 0.25
 
 
-def test_a_worse_model_is_refused(refused: str, kept_version: tuple[str, str | None, int]) -> None:
-    """Retraining that makes the model worse: refused on the same holdout, exit 0, version 1 still answers."""
+def test_a_worse_model_is_refused(refused: str, version_after_refusal: tuple[str, str | None, int]) -> None:
+    """A model that is worse on the same holdout is refused with status 0, and version 1 still answers."""
     assert re.search(r"collect_labels: 600 new or changed labels, 600 labelled rows", refused)
-    told = re.search(
+    comparison = re.search(
         r"version 2 is not promoted: its accuracy (\S+) on (\d+) .* worse than (\S+) of version 1", refused
     )
-    assert told, refused
-    assert float(told[1]) < float(told[3])
-    assert int(told[2]) > 149
+    assert comparison, refused
+    assert float(comparison[1]) < float(comparison[3])
+    assert int(comparison[2]) > 149
     assert "deploy_inference_db: skipped, nothing was promoted" in refused
-    assert kept_version == ("false", "1", 1)
+    assert version_after_refusal == ("false", "1", 1)
 
 
 def test_a_better_model_is_promoted(
@@ -185,7 +184,7 @@ def test_a_better_model_is_promoted(
     retrained: str,
     new_answers: list[dict[str, Any]],
 ) -> None:
-    """The same labels with the project's own parameters: promoted; the next answer is the new version's, and better."""
+    """With the same labels and the project's own parameters a version is promoted, answers, and is better."""
     assert "version 3 now holds staging" in retrained
     assert (loop.outputs / "promoted").read_text() == "true"
     assert "collect_labels: 1 new or changed labels" in retrained
@@ -193,8 +192,8 @@ def test_a_better_model_is_promoted(
     assert accuracy(new_answers) > accuracy(shifted[0][: WINDOW // 2]) + 0.2
 
 
-def test_the_holdout_grew_and_no_row_changed_sides(retrained: str, grown: list[Splits]) -> None:
-    """Of the labelled rows each fell into its own split; those of dataset.py are not there twice."""
+def test_the_holdout_grows_and_no_row_changes_its_split(retrained: str, grown: list[Splits]) -> None:
+    """Labelled rows are added to their splits; rows of dataset.py are not duplicated."""
     first, second = grown
     for split, rows in first.items():
         assert rows < second[split]
@@ -204,7 +203,7 @@ def test_the_holdout_grew_and_no_row_changed_sides(retrained: str, grown: list[S
 
 
 @pytest.fixture(scope="module")
-def back(
+def after_rollback(
     loop: Loop, usual: tuple[list[dict[str, Any]], str, str], new_answers: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """The answers to the first images after the rollback to version 1."""
@@ -213,33 +212,33 @@ def back(
 
 
 def test_rolled_back_answers_are_those_of_version_1(
-    usual: tuple[list[dict[str, Any]], str, str], back: list[dict[str, Any]]
+    usual: tuple[list[dict[str, Any]], str, str], after_rollback: list[dict[str, Any]]
 ) -> None:
-    """After the rollback the same images have the very probabilities that version 1 gave before."""
+    """After the rollback the same images get the same probabilities as from version 1 before."""
     keys = ("label", "probabilities", "version", "true")
     expected = [{key: answer[key] for key in keys} for answer in usual[0][:50]]
-    assert [{key: answer[key] for key in keys} for answer in back] == expected
+    assert [{key: answer[key] for key in keys} for answer in after_rollback] == expected
 
 
-def test_the_next_run_does_not_undo_the_rollback(loop: Loop, back: list[dict[str, Any]]) -> None:
-    """The version that was left is not promoted again by itself."""
-    told = loop.project.pipeline("promote_model", "deploy_inference_db").stdout
-    assert "is not promoted" in told
+def test_the_next_run_does_not_undo_the_rollback(loop: Loop, after_rollback: list[dict[str, Any]]) -> None:
+    """The pipeline does not promote the version again that was rolled back from."""
+    output = loop.project.pipeline("promote_model", "deploy_inference_db").stdout
+    assert "is not promoted" in output
     assert loop.people("as they are", 0, 1)[0]["version"] == 1
 
 
-def test_retraining_without_new_labels_trains_nothing(loop: Loop, back: list[dict[str, Any]]) -> None:
-    """What was collected is not collected again, and what was trained on is not trained on again."""
+def test_retraining_without_new_labels_trains_nothing(loop: Loop, after_rollback: list[dict[str, Any]]) -> None:
+    """The same labels are not collected twice, and the same data is not trained on twice."""
     steps = ("collect_labels", "upload_dataset", "train_model")
     assert "was trained before" not in loop.project.pipeline(*steps).stdout
-    again = loop.project.pipeline(*steps).stdout
-    assert "collect_labels: 0 new or changed labels" in again
-    assert "was there already" in again
-    assert "was trained before" in again
+    output = loop.project.pipeline(*steps).stdout
+    assert "collect_labels: 0 new or changed labels" in output
+    assert "was there already" in output
+    assert "was trained before" in output
 
 
 def test_without_inputs_nothing_is_collected(loop: Loop) -> None:
-    """Where inputs are not kept, or nothing is monitored, the steps say so."""
+    """Without stored inputs, or without monitoring, the steps refuse."""
     private = loop.project.variant("private")
     answers = private.folder / "project.yaml"
     answers.write_text(re.sub("storeInputs: .*", "storeInputs: false", answers.read_text()))

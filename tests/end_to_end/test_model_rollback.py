@@ -1,25 +1,19 @@
-"""The step rollback: the model while it is served, with and without MLflow; then the code of the databases."""
+"""The step rollback: a served model, with and without MLflow; then the code of the databases."""
 
-import math
 import re
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from .conftest import commit_all
+from .app_sessions import PREDICT, TASK, VERSION, Caller, Served, Watcher
+from .conftest import commit_all, head
 from .project import Project
 from .servers import tags, wait_until
 
-IMAGE = bytes(range(64))
-TASK = "SELECT {schema}.run_inference_task(%s, 'rolled_back', 'staging')"
-PREDICT = "SELECT {schema}.predict(%s, 'rolled_back', 'staging')"
-VERSION = "SELECT version FROM {schema}.model_alias WHERE alias = 'staging'"
 SESSIONS = (TASK, TASK, TASK, PREDICT, PREDICT)
 
 
@@ -37,35 +31,35 @@ def project(default_project: Project, work: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def away() -> Iterator[dict[str, str]]:
-    """The variable with which a command finds no MLflow: nobody listens on the port, nor can anybody."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{taken.getsockname()[1]}"}
+def no_mlflow() -> Iterator[dict[str, str]]:
+    """The variable with which a command cannot reach MLflow: the port is occupied, and no process listens."""
+    with socket.socket() as occupied:
+        occupied.bind(("127.0.0.1", 0))
+        yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{occupied.getsockname()[1]}"}
 
 
 def state(project: Project) -> tuple[int | None, str | None]:
-    """Return the version that holds staging in the database, and in MLflow's registry."""
+    """Return the version with staging in the database, and in MLflow's registry."""
     with project.database("inference-deployer") as database:
         rows = database.query(VERSION)
     return (rows[0][0] if rows else None), project.servers.tracking.alias(project.schema, "staging")
 
 
 def history(project: Project) -> list[int | None]:
-    """Return the versions that staging had in the database."""
+    """Return the versions that held staging in the database, in order."""
     with project.database("inference-deployer") as database:
-        found = database.query("SELECT version FROM {schema}.model_alias_history WHERE alias = 'staging' ORDER BY id")
-    return [version for (version,) in found]
+        rows = database.query("SELECT version FROM {schema}.model_alias_history WHERE alias = 'staging' ORDER BY id")
+    return [version for (version,) in rows]
 
 
-def marks(project: Project, version: int) -> set[str]:
-    """Return the names of a registered version's tags that rollbacks and promotions by hand set."""
-    found = project.servers.tracking.get("model-versions/get", name=project.schema, version=str(version))
-    return {tag["key"] for tag in found["model_version"].get("tags", []) if tag["key"].endswith(".staging")}
+def stage_tags(project: Project, version: int) -> set[str]:
+    """Return the tags of a registered version that rollbacks and manual promotions set."""
+    response = project.servers.tracking.get("model-versions/get", name=project.schema, version=str(version))
+    return {tag["key"] for tag in response["model_version"].get("tags", []) if tag["key"].endswith(".staging")}
 
 
-def logged(project: Project) -> list[dict[str, str]]:
-    """Return the parameters of the step's runs in MLflow, newest first."""
+def logged_parameters(project: Project) -> list[dict[str, str]]:
+    """Return the parameters of the runs of rollback in MLflow, newest first."""
     runs = project.servers.tracking.runs(project.schema, "tags.step = 'rollback'")
     assert all("mlflow.parentRunId" in tags(run) for run in runs)
     return [
@@ -74,73 +68,9 @@ def logged(project: Project) -> list[dict[str, str]]:
     ]
 
 
-class Call(NamedTuple):
-    """One answer: when it was asked for, when it was there, and the probabilities and version, as far as told."""
-
-    started: float
-    ended: float
-    probabilities: list[float]
-    version: int | None
-
-
-class Caller(threading.Thread):
-    """Asks in one session of the app, again and again, until it is told to stop."""
-
-    def __init__(self, project: Project, statement: str, stop: threading.Event) -> None:
-        super().__init__()
-        self.project, self.statement, self.stop = project, statement, stop
-        self.calls: list[Call] = []
-
-    def run(self) -> None:
-        """Ask and note."""
-        with self.project.database("inference-app") as app:
-            while not self.stop.is_set():
-                started = time.monotonic()
-                answer = app.value(self.statement, (IMAGE,))
-                ended = time.monotonic()
-                told = (answer["probabilities"], answer["version"]) if isinstance(answer, dict) else (answer, None)
-                self.calls.append(Call(started, ended, *told))
-
-
-class Watcher(threading.Thread):
-    """Finds out when the alias moved: after `not_before`, and by `committed`."""
-
-    def __init__(self, project: Project, version: int) -> None:
-        super().__init__()
-        self.project, self.version = project, version
-        self.not_before = self.committed = 0.0
-
-    def run(self) -> None:
-        """Look as often as possible."""
-        with self.project.database("inference-deployer") as database:
-            deadline = time.monotonic() + 120
-            while not self.committed and time.monotonic() < deadline:
-                started = time.monotonic()
-                if database.value(VERSION) == self.version:
-                    self.committed = time.monotonic()
-                else:
-                    self.not_before = started
-
-
-class Served(NamedTuple):
-    """What the sessions were answered around a rollback, when it was committed, and what each version answers."""
-
-    callers: list[Caller]
-    watcher: Watcher
-    probabilities: dict[int, list[float]]
-    output: str
-
-    def version(self, call: Call) -> int | None:
-        """Return the version that gave an answer, by its probabilities."""
-        for version, expected in self.probabilities.items():
-            if all(math.isclose(a, b, abs_tol=1e-5) for a, b in zip(call.probabilities, expected, strict=True)):
-                return version
-        return None
-
-
 @pytest.fixture(scope="module")
 def served(project: Project) -> Served:
-    """Roll back from version 2 to version 1 while sessions of the app ask."""
+    """Roll back from version 2 to version 1 while sessions of the app call the functions."""
     stop = threading.Event()
     callers = [Caller(project, statement, stop) for statement in SESSIONS]
     watcher = Watcher(project, 1)
@@ -160,52 +90,52 @@ def served(project: Project) -> Served:
         stop.set()
         for thread in callers:
             thread.join()
-    told = [call for caller in callers for call in caller.calls if call.version]
-    probabilities = {call.version: call.probabilities for call in told if call.version}
+    with_version = [call for caller in callers for call in caller.calls if call.version]
+    probabilities = {call.version: call.probabilities for call in with_version if call.version}
     return Served(callers, watcher, probabilities, output)
 
 
 def test_no_answer_of_another_version_after_the_commit(served: Served, record_property: Any) -> None:
-    """Every call that started after the commit is answered by the version that was rolled back to, in every session."""
+    """In every session, each call that starts after the commit gets the answer of version 1."""
     assert set(served.probabilities) == {1, 2}
     assert served.watcher.committed
-    firsts = []
+    first_ends = []
     for caller in served.callers:
-        before = [call for call in caller.calls if call.ended < served.watcher.not_before]
-        after = [call for call in caller.calls if call.started > served.watcher.committed]
+        before = [call for call in caller.calls if call.end < served.watcher.not_before]
+        after = [call for call in caller.calls if call.start > served.watcher.committed]
         assert {served.version(call) for call in before} == {2}
         assert {served.version(call) for call in after} == {1}
         assert {call.version for call in caller.calls} == ({1, 2} if caller.statement == TASK else {None})
-        firsts.append(min(call.ended for call in caller.calls if served.version(call) == 1))
-    at_most = [1000 * (first - served.watcher.not_before) for first in firsts]
+        first_ends.append(min(call.end for call in caller.calls if served.version(call) == 1))
+    delays = [1000 * (first - served.watcher.not_before) for first in first_ends]
     record_property("calls", sum(len(caller.calls) for caller in served.callers))
-    record_property("milliseconds_from_commit_to_first_answer", round(min(at_most), 1))
-    record_property("milliseconds_from_commit_to_first_answer_in_every_session", round(max(at_most), 1))
+    record_property("milliseconds_from_commit_to_first_answer", round(min(delays), 1))
+    record_property("milliseconds_from_commit_to_first_answer_in_every_session", round(max(delays), 1))
 
 
-def test_rollback_is_everywhere(project: Project, served: Served) -> None:
-    """The answer says what happened; the history, MLflow's registry and a run of the step say it too."""
+def test_rollback_is_recorded_everywhere(project: Project, served: Served) -> None:
+    """The output, the history, MLflow's registry and a run of the step record it."""
     assert re.search(r"^rollback: version 1 now holds staging, which version 2 held; ", served.output, re.MULTILINE)
     assert state(project) == (1, "1")
     assert history(project) == [1, 2, 1]
-    assert marks(project, 2) == {"rolled_back_from.staging"}
-    assert logged(project) == [{"from": "2", "to": "1", "stage": "staging"}]
+    assert stage_tags(project, 2) == {"rolled_back_from.staging"}
+    assert logged_parameters(project) == [{"from": "2", "to": "1", "stage": "staging"}]
 
 
 def test_rollback_again_changes_nothing(project: Project, served: Served) -> None:
-    """A second time the step says that nothing was to be done, and does nothing."""
+    """A second rollback reports that it has nothing to do, and changes nothing."""
     tables: dict[str, set[str]] = {"model_alias": set(), "model_alias_history": set()}
     with project.database("inference-deployer") as database:
         before = database.fingerprints(tables)
-        done = project.pipeline("rollback", "--to_version", "1")
+        completed = project.pipeline("rollback", "--to_version", "1")
         assert database.fingerprints(tables) == before
-    assert "rollback: version 1 holds staging already" in done.stdout
-    assert done.stderr == ""
-    assert len(logged(project)) == 1
+    assert "rollback: version 1 holds staging already" in completed.stdout
+    assert completed.stderr == ""
+    assert len(logged_parameters(project)) == 1
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--to_version", "7"), "no version 7 of rolled_back; it holds 1, 2"),
         (("--to_version", "99999999999"), "no version 99999999999 of rolled_back; it holds 1, 2"),
@@ -214,51 +144,51 @@ def test_rollback_again_changes_nothing(project: Project, served: Served) -> Non
         ((), "no target was given; name exactly one of --to_version N"),
     ],
 )
-def test_mistakes(project: Project, served: Served, options: tuple[str, ...], told: str) -> None:
-    """What is not there is refused with one sentence that says what is."""
-    assert told in project.refuses("rollback", *options)
+def test_mistakes_are_refused(project: Project, served: Served, options: tuple[str, ...], message: str) -> None:
+    """An unknown version, stage or tag is refused with a message that lists the known ones."""
+    assert message in project.refuses("rollback", *options)
     assert state(project) == (1, "1")
 
 
 @pytest.fixture(scope="module")
-def not_again(project: Project, served: Served) -> str:
-    """What promote_model says to the version that was rolled back from; then a person promotes it."""
+def next_promotion(project: Project, served: Served) -> str:
+    """The output of promote_model after the rollback; then a person promotes version 2."""
     output = project.pipeline("promote_model", "deploy_inference_db").stdout
     assert state(project) == (1, "1")
     project.pipeline("promote_model", "--version", "2", "deploy_inference_db")
     return output
 
 
-def test_no_promotion_of_what_was_rolled_back(project: Project, not_again: str) -> None:
-    """The next run of the pipeline does not undo a rollback, though the version is the better one; a person may."""
-    assert re.search(r"version 2 is not promoted: it was rolled back from staging at \S+; ", not_again)
-    assert "`promote_model --version 2 --stage staging` promotes it all the same" in not_again
-    assert "deploy_inference_db: skipped" in not_again
+def test_a_rolled_back_version_is_promoted_only_by_hand(project: Project, next_promotion: str) -> None:
+    """The pipeline does not promote it again, though it is better; a person may."""
+    assert re.search(r"version 2 is not promoted: it was rolled back from staging at \S+; ", next_promotion)
+    assert "`promote_model --version 2 --stage staging` promotes it all the same" in next_promotion
+    assert "deploy_inference_db: skipped" in next_promotion
     assert state(project) == (2, "2")
-    assert marks(project, 2) == {"promoted.staging"}
+    assert stage_tags(project, 2) == {"promoted.staging"}
 
 
 @pytest.fixture(scope="module")
-def without_mlflow(project: Project, not_again: str, away: dict[str, str]) -> list[str]:
-    """A rollback while MLflow is away: what it printed on stderr, and what deploy_inference_db says afterwards."""
-    done = project.pipeline("rollback", "--to_version", "1", **away)
-    assert "version 1 now holds staging, which version 2 held" in done.stdout
+def without_mlflow(project: Project, next_promotion: str, no_mlflow: dict[str, str]) -> list[str]:
+    """The stderr of a rollback without MLflow, and the output of the next deploy_inference_db."""
+    completed = project.pipeline("rollback", "--to_version", "1", **no_mlflow)
+    assert "version 1 now holds staging, which version 2 held" in completed.stdout
     assert state(project) == (1, "2")
-    return [done.stderr, project.pipeline("deploy_inference_db").stdout]
+    return [completed.stderr, project.pipeline("deploy_inference_db").stdout]
 
 
 def test_rollback_without_mlflow(project: Project, without_mlflow: list[str]) -> None:
-    """The database goes back at once and the registry is told later, whatever it said before."""
+    """The database rolls back at once; deploy_inference_db updates the registry later."""
     (sentence,) = without_mlflow[0].strip().splitlines()
     assert re.match(r"rollback: MLflow's registry does not know yet: http\S+ does not answer .*will tell it$", sentence)
-    told = "staging stays version 1 after a rollback; MLflow's registry, which said version 2, now says so too"
-    assert told in without_mlflow[1]
+    expected = "staging stays version 1 after a rollback; MLflow's registry, which said version 2, now says so too"
+    assert expected in without_mlflow[1]
     assert state(project) == (1, "1")
-    assert marks(project, 2) == {"rolled_back_from.staging", "promoted.staging"}
+    assert stage_tags(project, 2) == {"rolled_back_from.staging", "promoted.staging"}
 
 
-def test_told_once(project: Project, without_mlflow: list[str]) -> None:
-    """Once the registry knows, it decides again: a version that a person gives the alias to is followed."""
+def test_the_registry_decides_again_after_its_update(project: Project, without_mlflow: list[str]) -> None:
+    """A version that gets the alias in the registry after that is deployed."""
     assert "staging is version 1;" in project.pipeline("deploy_inference_db").stdout.replace("\n", ";").replace(
         " (", ";"
     )
@@ -270,60 +200,60 @@ def test_told_once(project: Project, without_mlflow: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def third(project: Project, without_mlflow: list[str]) -> Project:
-    """The project with staging at version 2 again, and a third version that is registered and not promoted."""
+    """The project with version 2 in staging again, and a third version without an alias."""
     project.pipeline("promote_model", "--version", "2", "deploy_inference_db")
     project.pipeline("train_model", "--epochs", "1", "--learning_rate", "1e-6", "--run", "3", "promote_model")
     assert state(project) == (2, "2")
     return project
 
 
-def test_registry_moved_meanwhile(third: Project, away: dict[str, str]) -> None:
-    """A version that got the alias in the registry after a rollback that it does not know is followed, and said so."""
-    third.pipeline("rollback", "--to_version", "1", **away)
+def test_an_alias_moved_in_the_registry_ends_the_rollback(third: Project, no_mlflow: dict[str, str]) -> None:
+    """The registry does not know of the rollback; the version that gets its alias is deployed, with a message."""
+    third.pipeline("rollback", "--to_version", "1", **no_mlflow)
     third.servers.tracking.send("POST", "registered-models/alias", name=third.schema, alias="staging", version="3")
     output = third.pipeline("deploy_inference_db").stdout
     assert "staging is now version 3 (the alias was moved in MLflow's registry" in output
     assert "the rollback to version 1 ended" in output
     assert state(third) == (3, "3")
-    assert "rolled_back_from.staging" in marks(third, 2)
+    assert "rolled_back_from.staging" in stage_tags(third, 2)
 
 
-def test_promoted_again_meanwhile(third: Project, away: dict[str, str]) -> None:
-    """A person who promotes again what was rolled back from, before the registry knows, has the last word."""
+def test_a_promotion_by_hand_ends_the_rollback(third: Project, no_mlflow: dict[str, str]) -> None:
+    """A person may promote the version again before the registry knows of the rollback."""
     third.pipeline("promote_model", "--version", "2", "deploy_inference_db")
-    third.pipeline("rollback", "--to_version", "1", **away)
+    third.pipeline("rollback", "--to_version", "1", **no_mlflow)
     assert state(third) == (1, "2")
     output = third.pipeline("promote_model", "--version", "2", "deploy_inference_db").stdout
     assert "staging is now version 2 (the alias was moved" in output
     assert state(third) == (2, "2")
-    assert marks(third, 2) == {"promoted.staging"}
+    assert stage_tags(third, 2) == {"promoted.staging"}
 
 
-def test_two_rollbacks_without_mlflow(third: Project, away: dict[str, str]) -> None:
-    """The registry is told of both versions that were rolled back from, and of the last version alone."""
-    third.pipeline("rollback", "--to_version", "3", **away)
-    third.pipeline("rollback", "--to_version", "1", **away)
+def test_two_rollbacks_without_mlflow(third: Project, no_mlflow: dict[str, str]) -> None:
+    """The registry gets the tags of both versions that were rolled back from, and the alias of the last target."""
+    third.pipeline("rollback", "--to_version", "3", **no_mlflow)
+    third.pipeline("rollback", "--to_version", "1", **no_mlflow)
     assert state(third) == (1, "2")
     third.pipeline("rollback", "--to_version", "1")
     assert state(third) == (1, "1")
-    assert "rolled_back_from.staging" in marks(third, 2)
-    assert "rolled_back_from.staging" in marks(third, 3)
-    assert marks(third, 1) == set()
+    assert "rolled_back_from.staging" in stage_tags(third, 2)
+    assert "rolled_back_from.staging" in stage_tags(third, 3)
+    assert stage_tags(third, 1) == set()
 
 
-def test_version_that_the_registry_lost(third: Project) -> None:
-    """A version that MLflow no longer has is served all the same; the registry keeps what it had, and that is said."""
+def test_a_version_missing_in_the_registry(third: Project) -> None:
+    """A version that MLflow no longer has is served; the registry keeps its alias, with a message."""
     third.pipeline("promote_model", "--version", "2", "deploy_inference_db")
     third.servers.tracking.send("DELETE", "model-versions/delete", name=third.schema, version="1")
-    done = third.pipeline("rollback", "--to_version", "1")
-    assert done.stderr == "rollback: MLflow's registry has no version 1; staging stays version 2 there\n"
+    completed = third.pipeline("rollback", "--to_version", "1")
+    assert completed.stderr == "rollback: MLflow's registry has no version 1; staging stays version 2 there\n"
     output = third.pipeline("deploy_inference_db").stdout
     assert "staging stays version 1 after a rollback; MLflow's registry has no version 1 and still says 2" in output
     assert state(third) == (1, "2")
 
 
-def test_alias_taken_away_meanwhile(third: Project) -> None:
-    """A stage that lost its version in the registry loses it in the database; there is nothing to roll back then."""
+def test_an_alias_deleted_in_the_registry(third: Project) -> None:
+    """The database deletes it too; then there is nothing to roll back."""
     third.servers.tracking.send("DELETE", "registered-models/alias", name=third.schema, alias="staging")
     output = third.pipeline("deploy_inference_db").stdout
     assert "staging no longer has a version" in output
@@ -349,22 +279,8 @@ ALTER TABLE "${schema}".more DROP COLUMN b;
 """
 
 
-def head(project: Project) -> str:
-    """Return the commit that is checked out."""
-    command = ["git", "rev-parse", "HEAD"]
-    return subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def commit(project: Project) -> str:
-    """Commit everything; return the commit."""
-    settings = ("-c", "user.name=t", "-c", "user.email=t@example.com")
-    for command in (["add", "--all"], [*settings, "commit", "--quiet", "--message=more"]):
-        subprocess.run(["git", *command], cwd=project.folder, check=True, capture_output=True)
-    return head(project)
-
-
 class Tags(NamedTuple):
-    """The tags before and after a commit that adds a table, and the objects that the database then holds."""
+    """The tags before and after a commit that adds a table, and the objects of the database at each."""
 
     first: str
     second: str
@@ -372,32 +288,37 @@ class Tags(NamedTuple):
 
 
 def objects(project: Project) -> set[str]:
-    """Return what lies in the project's schema of the inference database."""
+    """Return the objects in the project's schema of the inference database."""
     with project.database("inference-deployer") as database:
         return database.objects()
 
 
 @pytest.fixture(scope="module")
 def code(third: Project) -> Tags:
-    """A commit that adds changes to the inference database, deployed."""
-    first, before = head(third), objects(third)
+    """The project after a deployed commit that adds changes to the inference database."""
+    first, before = head(third.folder), objects(third)
     folder = third.folder / "database" / "inference"
     (folder / "900-more.sql").write_text(MORE, encoding="utf-8")
-    second = commit(third)
+    second = commit_all(third.folder)
     assert f"at tag {second}" in third.pipeline("deploy_inference_db").stdout
     assert objects(third) == before | {"more", "most"}
     return Tags(first, second, (before, objects(third)))
 
 
 def test_code_back_and_forward(third: Project, code: Tags) -> None:
-    """Back to a tag, again, and forward: the objects are those of the commit, and both tags stay usable."""
+    """Roll back to a tag, twice, and forward: the objects are those of the commit, and both tags stay usable."""
     output = third.pipeline("rollback", "--to-tag", code.first).stdout
     assert f"is back at tag {code.first} (it was at {code.second}), 2 changes undone; deploy_inference_db" in output
     assert objects(third) == code.objects[0]
-    assert logged(third)[0] == {"database": "inference", "dropped": "nothing", "from": code.second, "to": code.first}
-    runs = len(logged(third))
+    assert logged_parameters(third)[0] == {
+        "database": "inference",
+        "dropped": "nothing",
+        "from": code.second,
+        "to": code.first,
+    }
+    runs = len(logged_parameters(third))
     assert f"is at tag {code.first} already" in third.pipeline("rollback", "--to_tag", code.first).stdout
-    assert len(logged(third)) == runs
+    assert len(logged_parameters(third)) == runs
     for _ in range(2):
         assert f"at tag {code.second}" in third.pipeline("deploy_inference_db").stdout
         assert objects(third) == code.objects[1]
@@ -406,22 +327,22 @@ def test_code_back_and_forward(third: Project, code: Tags) -> None:
     third.pipeline("deploy_inference_db")
 
 
-def test_code_without_mlflow(third: Project, code: Tags, away: dict[str, str]) -> None:
-    """Code goes back while MLflow is away; that it was not logged is said."""
-    done = third.pipeline("rollback", "--to_tag", code.first, **away)
-    assert re.fullmatch(r"rollback: not logged in MLflow: http\S+ does not answer .*\n", done.stderr)
+def test_code_without_mlflow(third: Project, code: Tags, no_mlflow: dict[str, str]) -> None:
+    """A rollback of code works without MLflow and reports that it was not logged."""
+    completed = third.pipeline("rollback", "--to_tag", code.first, **no_mlflow)
+    assert re.fullmatch(r"rollback: not logged in MLflow: http\S+ does not answer .*\n", completed.stderr)
     assert objects(third) == code.objects[0]
     third.pipeline("deploy_inference_db")
 
 
-def test_tags_are_named(third: Project, code: Tags) -> None:
-    """An unknown tag is refused; the known ones are named, newest first."""
+def test_an_unknown_tag_is_refused(third: Project, code: Tags) -> None:
+    """The message lists the known tags, newest first."""
     sentence = third.refuses("rollback", "--to_tag", "v1")
     assert sentence.endswith(f"no tag 'v1'; its tags, newest first, are {code.second}, {code.first}, empty")
 
 
-def test_rows_are_not_dropped(third: Project, code: Tags) -> None:
-    """A rollback that would drop rows or values is refused before anything changes, and done when it is asked for."""
+def test_rows_are_dropped_only_on_request(third: Project, code: Tags) -> None:
+    """A rollback that would drop rows or values is refused before any change, unless --drop_data is true."""
     with third.database("inference-deployer") as database:
         database.query("INSERT INTO {schema}.more (a, b) VALUES (1, 1), (2, NULL)")
         tables: dict[str, set[str]] = {"more": set(), "databasechangelog": set()}
@@ -433,36 +354,36 @@ def test_rows_are_not_dropped(third: Project, code: Tags) -> None:
         assert database.fingerprints(tables) == before
     third.pipeline("rollback", "--to_tag", code.first, "--drop_data", "true")
     assert objects(third) == code.objects[0]
-    assert "table more (rows: 2)" in logged(third)[0]["dropped"]
+    assert "table more (rows: 2)" in logged_parameters(third)[0]["dropped"]
     third.pipeline("deploy_inference_db")
 
 
-def test_all_that_holds_rows_is_named(third: Project) -> None:
-    """Back to the empty database: the training data and the models would go."""
+def test_every_table_with_rows_is_named(third: Project) -> None:
+    """A rollback to the empty database would drop the training data and the models."""
     sentence = third.refuses("rollback", "--to_tag", "empty", "--database", "training")
     for table in ("dataset", "dataset_batch", "training_run", "training_epoch", "model_architecture"):
         assert re.search(rf"table {table} \(rows: [1-9]", sentence)
     assert "table model_version (rows: 3)" in third.refuses("rollback", "--to_tag", "empty")
 
 
-def test_reverted_too_early(third: Project, code: Tags) -> None:
-    """A checkout that no longer holds what was deployed cannot undo it: Liquibase would say that all went well."""
+def test_a_checkout_without_the_deployed_changes_is_refused(third: Project, code: Tags) -> None:
+    """Liquibase would report success without undoing the missing changes."""
     more = third.folder / "database" / "inference" / "900-more.sql"
     more.unlink()
     sentence = third.refuses("rollback", "--to_tag", code.first)
     assert "database/inference does not hold the deployed change 900-more.sql::more_of_more::project" in sentence
     assert objects(third) == code.objects[1]
-    # As it should be: roll back, then revert; the tag of the commit that changes nothing is the old one.
+    # The correct order is to roll back, then to revert; a commit without changes keeps the old tag.
     more.write_text(MORE, encoding="utf-8")
     third.pipeline("rollback", "--to_tag", code.first)
     more.unlink()
-    commit(third)
+    commit_all(third.folder)
     assert f"at tag {code.first}" in third.pipeline("deploy_inference_db").stdout
     assert objects(third) == code.objects[0]
 
 
-def test_empty_and_forward(third: Project) -> None:
-    """Back to the empty database with all data, twice; the next deployment brings code, models and aliases again."""
+def test_rollback_to_empty_and_forward(third: Project) -> None:
+    """After a rollback to the empty database, the next deployment restores code, models and aliases."""
     before = objects(third)
     third.pipeline("rollback", "--to_tag", "empty", "--drop_data", "true")
     assert "is at tag empty already" in third.pipeline("rollback", "--to_tag", "empty").stdout

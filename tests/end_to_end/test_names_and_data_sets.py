@@ -1,4 +1,4 @@
-"""Other answers: names that are words of SQL or Python, and CIFAR-10's own files."""
+"""Projects named after words of SQL or Python, and a project on CIFAR-10."""
 
 import re
 
@@ -10,15 +10,15 @@ from .project import Project, chain, step_lines
 
 @pytest.mark.parametrize("name", NAMES)
 def test_from_the_first_step_to_a_prediction(named_projects: dict[str, tuple[Project, str]], name: str) -> None:
-    """A project of this name, with one epoch, goes through all steps and predicts."""
+    """A project of this name runs all steps, with one epoch, and predicts."""
     project, output = named_projects[name]
     assert step_lines(output, chain(project)) == chain(project)
     assert f"model {name.replace('-', '_')}, version 1, stage staging" in output
     assert re.search(r"^an image it had never seen: predicted \w+, true \w+$", output, re.MULTILINE)
 
 
-def test_projects_do_not_meet(named_projects: dict[str, tuple[Project, str]]) -> None:
-    """Projects on the same servers have schemas and roles of their own."""
+def test_projects_are_separate(named_projects: dict[str, tuple[Project, str]]) -> None:
+    """Projects on the same servers have separate schemas and roles."""
     names = {project.schema for project, _ in named_projects.values()}
     project, _ = named_projects["select"]
     with project.database("training-deployer") as database:
@@ -32,7 +32,7 @@ def test_projects_do_not_meet(named_projects: dict[str, tuple[Project, str]]) ->
 
 
 def test_cifar10(named_projects: dict[str, tuple[Project, str]]) -> None:
-    """Offline, CIFAR-10's 50,200 colour images of files in its own format are packed, trained on and predicted."""
+    """50,200 colour images in the file format of CIFAR-10 are packed, trained on and predicted, offline."""
     project, output = named_projects["cifar"]
     assert step_lines(output, chain(project)) == chain(project)
     with project.database("trainer") as database:

@@ -1,4 +1,4 @@
-"""The functions that serve: right answers that agree with each other, and a sentence for everything else."""
+"""The functions that serve: correct, consistent predictions, and messages for wrong arguments."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def app(trained: Project) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def unseen(trained: Project) -> list[tuple[bytes, int]]:
-    """The holdout's rows and labels, as they are packed in the training database."""
+    """Rows and labels of the holdout, unpacked from the training database."""
     with trained.database("trainer") as database:
         blocks = database.query(
             "SELECT row_count, features, labels FROM {schema}.dataset_batch WHERE split = 'holdout' ORDER BY batch_id"
@@ -35,19 +35,19 @@ def unseen(trained: Project) -> list[tuple[bytes, int]]:
 
 
 def test_predict_agrees_with_the_labels(trained: Project, app: Database, unseen: list[tuple[bytes, int]]) -> None:
-    """One row after the other, predict is right as often as model_info says, and its answers are probabilities."""
+    """Row by row, predict has the accuracy of model_info, and its answers are probabilities."""
     ask = "SELECT {schema}.predict(%s, %s, 'staging')"
     answers = [app.value(ask, (row, MODEL)) for row, _ in unseen]
-    right = sum(answer.index(max(answer)) == label for answer, (_, label) in zip(answers, unseen, strict=True))
-    found = app.value("SELECT metrics -> 'accuracy_score' FROM {schema}.model_info")
-    assert right / len(unseen) == pytest.approx(found)
+    correct = sum(answer.index(max(answer)) == label for answer, (_, label) in zip(answers, unseen, strict=True))
+    accuracy = app.value("SELECT metrics -> 'accuracy_score' FROM {schema}.model_info")
+    assert correct / len(unseen) == pytest.approx(accuracy)
     for answer in answers:
         assert len(answer) == 10
         assert sum(answer) == pytest.approx(1, abs=1e-5)
 
 
-def test_batch_is_as_many_single_rows(app: Database, unseen: list[tuple[bytes, int]]) -> None:
-    """predict_batch of more rows than ONNX Runtime is given at once equals predict of each of them."""
+def test_batch_equals_single_rows(app: Database, unseen: list[tuple[bytes, int]]) -> None:
+    """predict_batch of more rows than ONNX Runtime gets at once equals predict of each row."""
     rows = [row for row, _ in unseen * 3][:ROWS]
     batch = app.value("SELECT {schema}.predict_batch(%s, %s, %s, 'staging')", (b"".join(rows), len(rows), MODEL))
     assert len(batch) == 10 * ROWS
@@ -57,7 +57,7 @@ def test_batch_is_as_many_single_rows(app: Database, unseen: list[tuple[bytes, i
 
 
 def test_task_logs_one_row(trained: Project, app: Database, unseen: list[tuple[bytes, int]]) -> None:
-    """run_inference_task answers as predict does and writes exactly one row, under the id that it returns."""
+    """run_inference_task answers as predict does and logs one row with the id that it returns."""
     image, _ = unseen[0]
     with trained.database("inference-deployer") as owner:
         before = owner.value("SELECT count(*) FROM {schema}.prediction_log")
@@ -99,13 +99,13 @@ BATCH = [
 
 
 @pytest.mark.parametrize(
-    ("call", "wrong", "state", "told"),
+    ("call", "wrong", "state", "message"),
     [(call, *case) for call in CALLS for case in EVERY] + [("predict_batch", *case) for case in BATCH],
 )
-def test_what_cannot_be_answered(
-    trained: Project, app: Database, call: str, wrong: dict[str, object], state: str, told: str
+def test_wrong_arguments_are_refused(
+    trained: Project, app: Database, call: str, wrong: dict[str, object], state: str, message: str
 ) -> None:
-    """A wrong argument is an SQL error with a sentence; nothing is logged, and the session goes on."""
+    """A wrong argument is an SQL error with a message; no row is logged, and the session stays usable."""
     count = "SELECT count(*) FROM {schema}.prediction_log"
     with trained.database("inference-deployer") as owner:
         before = owner.value(count)
@@ -113,5 +113,5 @@ def test_what_cannot_be_answered(
             app.query(CALLS[call], {**GOOD, **wrong})
         assert owner.value(count) == before
     assert error.value.pgcode == state
-    assert error.value.diag.message_primary.removeprefix("plpy.Error: ") == told
+    assert error.value.diag.message_primary.removeprefix("plpy.Error: ") == message
     assert app.value(CALLS["predict"], GOOD)

@@ -1,4 +1,4 @@
-"""What is served: the gate, a person's choice, MLflow's page, and the inference database that follows."""
+"""Promotion: the gate, promotion by hand, and aliases that are moved in MLflow."""
 
 import re
 from pathlib import Path
@@ -16,13 +16,13 @@ def project(named_projects: dict[str, tuple[Project, str]]) -> Project:
 
 
 def aliases(project: Project) -> dict[str, int]:
-    """Return the inference database's aliases and versions."""
+    """Return the version per alias of the inference database."""
     with project.database("inference-deployer") as database:
         return dict(database.query("SELECT alias, version FROM {schema}.model_alias"))
 
 
 def history(database: Database) -> list[tuple[str, int | None]]:
-    """Return all that has happened to aliases."""
+    """Return the history of aliases in order."""
     return [
         (alias, version)
         for alias, version in database.query("SELECT alias, version FROM {schema}.model_alias_history ORDER BY id")
@@ -30,7 +30,7 @@ def history(database: Database) -> list[tuple[str, int | None]]:
 
 
 def test_minimum_accuracy(project: Project, tmp_path: Path) -> None:
-    """Below the minimum a candidate is refused, exit 0: `promoted` is false, the next step skipped, no alias moves."""
+    """A candidate below the minimum is refused with status 0; the next step is skipped, and no alias moves."""
     strict = project.variant("strict")
     answers = strict.folder / "project.yaml"
     answers.write_text(re.sub("minimumAccuracy: .*", "minimumAccuracy: 1", answers.read_text()))
@@ -44,23 +44,23 @@ def test_minimum_accuracy(project: Project, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def worse(project: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """What promotion says to a candidate that learned nothing, and the outcome that it writes."""
+    """Output and outcome of the promotion of a candidate that learned nothing."""
     outputs = tmp_path_factory.mktemp("outputs")
     training = ("train_model", "--epochs", "1", "--learning_rate", "1e-6", "--run", "2")
-    done = project.pipeline(*training, "promote_model", "deploy_inference_db", STEP_OUTPUTS=str(outputs))
-    return done.stdout, (outputs / "promoted").read_text()
+    completed = project.pipeline(*training, "promote_model", "deploy_inference_db", STEP_OUTPUTS=str(outputs))
+    return completed.stdout, (outputs / "promoted").read_text()
 
 
 def test_worse_candidate(project: Project, worse: tuple[str, str]) -> None:
-    """A candidate that is worse than the holder is refused, and both accuracies are named."""
+    """A candidate that is worse than the version with the alias is refused; the message has both accuracies."""
     output, promoted = worse
-    told = re.search(
+    comparison = re.search(
         r"version 2 is not promoted: its accuracy (0\.\d+) on \d+ held-out rows is worse than "
         r"(0\.\d+) of version 1, which keeps staging",
         output,
     )
-    assert told, output
-    assert float(told[1]) < float(told[2])
+    assert comparison, output
+    assert float(comparison[1]) < float(comparison[2])
     assert promoted == "false"
     assert "deploy_inference_db: skipped" in output
     assert project.servers.tracking.alias(project.schema, "staging") == "1"
@@ -68,7 +68,7 @@ def test_worse_candidate(project: Project, worse: tuple[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def by_hand(project: Project, worse: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A person promotes the worse version all the same, to production."""
+    """The outcome when a person promotes the worse version to production."""
     outputs = tmp_path_factory.mktemp("outputs")
     promotion = ("promote_model", "--version", "2", "--stage", "production")
     project.pipeline(*promotion, "deploy_inference_db", STEP_OUTPUTS=str(outputs))
@@ -76,28 +76,28 @@ def by_hand(project: Project, worse: tuple[str, str], tmp_path_factory: pytest.T
 
 
 def test_promotion_by_hand(project: Project, by_hand: str) -> None:
-    """A named version gets the named alias in MLflow and in the database; the other alias stays."""
+    """The version gets the alias in MLflow and in the database; the other alias stays."""
     assert by_hand == "true"
     assert project.servers.tracking.alias(project.schema, "production") == "2"
     assert aliases(project) == {"staging": 1, "production": 2}
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--version", "99"), "MLflow has no version 99 of the model select"),
         (("--version", "-1"), "version is -1"),
         (("--stage", "archive"), "stage is 'archive'; allowed is staging or production"),
     ],
 )
-def test_promotion_of_what_is_not_there(project: Project, options: tuple[str, ...], told: str) -> None:
-    """An unknown version or stage is refused with one sentence."""
-    assert told in project.refuses("promote_model", *options)
+def test_promotion_of_an_unknown_version_or_stage(project: Project, options: tuple[str, ...], message: str) -> None:
+    """It is refused with a one-line message."""
+    assert message in project.refuses("promote_model", *options)
 
 
 @pytest.fixture(scope="module")
 def moved(project: Project, by_hand: str) -> Project:
-    """Somebody moves one alias and deletes the other in MLflow; then the step runs."""
+    """A person moves one alias and deletes the other in MLflow; then the step runs."""
     tracking = project.servers.tracking
     tracking.send("POST", "registered-models/alias", name=project.schema, alias="staging", version="2")
     tracking.send("DELETE", "registered-models/alias", name=project.schema, alias="production")
@@ -107,19 +107,19 @@ def moved(project: Project, by_hand: str) -> Project:
 
 
 def test_aliases_follow_mlflow(moved: Project) -> None:
-    """An alias that was moved in MLflow is moved in the inference database, one that was deleted is deleted."""
+    """The step moves and deletes aliases in the inference database as in MLflow."""
     assert aliases(moved) == {"staging": 2}
 
 
 def test_history_of_aliases(moved: Project) -> None:
-    """The history holds every change in order, a deletion as no version, and who made it."""
+    """The history has every change in order, a deletion without a version, and the role that made it."""
     with moved.database("inference-deployer") as database:
         assert history(database)[:4] == [("staging", 1), ("production", 2), ("staging", 2), ("production", None)]
         assert database.query("SELECT DISTINCT changed_by FROM {schema}.model_alias_history") == [("deployer",)]
 
 
-def test_open_session_sees_a_moved_alias(moved: Project) -> None:
-    """A session of the app that has answered with one version answers with the other right after the alias moved."""
+def test_an_open_session_sees_a_moved_alias(moved: Project) -> None:
+    """An open session of the app answers with the other version right after the alias moves."""
     ask = "SELECT {schema}.run_inference_task(%s, 'select', 'staging')"
     move = "UPDATE {schema}.model_alias SET version = %s WHERE alias = 'staging'"
     image = bytes(range(64))

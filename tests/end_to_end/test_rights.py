@@ -1,4 +1,4 @@
-"""What each role may not do, tried; and what the functions run as."""
+"""Rights: what each role may not do, and the roles that functions run as."""
 
 import base64
 import json
@@ -89,7 +89,7 @@ BOTH = {
 
 @pytest.fixture(scope="module")
 def scratch(trained: Project) -> Iterator[None]:
-    """A table of somebody else in each database."""
+    """A table of another owner in each database."""
     for binding in ("training-deployer", "inference-deployer"):
         with trained.database(binding) as database:
             database.query("CREATE SCHEMA somebody_elses")
@@ -101,19 +101,19 @@ def scratch(trained: Project) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("binding", "what"),
-    [("trainer", what) for what in [*TRAINER, *BOTH]] + [("inference-app", what) for what in [*APP, *BOTH]],
+    ("binding", "action"),
+    [("trainer", action) for action in [*TRAINER, *BOTH]] + [("inference-app", action) for action in [*APP, *BOTH]],
 )
-def test_forbidden(trained: Project, scratch: None, binding: str, what: str) -> None:
-    """The database refuses it for want of a privilege, and for no other reason."""
-    statement = {**(TRAINER if binding == "trainer" else APP), **BOTH}[what]
+def test_forbidden(trained: Project, scratch: None, binding: str, action: str) -> None:
+    """The database refuses the action because of a missing privilege."""
+    statement = {**(TRAINER if binding == "trainer" else APP), **BOTH}[action]
     with trained.database(binding) as database, pytest.raises(InsufficientPrivilege):
         database.query(statement)
 
 
 @pytest.mark.parametrize("binding", ["trainer", "inference-app"])
-def test_logins_are_ordinary(trained: Project, binding: str) -> None:
-    """The roles that log in have no attribute beyond that, and belong to nothing but projects' groups."""
+def test_logins_have_no_special_rights(trained: Project, binding: str) -> None:
+    """The login roles have no further attribute, and are members of projects' groups only."""
     with trained.database(binding) as database:
         attributes = database.query(
             "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles "
@@ -137,31 +137,33 @@ IMAGE = {"image": bytes(range(64)), "model": "image_classifier"}
 
 
 @pytest.mark.parametrize("binding", ["training-deployer", "inference-deployer"])
-def test_what_functions_run_as(trained: Project, binding: str) -> None:
-    """Every function belongs to the owner, who can neither log in nor is a superuser, and is closed to PUBLIC;
-    one that runs with its owner's rights has a fixed search_path, or is tried with hostile ones below."""
+def test_functions_belong_to_the_owner(trained: Project, binding: str) -> None:
+    """The owner of all functions cannot log in and is no superuser; PUBLIC may execute none.
+
+    A security definer has a fixed search_path, or is tested with hostile ones below.
+    """
     with trained.database(binding) as database:
-        found = database.query(
+        functions = database.query(
             "SELECT proname, rolname, rolsuper OR rolcanlogin, prosecdef, array_to_string(proconfig, ','), "
             "EXISTS (SELECT 1 FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0) "
             "FROM pg_proc JOIN pg_roles r ON r.oid = proowner WHERE pronamespace = '{schema}'::regnamespace"
         )
-    assert len(found) >= 5
-    for name, owner, powerful, definer, settings, public in found:
+    assert len(functions) >= 5
+    for name, owner, powerful, definer, settings, public in functions:
         assert (owner, powerful, public) == ("image_classifier_owner", False, False), name
         assert not definer or settings == "search_path=pg_catalog, pg_temp" or name in SERVING, name
 
 
 @pytest.fixture(scope="module")
 def expected(trained: Project) -> list[float]:
-    """The probabilities that a session without tricks is told."""
+    """The probabilities that an ordinary session gets."""
     with trained.database("inference-app") as app:
         return app.value(SERVING["predict"], IMAGE)
 
 
 @pytest.fixture(scope="module")
 def hostile_schema(trained: Project) -> Iterator[str]:
-    """A schema that the app may use, with operators and functions that shadow PostgreSQL's own."""
+    """A schema that the app may use, with operators and functions that shadow PostgreSQL's."""
     statements = [
         "CREATE SCHEMA hostile",
         "CREATE FUNCTION hostile.same(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
@@ -182,7 +184,7 @@ def hostile_schema(trained: Project) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", SERVING)
 def test_hostile_search_path(trained: Project, hostile_schema: str, expected: list[float], name: str) -> None:
-    """Operators and functions that a caller puts in front of PostgreSQL's own change no answer."""
+    """Operators and functions that a caller puts before PostgreSQL's in the search_path change no answer."""
     with trained.database("inference-app") as app:
         app.query(f"SET search_path = {hostile_schema}, pg_catalog")
         assert app.value("SELECT 'a'::text = 'b'::text") is True
@@ -191,7 +193,7 @@ def test_hostile_search_path(trained: Project, hostile_schema: str, expected: li
             app.query(SERVING[name], {**IMAGE, "model": "another"})
 
 
-# What the app itself can put before PostgreSQL's types: temporary objects are found first by any search_path.
+# Every search_path finds temporary objects first, and the app can create them.
 SPY = (
     "CREATE FUNCTION pg_temp.spy(anyelement) RETURNS boolean LANGUAGE plpgsql AS "
     "$$BEGIN PERFORM set_config('spy.role', current_user, false); RETURN true; END$$",
@@ -203,7 +205,7 @@ SHADOWS = {"record": "pg_temp.served", **{name: f"pg_catalog.{name}" for name in
 @pytest.mark.parametrize("name", SERVING)
 @pytest.mark.parametrize("shadow", SHADOWS)
 def test_hostile_temporary_types(trained: Project, expected: list[float], name: str, shadow: str) -> None:
-    """A temporary type whose check calls the caller's function makes none of the owner's functions run it."""
+    """No function of the owner runs the caller's function in the check of a temporary type."""
     with trained.database("inference-app") as app:
         for statement in SPY:
             app.query(statement)
@@ -213,14 +215,14 @@ def test_hostile_temporary_types(trained: Project, expected: list[float], name: 
 
 
 class Fit:
-    """`fit` in a session of the trainer, with a configuration that works and may be spoilt."""
+    """`fit` in a session of the trainer, with a valid configuration that a test changes."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         architecture, optimizer = database.query(
             "SELECT architecture, optimizer FROM {schema}.model_architecture, {schema}.training_run LIMIT 1"
         )[0]
-        self.good: dict[str, Any] = {
+        self.valid: dict[str, Any] = {
             "architecture": json.loads(architecture),
             "optimizer": json.loads(optimizer),
             "shape": [8, 8, 1],
@@ -240,11 +242,11 @@ class Fit:
         rows: int | None = 2,
         weights: bytes = b"",
     ) -> bytes:
-        given = (features, labels, rows, weights, json.dumps({**self.good, **(config or {})}))
-        return bytes(self.database.value("SELECT {schema}.fit(%s, %s, %s, %s, %s)", given))
+        arguments = (features, labels, rows, weights, json.dumps({**self.valid, **(config or {})}))
+        return bytes(self.database.value("SELECT {schema}.fit(%s, %s, %s, %s, %s)", arguments))
 
     def refused(self, **arguments: Any) -> str:
-        """Return the sentence of an SQL error; the session must be good for more."""
+        """Expect an SQL error and return its message; check that the session stays usable."""
         with pytest.raises(psycopg2.Error) as error:
             self(**arguments)
         assert self.database.value("SELECT 1") == 1
@@ -253,7 +255,7 @@ class Fit:
 
 @pytest.fixture(scope="module")
 def fit(trained: Project) -> Iterator[Fit]:
-    """One session for all: what an error leaves behind would be seen by the next test."""
+    """One session for all tests, so that each test shows the effects of earlier errors."""
     with trained.database("trainer") as database:
         yield Fit(database)
 
@@ -275,12 +277,12 @@ def layers(*extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def layer(kind: str, /, module: str = "keras.layers", registered: str | None = None, **config: Any) -> dict[str, Any]:
-    """Return one object as Keras describes it."""
+    """Return an object in Keras' serialization format."""
     return {"module": module, "class_name": kind, "config": config, "registered_name": registered}
 
 
 def hostile_layers(marker: str) -> dict[str, dict[str, Any]]:
-    """Return layers that would run a command, or read a file, if they were believed."""
+    """Return layers that would run a command or read a file if they were deserialized."""
     command = f"touch {marker}"
     code = base64.b64encode(compile(f"__import__('os').system({command!r})", "", "eval").co_code).decode()
     run = {"class_name": "__lambda__", "config": {"value": [code, None, None]}}
@@ -303,31 +305,31 @@ def hostile_layers(marker: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", hostile_layers(""))
 def test_hostile_architecture(fit: Fit, name: str) -> None:
-    """An architecture that names anything but Keras's own layers is refused with a sentence; nothing of it runs."""
+    """An architecture with anything but Keras' layers is refused with a message, and none of it runs."""
     marker = Path("/tmp") / f"hostile-{uuid.uuid4().hex}"  # noqa: S108 -- where the servers' user may write
-    told = fit.refused(config={"architecture": layers(hostile_layers(str(marker))[name])})
-    assert "only layers, initializers and optimizers of Keras itself" in told
+    message = fit.refused(config={"architecture": layers(hostile_layers(str(marker))[name])})
+    assert "only layers, initializers and optimizers of Keras itself" in message
     assert not marker.exists()
 
 
 @pytest.mark.parametrize("kind", ["StringLookup", "TFSMLayer", "TextVectorization"])
 def test_layers_that_read_files(fit: Fit, kind: str) -> None:
-    """A layer of Keras's own that would read the server's files is refused, and tells nothing of them."""
+    """Keras' layers that read files are refused, and the message does not quote the files."""
     config = {"filepath": "/etc"} if kind == "TFSMLayer" else {"vocabulary": "/etc/passwd"}
-    told = fit.refused(config={"architecture": layers(layer(kind, **config))})
-    assert "root:" not in told
-    assert "only layers, initializers and optimizers of Keras itself" in told
+    message = fit.refused(config={"architecture": layers(layer(kind, **config))})
+    assert "root:" not in message
+    assert "only layers, initializers and optimizers of Keras itself" in message
 
 
 @pytest.mark.parametrize("module", ["os", "builtins", "keras.src.optimizers.adam", "subprocess"])
 def test_hostile_optimizer(fit: Fit, module: str) -> None:
-    """An optimizer of any other module is refused with a sentence."""
-    told = fit.refused(config={"optimizer": layer("Adam", module=module)})
-    assert f"{module}.Adam; only layers, initializers and optimizers of Keras itself" in told
+    """An optimizer of another module is refused with a message."""
+    message = fit.refused(config={"optimizer": layer("Adam", module=module)})
+    assert f"{module}.Adam; only layers, initializers and optimizers of Keras itself" in message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"weights": bytes(40)}, "weights has 10 numbers; the model has 101626, with optimizer slots "),
         ({"weights": bytes(41)}, "weights"),
@@ -341,21 +343,21 @@ def test_hostile_optimizer(fit: Fit, module: str) -> None:
         ({"labels": b"\xff\xff\xff\xff\0\0\0\0"}, "a label is -1; allowed is 0 to 9"),
     ],
 )
-def test_wrong_rows_and_weights(fit: Fit, arguments: dict[str, Any], told: str) -> None:
-    """Rows or weights that do not fit the model are an SQL error with a sentence; the next statement trains."""
-    assert told in fit.refused(**arguments)
+def test_wrong_rows_and_weights(fit: Fit, arguments: dict[str, Any], message: str) -> None:
+    """Rows or weights that do not fit the model are an SQL error with a message; the next statement trains."""
+    assert message in fit.refused(**arguments)
     assert fit()[:3] == b"fit"
 
 
-def test_diverged_block_leaves_the_session_good(fit: Fit) -> None:
-    """After a training that diverged the same session trains as if nothing had been."""
+def test_a_session_stays_usable_after_divergence(fit: Fit) -> None:
+    """After a diverged training, the same session trains with the same result as before."""
     before = fit()
-    optimizer = {**fit.good["optimizer"], "config": {**fit.good["optimizer"]["config"], "learning_rate": 1e30}}
+    optimizer = {**fit.valid["optimizer"], "config": {**fit.valid["optimizer"]["config"], "learning_rate": 1e30}}
     rows = 512
-    told = fit.refused(
+    message = fit.refused(
         config={"optimizer": optimizer}, features=bytes(range(64)) * rows, labels=bytes(4 * rows), rows=rows
     )
-    assert "lower learning_rate" in told
+    assert "lower learning_rate" in message
     after = fit()
-    # All but the token of the live model.
+    # Compare everything except the token of the live model.
     assert before[:8] + before[24:] == after[:8] + after[24:]

@@ -1,4 +1,4 @@
-"""Both changelogs, back to their first tag and forward again, through the project's own Liquibase."""
+"""Rollback of both changelogs to their first tag, and forward again, with the project's Liquibase."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from .project import Project
 
 DATABASES = {"training": "training-deployer", "inference": "inference-deployer"}
 LIQUIBASE = "import sys; from pipeline import liquibase; print(liquibase.run(*sys.argv[1:]))"
-ITS_OWN = {"databasechangelog", "databasechangeloglock"}
+LIQUIBASE_TABLES = {"databasechangelog", "databasechangeloglock"}
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +21,21 @@ def liquibase(project: Project, name: str, *command: str) -> None:
 
 
 def roles(project: Project, name: str) -> set[str]:
-    """Return the project's roles in one of the servers."""
+    """Return the project's roles in one server."""
     with project.database(DATABASES[name]) as database:
-        found = database.query("SELECT rolname::text FROM pg_roles WHERE rolname LIKE %s", (f"{project.schema}\\_%",))
-    return {role for (role,) in found}
+        rows = database.query("SELECT rolname::text FROM pg_roles WHERE rolname LIKE %s", (f"{project.schema}\\_%",))
+    return {role for (role,) in rows}
 
 
 def objects(project: Project, name: str) -> set[str]:
-    """Return what lies in the project's schema in one of the databases."""
+    """Return the objects in the project's schema of one database."""
     with project.database(DATABASES[name]) as database:
         return database.objects()
 
 
 @pytest.mark.parametrize("name", DATABASES)
 def test_update_again(project: Project, name: str) -> None:
-    """`update` on a database that is up to date changes nothing."""
+    """A second `update` changes nothing."""
     tables: dict[str, set[str]] = {"databasechangelog": set()}
     with project.database(DATABASES[name]) as database:
         before = database.fingerprints(tables), database.objects()
@@ -45,7 +45,7 @@ def test_update_again(project: Project, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def rolled_back(project: Project) -> dict[str, tuple[set[str], set[str]]]:
-    """Both databases after the rollback to the first tag; what was there before."""
+    """Roll both databases back to the first tag; return their objects and roles before that."""
     before = {name: (objects(project, name), roles(project, name)) for name in DATABASES}
     for name in DATABASES:
         liquibase(project, name, "rollback", "--tag=empty")
@@ -56,16 +56,16 @@ def rolled_back(project: Project) -> dict[str, tuple[set[str], set[str]]]:
 def test_rollback_leaves_nothing(
     project: Project, rolled_back: dict[str, tuple[set[str], set[str]]], name: str
 ) -> None:
-    """After the rollback no table, view, function or role of the project is left, but Liquibase's own two tables."""
+    """Only Liquibase's two tables remain: no other table, no view, function or role of the project."""
     before, roles_before = rolled_back[name]
     assert len(before) > 8
     assert len(roles_before) == 2
-    assert objects(project, name) == ITS_OWN
+    assert objects(project, name) == LIQUIBASE_TABLES
     assert roles(project, name) == set()
 
 
 def test_forward_again(project: Project, rolled_back: dict[str, tuple[set[str], set[str]]]) -> None:
-    """After the rollback `all` brings back the same objects and roles, and predicts."""
+    """After the rollback, `all` restores the same objects and roles, and the demo predicts."""
     output = project.pipeline("all").stdout
     assert "deploy_inference_db: postgresql" in output
     assert {name: (objects(project, name), roles(project, name)) for name in DATABASES} == rolled_back

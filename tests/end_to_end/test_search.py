@@ -1,4 +1,4 @@
-"""Searches and learning curves on real servers: killed, resumed, hopping; and training outside the database."""
+"""Searches and learning curves on real servers: killed, resumed, hopping; and training in memory."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from .project import Project
 from .servers import Database, Servers, metrics, tags, wait_until
 
 SCHEMA = "candidates"
-# The third goes astray at once.
+# The third configuration diverges at once.
 SPACE = {
     "method": "grid",
     "number": 3,
@@ -29,8 +29,8 @@ EPOCHS = 4
 FINISHED = ("finished", None)
 SEARCH = ("search", "--sessions", "2")
 CURVE = ("--epochs", "1", "--batch_size", "64", "--run", "9")
-# Backends that train right now, how long, how many epochs of the search are committed, and how many of its trainings
-# have finished: one look, one answer.
+# Backends that train now, for how many seconds, the committed epochs of the search, and its finished trainings, in
+# one query.
 FITTING = """
 SELECT pid, extract(epoch FROM clock_timestamp() - query_start)::float8,
        (SELECT count(*) FROM {schema}.training_epoch JOIN {schema}.training_run USING (run_hash)
@@ -40,13 +40,13 @@ SELECT pid, extract(epoch FROM clock_timestamp() - query_start)::float8,
 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT "candidates".fit(%'
 """
 INSIDE = 0.2
-# Hopping needs segments: here a block's number stands in for where it lies. Then each epoch is made again in this
-# process, one part after the other, from the same start.
+# Hopping needs segments: here the number of a block stands for its segment. Then this process repeats each epoch, one
+# part after the other, from the same state.
 HOP = """
 import json
 from pipeline import training_db
-from pipeline.steps import search, train_model
 from pipeline.databases import session
+from pipeline.steps import search
 from pipeline.training import checkpoints, hopping, in_memory
 from pipeline.training import run as training_run
 from pipeline.training.candidates import Division, merged_fitted, merged_scores
@@ -58,7 +58,7 @@ chosen = [
 division = Division.hopping("batch_id % 2", [0, 1])
 print(search.search(chosen, division))
 connection = session("trainer")
-found = []
+results = []
 for parameters in chosen:
     training = training_run.current_training({**parameters, **division.parameters})
     with connection:
@@ -66,7 +66,7 @@ for parameters in chosen:
             split: [in_memory.export(connection, training.data.dataset, split)[part::2] for part in range(2)]
             for split in ("train", "validation")
         }
-        kept = training_db.epoch_rows(connection, training.run_hash)
+        stored = training_db.epoch_rows(connection, training.run_hash)
     state, alone = b"", []
     for epoch in (1, 2):
         config, fitted, scores = training.config(epoch, 0), [], []
@@ -79,16 +79,16 @@ for parameters in chosen:
                 last = in_memory.aggregate(b"evaluate", parts["validation"][part], fitted[-1].weights, config)
                 scores.append(json.loads(in_memory.scores(last)))
         alone.append(checkpoints.epoch_row(epoch, merged_fitted(fitted), merged_scores(scores)))
-    found.append({"kept": kept, "alone": alone})
-print(json.dumps(found))
+    results.append({"stored": stored, "alone": alone})
+print(json.dumps(results))
 """
-# As many as a session has that trains beside another: then the sums are made in the same order.
+# As in a session that trains beside another, so that sums are added in the same order.
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def searching(default_project: Project, work: Path) -> Project:
-    """A project whose epochs take a moment, with a section `search` of three configurations; nothing is trained yet."""
+    """A project with long epochs and a search of three configurations, before any training."""
     project = Project.generate(work, default_project.servers, projectName=SCHEMA)
     (project.folder / "dataset.py").write_text(LONG_EPOCHS, encoding="utf-8")
     write_space(project, SPACE)
@@ -103,21 +103,23 @@ def write_space(project: Project, section: dict[str, Any]) -> None:
     file.write_text(yaml.safe_dump({**answers, "search": section}), encoding="utf-8")
 
 
-def in_mid_epoch(database: Database, least: int) -> list[int]:
-    """Wait until both good configurations are trained after so many committed epochs, or the one that is left: on a
-    busy machine the other may have finished before this one began. Return the backends."""
+def in_mid_epoch(database: Database, minimum: int) -> list[int]:
+    """Wait until all unfinished configurations train after `minimum` committed epochs; return their backends.
+
+    On a busy machine one configuration may finish before the other starts.
+    """
 
     def look() -> list[int] | None:
         rows = database.query(FITTING)
-        inside = [backend for backend, seconds, committed, _ in rows if committed >= least and seconds > INSIDE]
-        left = {len(GOOD) - finished for *_, finished in rows}
-        return inside if inside and left == {len(inside)} else None
+        inside = [backend for backend, seconds, committed, _ in rows if committed >= minimum and seconds > INSIDE]
+        unfinished = {len(GOOD) - finished for *_, finished in rows}
+        return inside if inside and unfinished == {len(inside)} else None
 
-    return wait_until(look, 120, f"the trainings after {least} epochs")
+    return wait_until(look, 120, f"the trainings after {minimum} epochs")
 
 
 def is_lost(database: Database) -> bool:
-    """Whether the session has ended."""
+    """Return whether the session has ended."""
     try:
         database.query("SELECT 1")
     except psycopg2.Error:
@@ -126,8 +128,8 @@ def is_lost(database: Database) -> bool:
 
 
 def epochs(project: Project, **parameters: object) -> dict[float, list[tuple[Any, ...]]]:
-    """Return the epochs of the trainings with these parameters by learning rate: number, date, metrics."""
-    found: dict[float, list[tuple[Any, ...]]] = {}
+    """Return number, date and metrics of the epochs with these parameters, by learning rate."""
+    by_rate: dict[float, list[tuple[Any, ...]]] = {}
     with project.database("trainer") as database:
         rows = database.query(
             "SELECT (parameters::json ->> 'learning_rate')::float8, epoch, committed_at, train_loss, train_accuracy, "
@@ -136,18 +138,18 @@ def epochs(project: Project, **parameters: object) -> dict[float, list[tuple[Any
             (json.dumps(parameters), "where" in parameters),
         )
     for rate, *row in rows:
-        found.setdefault(rate, []).append(tuple(row))
-    return found
+        by_rate.setdefault(rate, []).append(tuple(row))
+    return by_rate
 
 
 def candidate(project: Project) -> float | None:
-    """Return the learning rate of the run that evaluate_model takes next."""
+    """Return the learning rate of the run that evaluate_model would evaluate."""
     with project.database("trainer") as database:
-        found = database.query(
+        rows = database.query(
             "SELECT (parameters::json ->> 'learning_rate')::float8 FROM {schema}.training_run "
             "WHERE status = 'finished' AND selected_at > '-infinity' ORDER BY selected_at DESC LIMIT 1"
         )
-    return found[0][0] if found else None
+    return rows[0][0] if rows else None
 
 
 def statuses(project: Project) -> dict[float, tuple[str, str | None]]:
@@ -161,49 +163,50 @@ def statuses(project: Project) -> dict[float, tuple[str, str | None]]:
 
 
 def artifacts(servers: Servers, run: dict[str, Any]) -> set[str]:
-    """Return the names of the files that a run logged."""
+    """Return the paths of the artifacts of a run."""
     return {file["path"] for file in servers.tracking.get("artifacts/list", run_id=run["info"]["run_id"])["files"]}
 
 
-def test_a_learning_curve_is_nobodys_candidate(searching: Project) -> None:
-    """Growing shares are trained, told and drawn; nothing of it can be evaluated or promoted, nothing is done twice."""
+def test_a_learning_curve_has_no_candidate(searching: Project) -> None:
+    """Growing shares are trained, printed and plotted; none can be evaluated, and none is trained twice."""
     curve = ("learning_curve", "--shares", "0.25,1", *CURVE)
-    done = searching.pipeline(*curve, "evaluate_model", status=1)
-    assert "no training run has finished" in done.stderr
-    told = done.stdout
-    sentence = re.search(r"^learning_curve: (more data helps:|a larger model may help,|neither) .*", told, re.MULTILINE)
-    assert sentence, told
+    completed = searching.pipeline(*curve, "evaluate_model", status=1)
+    assert "no training run has finished" in completed.stderr
+    output = completed.stdout
+    sentence = re.search(
+        r"^learning_curve: (more data helps:|a larger model may help,|neither) .*", output, re.MULTILINE
+    )
+    assert sentence, output
     (run,) = searching.servers.tracking.runs(SCHEMA, "tags.step = 'learning_curve'")
     assert tags(run)["sentence"] in sentence[0]
     assert "learning_curve.png" in artifacts(searching.servers, run)
     with searching.database("trainer") as database:
         total = json.loads(database.value("SELECT split_rows FROM {schema}.dataset"))["train"]
-    shown = [int(rows.replace(",", "")) for rows in re.findall(r"^ *([\d,]+) rows ", told, re.MULTILINE)]
+    shown = [int(rows.replace(",", "")) for rows in re.findall(r"^ *([\d,]+) rows ", output, re.MULTILINE)]
     assert shown[1] == total
     assert 0.25 * total <= shown[0] < 0.25 * total + 512
     assert candidate(searching) is None
-    # The whole split with the same parameters is train_model's own training, which a person may choose.
-    again = searching.pipeline(*curve, "train_model", *CURVE).stdout
-    assert len(re.findall("was trained before", again)) == 3
-    assert "epoch " not in re.sub("best epoch", "", again)
+    # The whole split with the same parameters is the same training as train_model's, which a person may choose.
+    repeated = searching.pipeline(*curve, "train_model", *CURVE).stdout
+    assert len(re.findall("was trained before", repeated)) == 3
+    assert "epoch " not in re.sub("best epoch", "", repeated)
     assert candidate(searching) == 0.002
 
 
 class Disturbed(NamedTuple):
-    """What a search that was disturbed three times left each time, and what it said at last."""
+    """The results of a search after each of three disturbances, and its last output."""
 
     reconnected: tuple[list[int], str]
     interrupted: tuple[float, int, str, dict[float, tuple[str, str | None]]]
     before: dict[float, list[tuple[Any, ...]]]
     statuses: dict[float, tuple[str, str | None]]
     candidates: tuple[float | None, float | None]
-    told: str
+    output: str
 
 
 @pytest.fixture(scope="module")
 def disturbed(searching: Project) -> Disturbed:
-    """A search in which a backend is killed, that goes on and is stopped by Ctrl-C, whose client is killed when the
-    command is given again, and that ends when it is given a third time."""
+    """The first run loses a backend and is stopped by Ctrl-C, the second loses its client, and the third finishes."""
     chosen = candidate(searching)
     with searching.started(*SEARCH) as process:
         with searching.database("training-deployer") as database:
@@ -213,46 +216,46 @@ def disturbed(searching: Project) -> Disturbed:
         with searching.database("training-deployer") as database:
             in_mid_epoch(database, 2)
             process.send_signal(signal.SIGINT)
-            now = time.monotonic()
+            interrupted_at = time.monotonic()
             code, stdout, stderr = searching.end_of(process, 30)
-            interrupted = (time.monotonic() - now, code, stderr, statuses(searching))
+            interrupted = (time.monotonic() - interrupted_at, code, stderr, statuses(searching))
             assert database.query(FITTING) == []
     with searching.started(*SEARCH) as process, searching.database("training-deployer") as database:
         backends = in_mid_epoch(database, 3)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = ANY(%s)"
-        wait_until(lambda: database.value(gone, (backends,)), 20, "the end of the killed client's statements")
-    before, kept, candidates = epochs(searching, run=1), statuses(searching), (chosen, candidate(searching))
-    told = searching.pipeline(*SEARCH).stdout
-    return Disturbed((first, stdout + stderr), interrupted, before, kept, candidates, told)
+        no_backend = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = ANY(%s)"
+        wait_until(lambda: database.value(no_backend, (backends,)), 20, "the end of the killed client's statements")
+    before, before_resuming, candidates = epochs(searching, run=1), statuses(searching), (chosen, candidate(searching))
+    output = searching.pipeline(*SEARCH).stdout
+    return Disturbed((first, stdout + stderr), interrupted, before, before_resuming, candidates, output)
 
 
 def test_killed_backend(disturbed: Disturbed) -> None:
-    """`kill -9` of one backend ends every session of PostgreSQL: the command reconnects by itself and goes on."""
-    committed, told = disturbed.reconnected
-    assert told.count("search: the training database went away") == 1
-    assert [int(epoch) for epoch in re.findall(r"resuming after epoch (\d)", told)] == committed
+    """`kill -9` of one backend ends all sessions of PostgreSQL: the command reconnects and continues."""
+    committed, output = disturbed.reconnected
+    assert output.count("search: the training database went away") == 1
+    assert [int(epoch) for epoch in re.findall(r"resuming after epoch (\d)", output)] == committed
 
 
 def test_ctrl_c(disturbed: Disturbed) -> None:
-    """Ctrl-C ends all sessions of a search at once, with one sentence and its reason in the database."""
-    seconds, code, stderr, found = disturbed.interrupted
+    """Ctrl-C stops all sessions of a search at once, with a one-line message and the reason in the database."""
+    seconds, code, stderr, by_rate = disturbed.interrupted
     assert seconds < 15
     assert code not in (0, -signal.SIGINT)
     assert stderr.strip().splitlines()[-1] == "stopped; the same command goes on where it stopped"
     assert "Traceback" not in stderr
-    assert {found[rate] for rate in GOOD} - {FINISHED} == {("failed", "stopped by a person")}
+    assert {by_rate[rate] for rate in GOOD} - {FINISHED} == {("failed", "stopped by a person")}
 
 
 def test_killed_client(searching: Project, disturbed: Disturbed) -> None:
-    """`kill -9` of the client: the same command goes on at each configuration after its last epoch."""
-    # A search that has not ended has chosen nothing.
+    """After `kill -9` of the client, the same command continues each configuration after its last epoch."""
+    # An unfinished search has no candidate.
     assert disturbed.candidates[0] == disturbed.candidates[1]
     assert {disturbed.statuses[rate] for rate in GOOD} - {FINISHED} == {("running", None)}
     committed = {rate: len(rows) for rate, rows in disturbed.before.items()}
     assert 3 <= sum(committed.values()) < 2 * EPOCHS
-    resumed = [int(epoch) for epoch in re.findall(r"resuming after epoch (\d)", disturbed.told)]
+    resumed = [int(epoch) for epoch in re.findall(r"resuming after epoch (\d)", disturbed.output)]
     assert sorted(resumed) == sorted(count for rate, count in committed.items() if disturbed.statuses[rate] != FINISHED)
     after = epochs(searching, run=1)
     assert all(after[rate][: len(rows)] == rows for rate, rows in disturbed.before.items())
@@ -262,18 +265,18 @@ def test_killed_client(searching: Project, disturbed: Disturbed) -> None:
 
 
 def test_a_configuration_that_fails_is_a_result(searching: Project, disturbed: Disturbed) -> None:
-    """One goes astray: the others are finished, its reason stands in the table and in the database."""
-    found = statuses(searching)
-    status, error = found.pop(1e9)
-    assert found == dict.fromkeys(GOOD, ("finished", None))
+    """One diverges: the others finish, and the table and the database have the reason."""
+    by_rate = statuses(searching)
+    status, error = by_rate.pop(1e9)
+    assert by_rate == dict.fromkeys(GOOD, ("finished", None))
     assert status == "failed"
     assert error is not None
     assert "lower learning_rate" in error
-    assert re.search(r"^ +3 +1000000000\.0 +0 +failed: .*lower learning_rate$", disturbed.told, re.MULTILINE)
+    assert re.search(r"^ +3 +1000000000\.0 +0 +failed: .*lower learning_rate$", disturbed.output, re.MULTILINE)
 
 
 def test_mlflow_shows_the_candidates(searching: Project, disturbed: Disturbed) -> None:
-    """One parent run with one child a configuration, for all that was killed: parameters, metrics, picture."""
+    """Despite the disturbances there is one parent run with one child per configuration, metrics and a plot."""
     tracking = searching.servers.tracking
     (parent,) = tracking.runs(SCHEMA, "tags.step = 'search'")
     children = tracking.runs(SCHEMA, f"tags.mlflow.parentRunId = '{parent['info']['run_id']}'")
@@ -293,61 +296,69 @@ def test_mlflow_shows_the_candidates(searching: Project, disturbed: Disturbed) -
 
 
 def test_the_best_becomes_the_candidate(searching: Project, disturbed: Disturbed) -> None:
-    """The lowest validation loss is told, marked in the table, and is what evaluate_model takes next."""
+    """The configuration with the lowest validation loss is printed, marked in the table, and the candidate."""
     rows = epochs(searching, run=1)
     lowest = {rate: min(row[4] for row in rows[rate]) for rate in GOOD}
     best = min(lowest, key=lambda rate: lowest[rate])
     number = GOOD.index(best) + 1
-    assert f"best is {number} (learning_rate {best:g}): validation loss {lowest[best]:.4f}" in disturbed.told
-    assert re.findall(r"^\* +(\d) +(\S+)", disturbed.told, re.MULTILINE) == [(str(number), f"{best:g}")]
+    assert f"best is {number} (learning_rate {best:g}): validation loss {lowest[best]:.4f}" in disturbed.output
+    assert re.findall(r"^\* +(\d) +(\S+)", disturbed.output, re.MULTILINE) == [(str(number), f"{best:g}")]
     assert candidate(searching) == best
 
 
 def test_training_in_memory_is_the_same_training(searching: Project, disturbed: Disturbed) -> None:
-    """Undisturbed and outside of the database the same parameters give the metrics of the search: the code is the
-    same, resuming lost nothing. It is a run of its own, which the next steps take, and is not trained twice."""
+    """Without disturbance, in memory, the same parameters give the metrics of the search, so resuming lost nothing.
+
+    It is a separate run, which the next steps use, and it is not trained twice.
+    """
     parameters = ("--epochs", str(EPOCHS), "--batch_size", "32", "--learning_rate", "0.0005")
     in_memory = ("train_model", *parameters, "--where", "memory")
-    told = searching.pipeline(*in_memory, "evaluate_model", *in_memory, "train_model", *parameters, **ONE_THREAD).stdout
-    assert told.count("was trained before") == 2
+    output = searching.pipeline(
+        *in_memory, "evaluate_model", *in_memory, "train_model", *parameters, **ONE_THREAD
+    ).stdout
+    assert output.count("was trained before") == 2
     inside = epochs(searching, run=1)[0.0005]
     outside = epochs(searching, run=1, where="memory")[0.0005]
     assert [row[0] for row in outside] == [row[0] for row in inside] == list(range(1, EPOCHS + 1))
-    for one, other in zip(inside, outside, strict=True):
-        assert one[2:] == pytest.approx(other[2:], rel=1e-3)
-    accuracy = re.search(r"evaluate_model: validation: accuracy ([\d.]+)", told)
+    for row_inside, row_outside in zip(inside, outside, strict=True):
+        assert row_inside[2:] == pytest.approx(row_outside[2:], rel=1e-3)
+    accuracy = re.search(r"evaluate_model: validation: accuracy ([\d.]+)", output)
     assert accuracy
     assert float(accuracy[1]) == pytest.approx(min(outside, key=lambda row: row[4])[5], abs=1e-4)
 
 
 def test_configurations_hop_over_partitions(searching: Project) -> None:
-    """Each configuration trains on every part in turn, with weights and slots carried: its epochs are those of one
-    training that goes through the parts alone. Greenplum's segments are stood in for by block numbers."""
+    """Each configuration trains on every part in turn and carries weights and slots along.
+
+    Its epochs equal those of a training that visits the parts alone. Block numbers stand for Greenplum's segments.
+    """
     stdout = searching.run("python", "-c", HOP, **ONE_THREAD).stdout
     assert "2 configurations; best is " in stdout
-    found = json.loads(stdout.splitlines()[-1])
-    assert len(found) == 2
-    for training in found:
-        assert len(training["kept"]) == 2
-        for kept, alone in zip(training["kept"], training["alone"], strict=True):
-            assert kept == pytest.approx(alone, rel=1e-3)
+    trainings = json.loads(stdout.splitlines()[-1])
+    assert len(trainings) == 2
+    for training in trainings:
+        assert len(training["stored"]) == 2
+        for stored, alone in zip(training["stored"], training["alone"], strict=True):
+            assert stored == pytest.approx(alone, rel=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("command", "section", "told"),
+    ("command", "section", "message"),
     [
         (("search",), {**SPACE, "number": 2}, "project.yaml: search: the grid has 3 configurations"),
         (("train_model", "--where", "elsewhere"), SPACE, "where is 'elsewhere'; allowed is database or memory"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(searching: Project, command: tuple[str, ...], section: Any, told: str) -> None:
-    """One sentence, and no run is recorded."""
+def test_impossible_options_are_refused(
+    searching: Project, command: tuple[str, ...], section: Any, message: str
+) -> None:
+    """The message is one line, and no run is recorded."""
     count = "SELECT count(*) FROM {schema}.training_run"
     with searching.database("trainer") as database:
         before = database.value(count)
         write_space(searching, section)
         try:
-            assert told in searching.refuses(*command)
+            assert message in searching.refuses(*command)
         finally:
             write_space(searching, SPACE)
         assert database.value(count) == before

@@ -1,4 +1,4 @@
-"""Passwords, looked for in all that the other tests left behind; it runs last."""
+"""Passwords do not leak: a search of the files and output of all other tests, so it runs last."""
 
 from pathlib import Path
 
@@ -7,41 +7,43 @@ import pytest
 from .project import Project
 from .servers import CommandLines
 
-# Where passwords are kept: readable by their owner alone.
-KEPT = ("bindings", "state.json")
+# Files with passwords, which only their owner can read.
+PASSWORD_FILES = ("bindings", "state.json")
 
 
 @pytest.fixture(scope="module")
 def passwords(trained: Project) -> list[str]:
     """The password of every binding."""
-    found = trained.servers.passwords()
-    assert len(set(found)) == 4
-    assert min(len(password) for password in found) >= 16
-    return found
+    of_bindings = trained.servers.passwords()
+    assert len(set(of_bindings)) == 4
+    assert min(len(password) for password in of_bindings) >= 16
+    return of_bindings
 
 
 def files(state: Path) -> list[Path]:
-    """Return every file below the state folder but the two places where passwords belong."""
+    """Return every file in the state folder except those with passwords."""
     return [
-        path for path in sorted(state.rglob("*")) if path.is_file() and path.relative_to(state).parts[0] not in KEPT
+        path
+        for path in sorted(state.rglob("*"))
+        if path.is_file() and path.relative_to(state).parts[0] not in PASSWORD_FILES
     ]
 
 
 def test_no_password_on_a_command_line(trained: Project, passwords: list[str], command_lines: CommandLines) -> None:
-    """No process of the session, Liquibase's Java among them, had a password among its arguments."""
-    seen = command_lines.seen
-    assert any(b"liquibase" in line and b"java" in line for line in seen)
-    assert any(b"rollback" in line or b"update" in line for line in seen)
+    """No process of the session, not even Liquibase's Java, had a password among its arguments."""
+    lines = command_lines.seen
+    assert any(b"liquibase" in line and b"java" in line for line in lines)
+    assert any(b"rollback" in line or b"update" in line for line in lines)
     for password in passwords:
-        assert not [line for line in seen if password.encode() in line]
+        assert not [line for line in lines if password.encode() in line]
 
 
 def test_no_password_in_logs_and_data(trained: Project, passwords: list[str]) -> None:
-    """No password lies in the servers' logs, in the databases' files, or in what MLflow keeps."""
-    found = files(trained.servers.state)
-    names = {path.relative_to(trained.servers.state).parts[:2] for path in found}
+    """No log of a server, file of a database, or file of MLflow contains a password."""
+    searched = files(trained.servers.state)
+    names = {path.relative_to(trained.servers.state).parts[:2] for path in searched}
     assert {("training", "log"), ("inference", "log"), ("mlflow", "log"), ("mlflow", "data")} <= names
-    for path in found:
+    for path in searched:
         content = path.read_bytes()
         assert not any(password.encode() in content for password in passwords), path
 
@@ -53,8 +55,7 @@ def test_no_password_is_printed(trained: Project, passwords: list[str]) -> None:
         assert not any(password in output for password in passwords)
 
 
-def test_passwords_are_kept_for_their_owner(trained: Project) -> None:
-    """Nobody else may read the files that hold passwords."""
+def test_only_the_owner_can_read_passwords(trained: Project) -> None:
     state = trained.servers.state
     for path in [state / "state.json", *(state / "bindings").rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path

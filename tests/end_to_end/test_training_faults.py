@@ -1,4 +1,4 @@
-"""Trainings that are killed, stopped or started twice: each goes on where it stopped, with the same result."""
+"""Trainings that are killed, stopped or started twice: each continues with the same result."""
 
 import os
 import re
@@ -13,31 +13,31 @@ from .conftest import training
 from .project import Project
 from .servers import Database, wait_until
 
-# A backend that trains right now, how long, and how many epochs of the run are committed: one look, one answer.
+# A backend that trains now, for how many seconds, and the committed epochs of the run, in one query.
 FITTING = """
 SELECT a.pid, extract(epoch FROM clock_timestamp() - a.query_start)::float8,
        (SELECT count(*) FROM {schema}.training_epoch WHERE run_hash = r.run_hash)
 FROM pg_stat_activity AS a, {schema}.training_run AS r
 WHERE a.state = 'active' AND a.query LIKE 'SELECT "faults".fit(%' AND r.parameters::json ->> 'run' = '{number}'
 """
-# Long enough to be inside an epoch, short enough to be far from its end.
+# Seconds after which a training is inside an epoch and far from its end.
 INSIDE = 0.3
 
 
-def in_mid_epoch(database: Database, run: int, least: int = 1) -> tuple[int, int]:
-    """Wait until the run is inside an epoch after `least` committed ones; return backend and committed epochs."""
+def in_mid_epoch(database: Database, run: int, minimum: int = 1) -> tuple[int, int]:
+    """Wait until the run is inside an epoch after `minimum` committed ones; return backend and committed epochs."""
 
     def look() -> tuple[int, int] | None:
         for backend, seconds, committed in database.query(FITTING.replace("{number}", str(run))):
-            if committed >= least and seconds > INSIDE:
+            if committed >= minimum and seconds > INSIDE:
                 return backend, committed
         return None
 
-    return wait_until(look, 120, f"epoch {least + 1} of run {run}")
+    return wait_until(look, 120, f"epoch {minimum + 1} of run {run}")
 
 
 def commits(project: Project, run: int) -> list[tuple[Any, ...]]:
-    """Return epochs and when they were committed."""
+    """Return each epoch and the time of its commit."""
     return project.training_runs(
         "SELECT epoch, committed_at FROM {schema}.training_epoch WHERE run_hash = {run} ORDER BY epoch", run
     )
@@ -45,72 +45,74 @@ def commits(project: Project, run: int) -> list[tuple[Any, ...]]:
 
 def status(project: Project, run: int) -> tuple[str, str | None]:
     """Return a run's status and error."""
-    ((found, error),) = project.training_runs(
+    ((run_status, error),) = project.training_runs(
         "SELECT status, error FROM {schema}.training_run WHERE run_hash = {run}", run
     )
-    return found, error
+    return run_status, error
 
 
 def assert_same_result(project: Project, run: int, epochs: int = 3) -> None:
-    """A run has finished with the metrics of run 1, which nobody disturbed: only the run's number differs."""
+    """Check that a run finished with the metrics of run 1, which was not disturbed."""
     assert status(project, run) == ("finished", None)
     expected = project.epochs(1)[:epochs]
-    found = project.epochs(run)
-    assert [row[0] for row in found] == list(range(1, epochs + 1))
-    for row, undisturbed in zip(found, expected, strict=True):
+    committed = project.epochs(run)
+    assert [row[0] for row in committed] == list(range(1, epochs + 1))
+    for row, undisturbed in zip(committed, expected, strict=True):
         assert row == pytest.approx(undisturbed, rel=1e-3)
 
 
 def finish(project: Project, run: int, epochs: int = 3) -> str:
-    """Give the same command again and return what it printed."""
+    """Run the same command again and return its output."""
     return project.pipeline(*training(run, epochs)).stdout
 
 
-def epochs_told(output: str) -> list[int]:
-    """Return the numbers of the epochs that a command says it trained."""
+def printed_epochs(output: str) -> list[int]:
+    """Return the numbers of the epochs in the output of a training."""
     return [int(number) for number in re.findall(r"^epoch +(\d+)/", output, re.MULTILINE)]
 
 
 def test_killed_backend(long_epochs: Project) -> None:
-    """`kill -9` of the training backend in mid-epoch: the command reconnects by itself and ends as if undisturbed."""
+    """After `kill -9` of the backend during an epoch, the command reconnects and gets the same result."""
     with long_epochs.started(*training(2)) as process:
         with long_epochs.database("training-deployer") as database:
             backend, committed = in_mid_epoch(database, 2)
             os.kill(backend, signal.SIGKILL)
-        # The first look after the server's restart: the killed epoch has left nothing.
+        # The first query after the server's restart: the killed epoch left no row.
         before = commits(long_epochs, 2)
         assert len(before) == committed < 3
         code, stdout, stderr = long_epochs.end_of(process)
     assert code == 0, stderr
     assert "went away" in stderr
-    assert epochs_told(stdout) == [1, 2, 3]
+    assert printed_epochs(stdout) == [1, 2, 3]
     assert f"resuming after epoch {committed}" in stdout
     assert commits(long_epochs, 2)[:committed] == before
     assert_same_result(long_epochs, 2)
 
 
 def test_killed_client(long_epochs: Project) -> None:
-    """`kill -9` of the client in mid-epoch: the server stops the epoch, the same command goes on after the last."""
+    """After `kill -9` of the client, the server stops the epoch, and the same command continues after the last one."""
     with long_epochs.database("training-deployer") as database:
         with long_epochs.started(*training(3)) as process:
             backend, committed = in_mid_epoch(database, 3)
             process.send_signal(signal.SIGKILL)
             killed = time.monotonic()
             process.communicate()
-        gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = {backend}".replace("{backend}", str(backend))
-        wait_until(lambda: database.value(gone), 20, "the end of the killed client's statement")
+        no_backend = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = {backend}".replace(
+            "{backend}", str(backend)
+        )
+        wait_until(lambda: database.value(no_backend), 20, "the end of the killed client's statement")
     assert stopped_before_its_end(long_epochs.servers.state / "training" / "log", backend)
     assert time.monotonic() - killed < 20
     before = commits(long_epochs, 3)
     assert len(before) == committed
     assert status(long_epochs, 3) == ("running", None)
-    assert epochs_told(finish(long_epochs, 3)) == list(range(committed + 1, 4))
+    assert printed_epochs(finish(long_epochs, 3)) == list(range(committed + 1, 4))
     assert commits(long_epochs, 3)[:committed] == before
     assert_same_result(long_epochs, 3)
 
 
 def stopped_before_its_end(log: Path, backend: int) -> bool:
-    """Whether the server noticed the client's end while it worked: else it would have failed to send an answer."""
+    """Return whether the server noticed the lost client during the epoch, not when it sent the answer."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if f"[{backend}]" in line]
     return any("connection to client lost" in line for line in lines) and not any(
         "could not send data" in line for line in lines
@@ -118,7 +120,7 @@ def stopped_before_its_end(log: Path, backend: int) -> bool:
 
 
 def test_two_trainings_at_once(long_epochs: Project) -> None:
-    """The second of two trainings says that it waits; both end complete and with equal metrics."""
+    """The second of two trainings reports that it waits; both finish with equal metrics."""
     with (
         long_epochs.started(*training(4, 2)) as first,
         long_epochs.started(*training(5, 2)) as second,
@@ -131,7 +133,7 @@ def test_two_trainings_at_once(long_epochs: Project) -> None:
 
 
 def test_ctrl_c(long_epochs: Project) -> None:
-    """Ctrl-C ends a training at once with one sentence and its reason in the database; then it goes on."""
+    """Ctrl-C stops a training at once with one line and the reason in the database; the next run continues it."""
     with (
         long_epochs.started(*training(6, 2)) as process,
         long_epochs.database("training-deployer") as database,
@@ -145,23 +147,23 @@ def test_ctrl_c(long_epochs: Project) -> None:
     assert stderr.strip().splitlines() == ["stopped; the same command goes on where it stopped"]
     assert "Traceback" not in stdout
     assert status(long_epochs, 6) == ("failed", "stopped by a person")
-    assert epochs_told(finish(long_epochs, 6, 2)) == [2]
+    assert printed_epochs(finish(long_epochs, 6, 2)) == [2]
     assert_same_result(long_epochs, 6, 2)
 
 
 def test_too_high_learning_rate(long_epochs: Project) -> None:
-    """A training that diverges is refused with what to do, recorded as failed, and leaves no epoch."""
+    """A training that diverges fails with the fix, is recorded as failed, and leaves no epoch."""
     sentence = long_epochs.refuses("train_model", "--learning_rate", "1e9", "--run", "7")
     assert "lower learning_rate" in sentence
-    found, error = status(long_epochs, 7)
-    assert found == "failed"
+    run_status, error = status(long_epochs, 7)
+    assert run_status == "failed"
     assert error is not None
     assert "lower learning_rate" in error
     assert long_epochs.epochs(7) == []
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "message"),
     [
         ("epochs", "0", "epochs is 0"),
         ("batch_size", "-1", "batch_size is -1"),
@@ -171,17 +173,17 @@ def test_too_high_learning_rate(long_epochs: Project) -> None:
         ("patience", "0", "patience is 0"),
     ],
 )
-def test_parameters_outside_their_range(long_epochs: Project, option: str, value: str, told: str) -> None:
-    """A parameter that cannot be meant is refused with one sentence that names it, and no run is recorded."""
+def test_parameters_outside_their_range(long_epochs: Project, option: str, value: str, message: str) -> None:
+    """A parameter outside its range is refused with a one-line message, and no run is recorded."""
     count = "SELECT count(*) FROM {schema}.training_run"
     with long_epochs.database("trainer") as database:
         before = database.value(count)
-        assert told in long_epochs.refuses("train_model", f"--{option}", value)
+        assert message in long_epochs.refuses("train_model", f"--{option}", value)
         assert database.value(count) == before
 
 
 def test_finished_run_is_not_trained_again(long_epochs: Project) -> None:
-    """The same command after its end trains nothing and says so."""
+    """The same command after the end of a run trains nothing and reports that."""
     before = commits(long_epochs, 1)
     assert "was trained before" in finish(long_epochs, 1)
     assert commits(long_epochs, 1) == before

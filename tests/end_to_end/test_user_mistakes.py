@@ -1,4 +1,4 @@
-"""Mistakes in dataset.py and model.py: one sentence that says what is wrong, and nothing is written."""
+"""Mistakes in dataset.py and model.py: a one-line message, and no write to a database."""
 
 import concurrent.futures
 
@@ -19,7 +19,7 @@ def load():
 """
 DATASETS = {
     "class-missing-in-a-split": (
-        "kept = (labels != 3) | (np.cumsum(labels == 3) == 1); features, labels = features[kept], labels[kept]",
+        "chosen = (labels != 3) | (np.cumsum(labels == 3) == 1); features, labels = features[chosen], labels[chosen]",
         "split (",
     ),
     "label-nan": ("labels[5] = np.nan", "the label of row 5 is nan; allowed are the whole numbers 0 to 9"),
@@ -33,12 +33,12 @@ DATASETS = {
         "row 9 of the features holds NaN",
     ),
     "features-flat": ("features = features.ravel()", "features have the shape (115008,)"),
-    "no-answer": ("return None", "load() must return (features, labels, classes)"),
+    "no-result": ("return None", "load() must return (features, labels, classes)"),
     "failing": (
         "raise RuntimeError('the disk is empty')",
         "load() failed: RuntimeError: the disk is empty (dataset.py, line 9)",
     ),
-    "no-python": ("def oops(:", "dataset.py cannot be imported: SyntaxError"),
+    "not-python": ("def oops(:", "dataset.py cannot be imported: SyntaxError"),
 }
 MODEL = """import keras
 from keras import layers
@@ -73,8 +73,8 @@ MODELS = {
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_dataset(trained: Project, name: str) -> None:
-    """A data set that cannot be used is refused with one sentence, and both tables stay as they were."""
-    change, told = DATASETS[name]
+    """An unusable data set is refused with a one-line message, and both tables stay unchanged."""
+    change, message = DATASETS[name]
     project = trained.variant(name, dataset=DATASET.replace("{change}", change))
     tables: dict[str, set[str]] = {"dataset": set(), "dataset_batch": set()}
     with trained.database("trainer") as database:
@@ -82,12 +82,12 @@ def test_dataset(trained: Project, name: str) -> None:
         sentence = project.refuses("upload_dataset")
         assert database.fingerprints(tables) == before
     assert sentence.startswith("error: dataset.py")
-    assert told in sentence
+    assert message in sentence
 
 
 @pytest.fixture(scope="module")
 def refused_models(trained: Project) -> dict[str, str]:
-    """The sentence for each model; two at once, because each command imports TensorFlow."""
+    """The message per model; two commands run at a time, because each imports TensorFlow."""
 
     def refuse(name: str) -> str:
         project = trained.variant(f"model-{name}", model=MODEL.replace("{change}", MODELS[name][0]))
@@ -103,6 +103,6 @@ def refused_models(trained: Project) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_model(refused_models: dict[str, str], name: str) -> None:
-    """A model that the database could not train is refused with one sentence before anything is deployed."""
+    """A model that the database cannot train is refused with a one-line message before a deployment."""
     assert refused_models[name].startswith("error: model.py")
     assert MODELS[name][1] in refused_models[name]

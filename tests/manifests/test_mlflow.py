@@ -1,11 +1,9 @@
-"""deploy/mlflow of a generated project: the tracking server that a team may apply, rendered by the real ytt."""
+"""deploy/mlflow: the manifests of a tracking server, which a person applies."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from tools import doors
 from tools.manifests import (
     AUTHORITY,
     CHOSEN,
@@ -19,7 +17,10 @@ from tools.manifests import (
     tracking_server,
 )
 
-# Each test renders.
+from .conftest import generate
+from .lookups import value
+
+# Each test renders manifests.
 pytestmark = pytest.mark.slow
 SERVER: dict[str, Any] = {
     "namespace": "tracking",
@@ -33,76 +34,77 @@ SECRETS = ["mlflow-database", "mlflow-artifacts", "mlflow-login"]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project; nobody changes it."""
-    folder = doors.accelerator(ROOT, {}, tmp_path_factory.mktemp("mlflow") / "p").folder
-    assert folder is not None
-    return folder
+    """A project with the default answers; no test changes it."""
+    return generate(tmp_path_factory.mktemp("mlflow") / "p")
 
 
 def rendered(project: Path, **more: Any) -> str:
-    """Render with what nobody has a default for, and with more."""
+    """Render with the values that have no default, and with others."""
     return tracking_server(project, merged(SERVER, more))
 
 
 def pod(text: str) -> Manifest:
-    """The pod of the Deployment."""
+    """Return the pod of the Deployment."""
     (deployment,) = of_kind(text, "Deployment")
     spec: Manifest = deployment["spec"]["template"]["spec"]
     return spec
 
 
 def containers(text: str) -> list[Manifest]:
-    """Its containers, in the order in which they run."""
+    """Return its containers in the order in which they run."""
     return [*pod(text)["initContainers"], *pod(text)["containers"]]
 
 
 def environment(container: Manifest) -> dict[str, str]:
-    """The variables of a container that have a value."""
+    """Return the variables of a container that have a literal value."""
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 
 
 def references(text: str) -> set[tuple[str, str]]:
-    """The Secrets and their keys that variables come from."""
+    """Return the Secrets and keys that variables are read from."""
     sources = [
-        entry["valueFrom"]["secretKeyRef"] for one in containers(text) for entry in one["env"] if "value" not in entry
+        entry["valueFrom"]["secretKeyRef"]
+        for container in containers(text)
+        for entry in container["env"]
+        if "value" not in entry
     ]
     return {(source["name"], source["key"]) for source in sources}
 
 
-def test_it_is_applied_by_nobody_but_a_person(project: Path) -> None:
-    """What the App deploys is the same with it and without; its own objects are these."""
-    by_app = deployed(project, [VALUES], CHOSEN)
-    assert of_kind(by_app, "Workflow")
-    assert "tracking-server" not in by_app
-    assert [found["kind"] for found in objects(rendered(project))] == KINDS
-    for found in objects(rendered(project, name="team")):
-        assert (found["metadata"]["name"], found["metadata"]["namespace"]) == ("team", "tracking")
-        assert found["metadata"]["labels"]["app.kubernetes.io/name"] == "team"
+def test_the_app_does_not_deploy_it(project: Path) -> None:
+    """A person applies these objects; the App deploys none of them."""
+    app_objects = deployed(project, [VALUES], CHOSEN)
+    assert of_kind(app_objects, "Workflow")
+    assert "tracking-server" not in app_objects
+    assert [manifest["kind"] for manifest in objects(rendered(project))] == KINDS
+    for manifest in objects(rendered(project, name="team")):
+        assert (manifest["metadata"]["name"], manifest["metadata"]["namespace"]) == ("team", "tracking")
+        assert manifest["metadata"]["labels"]["app.kubernetes.io/name"] == "team"
 
 
-def test_the_pod_may_do_little(project: Path) -> None:
-    """As little as the steps' pods."""
+def test_the_pod_is_restricted(project: Path) -> None:
+    """It has the restrictions of the steps' pods."""
     spec = pod(rendered(project))
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] == 10001
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    found = containers(rendered(project))
-    assert [one["name"] for one in found] == ["check-stores", "upgrade-database", "server"]
-    for one in found:
-        assert one["image"] == SERVER["image"]
-        assert one["securityContext"] == {
+    all_containers = containers(rendered(project))
+    assert [container["name"] for container in all_containers] == ["check-stores", "upgrade-database", "server"]
+    for container in all_containers:
+        assert container["image"] == SERVER["image"]
+        assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert set(one["resources"]["requests"]) == {"cpu", "memory"}
-        assert set(one["resources"]["limits"]) == {"memory"}
-        assert {mount["name"] for mount in one["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+        assert set(container["resources"]["limits"]) == {"memory"}
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
 
 
-def test_the_pod_is_probed(project: Path) -> None:
-    """On the port that the Service reaches."""
+def test_the_pod_has_probes(project: Path) -> None:
+    """They use the port that the Service targets."""
     (server,) = pod(rendered(project))["containers"]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert server[probe]["httpGet"] == {"path": "/health", "port": "http"}
@@ -115,7 +117,7 @@ def test_the_pod_is_probed(project: Path) -> None:
 
 
 def test_artifacts_are_proxied(project: Path) -> None:
-    """The keys are the server's alone."""
+    """Only the server has the keys of the store."""
     (server,) = pod(rendered(project))["containers"]
     command = server["command"]
     assert "--serve-artifacts" in command
@@ -124,12 +126,12 @@ def test_artifacts_are_proxied(project: Path) -> None:
     assert environment(server)["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 
-def test_no_secret_is_written_down(project: Path) -> None:
-    """Every one is a key of a Secret, and the database's address holds none."""
+def test_the_manifests_contain_no_secret(project: Path) -> None:
+    """Each is a key of a Secret, and the address of the database holds none."""
     text = rendered(project)
     assert {name for name, _ in references(text)} == set(SECRETS)
-    for one in containers(text):
-        assert not [name for name in environment(one) if name.endswith(("PASSWORD", "KEY", "KEY_ID", "USER"))]
+    for container in containers(text):
+        assert not [name for name in environment(container) if name.endswith(("PASSWORD", "KEY", "KEY_ID", "USER"))]
     (config,) = of_kind(text, "ConfigMap")
     assert set(config["data"]) == {"basic_auth.ini", "database-ca.crt"}
     assert "database_uri = postgresql+psycopg2://\n" in config["data"]["basic_auth.ini"]
@@ -137,37 +139,41 @@ def test_no_secret_is_written_down(project: Path) -> None:
 
 
 def test_secrets_come_from_a_store(project: Path) -> None:
-    """Exactly the keys that the pod reads."""
+    """External secrets provide exactly the keys that the pod reads."""
     store = {"externalSecrets": {"store": "vault", "kind": "SecretStore", "path": "teams/ml"}}
     text = rendered(project, **store, secrets={"login": "people"})
-    found = of_kind(text, "ExternalSecret")
-    made = {(one["spec"]["target"]["name"], entry["secretKey"]) for one in found for entry in one["spec"]["data"]}
-    assert made == references(text)
-    assert ("people", "secret-key") in made
-    keys = {entry["remoteRef"]["key"] for one in found for entry in one["spec"]["data"]}
+    external_secrets = of_kind(text, "ExternalSecret")
+    targets = {
+        (secret["spec"]["target"]["name"], entry["secretKey"])
+        for secret in external_secrets
+        for entry in secret["spec"]["data"]
+    }
+    assert targets == references(text)
+    assert ("people", "secret-key") in targets
+    keys = {entry["remoteRef"]["key"] for secret in external_secrets for entry in secret["spec"]["data"]}
     assert keys == {"teams/ml/database", "teams/ml/artifacts", "teams/ml/login"}
 
 
-def test_authorities_are_files(project: Path) -> None:
-    """What is named in a variable is mounted; another authority makes another pod."""
+def test_certificate_authorities_are_mounted_files(project: Path) -> None:
+    """Variables name mounted files; another authority replaces the pod."""
     private = merged(SERVER["artifacts"], {"caCertificate": AUTHORITY, "region": "eu-west-1"})
     text = rendered(project, artifacts=private)
     (server,) = pod(text)["containers"]
     (config,) = of_kind(text, "ConfigMap")
     (folder,) = [mount["mountPath"] for mount in server["volumeMounts"] if mount["name"] == "files"]
-    given = environment(server)
+    variables = environment(server)
     for variable in ("PGSSLROOTCERT", "AWS_CA_BUNDLE", "MLFLOW_AUTH_CONFIG_PATH"):
-        assert given[variable].removeprefix(f"{folder}/") in config["data"], variable
-    assert given["AWS_DEFAULT_REGION"] == "eu-west-1"
+        assert variables[variable].removeprefix(f"{folder}/") in config["data"], variable
+    assert variables["AWS_DEFAULT_REGION"] == "eu-west-1"
     sums = [
-        of_kind(one, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"]
-        for one in (text, rendered(project))
+        of_kind(rendering, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"]
+        for rendering in (text, rendered(project))
     ]
     assert sums[0] != sums[1]
 
 
-def test_who_may_ask(project: Path) -> None:
-    """Pods of the namespace and of those that are named; by names of the Service and those that are named."""
+def test_clients_are_limited_by_namespace_and_host_name(project: Path) -> None:
+    """Allowed are pods of the own and of named namespaces, with names of the Service and named hosts."""
     (policy,) = of_kind(rendered(project), "NetworkPolicy")
     (rule,) = policy["spec"]["ingress"]
     assert rule["from"] == [{"podSelector": {}}]
@@ -179,12 +185,6 @@ def test_who_may_ask(project: Path) -> None:
     names = server["command"][server["command"].index("--allowed-hosts") + 1].split(",")
     assert {"mlflow.tracking", "mlflow.tracking.svc.cluster.local", "mlflow.example.com"} <= set(names)
     assert "*" not in names
-
-
-def value(path: str, found: Any) -> dict[str, Any]:
-    """Return the values with one of them set."""
-    first, _, rest = path.partition(".")
-    return {first: value(rest, found) if rest else found}
 
 
 WRONG_VALUES = [
@@ -217,15 +217,15 @@ WRONG_VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "found", "reason"), WRONG_VALUES)
-def test_wrong_values_are_refused(project: Path, path: str, found: Any, reason: str) -> None:
+@pytest.mark.parametrize(("path", "setting", "reason"), WRONG_VALUES)
+def test_wrong_values_are_refused(project: Path, path: str, setting: Any, reason: str) -> None:
     with pytest.raises(Refused) as refused:
-        tracking_server(project, merged(SERVER, value(path, found)))
+        tracking_server(project, merged(SERVER, value(path, setting)))
     assert reason in str(refused.value)
     assert path.split(".")[-1] in str(refused.value)
 
 
-def test_without_values_it_says_what_is_missing(project: Path) -> None:
+def test_missing_values_are_named(project: Path) -> None:
     with pytest.raises(Refused) as refused:
         tracking_server(project, {})
     for name in ("namespace", "image", "database.host", "database.caCertificate", "artifacts.destination"):
