@@ -69,7 +69,7 @@ cluster-down: .venv ## stop it and remove what it kept
 	@PYTHONPATH=tests $(BIN)/python -m cluster down
 
 .PHONY: lint
-lint: .venv ## style, types, YAML, shell and SQL
+lint: .venv types ## style, types, YAML, shell and SQL
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from local.errors import LocalError
-from local.state import PROJECT, say
+from local.progress import say
+from local.state import PROJECT
 
 BODIES = "database.python"
 BEGIN = re.compile(r"^# begin database/python/", re.MULTILINE)
