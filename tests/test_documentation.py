@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -84,7 +85,7 @@ def body_targets(page: Path, file: str) -> list[Path]:
 def test_links_of_the_repository_lead_to_files(page: Path) -> None:
     """None goes through the link `template`, which a web page of the repository does not follow."""
     for file, anchor in links(page):
-        path = page.parent / file.replace("%7B", "{").replace("%7D", "}") if file else page
+        path = page.parent / unquote(file) if file else page
         assert not file.startswith("template/"), file
         assert path.exists() or file.startswith(("../../compare", "../../tree")), file
         assert not anchor or anchor in anchors(path), f"{file}#{anchor}"

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -75,7 +76,7 @@ def test_a_form_asks_in_terms_that_the_platform_knows(name: str) -> None:
 def test_links_lead_to_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
-    missing = [link for link in links if ":" not in link and not ((ROOT / page).parent / link).exists()]
+    missing = [link for link in links if ":" not in link and not ((ROOT / page).parent / unquote(link)).exists()]
     assert not missing
 
 

@@ -24,7 +24,7 @@ ANSWERS = {
         "first-model",
         "make demo",
     ): r"accuracy 0\.9\d+ on \d+ held-out rows\n.*version 1, stage staging\nan image .* true \d",
-    ("first-model", "make status"): r"mlflow +http://",
+    ("first-model", "make status"): r"mlflow +running +localhost:",
     ("first-model", "input_shape"): r"image_classifier +\| staging +\| +1 \| {8,8,1} +\| uint8",
     ("first-model", "readyz"): r'"version": ?1',
     ("own-images", "./run all"): r"deploy_inference_db: .*staging is now version 1",
@@ -32,7 +32,7 @@ ANSWERS = {
     ("own-images", "run_inference_task"): r'"label": "stripes"',
     ("own-table", "./run all"): r"deploy_inference_db: .*staging is now version 1",
     ("own-table", "t.rent"): r"\(5 rows\)",
-    ("own-table", "predict_row"): r'{0\.\d+,0\.\d+}[\s\S]*"label": "low"',
+    ("own-table", "predict_row"): r'{0\.9\d*,\S+}[\s\S]*"label": "low"',
 }
 SECONDS = 600
 # The address that the pages name; `make serve` takes the next free port.
