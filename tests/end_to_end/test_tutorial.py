@@ -37,8 +37,6 @@ ANSWERS = {
 SECONDS = 600
 # The address that the pages name; `make serve` takes the next free port.
 ADDRESS = "http://127.0.0.1:8000"
-# What `./run` stands for in a project that has no such file.
-RUN = "/usr/bin/python3 -m local run -- python -m pipeline"
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,6 @@ class Reader:
         """Run a block of bash, psql's statements on its standard input; go on in the folder where it ends."""
         place = self.environment["LOCAL_STATE"] + ".place"
         script = script.replace(ADDRESS, self.address)
-        if not (self.folder / "run").exists():
-            script = script.replace("./run", RUN)
         done = subprocess.run(
             ["bash", "-euc", f"{script}\npwd > '{place}'"],
             cwd=self.folder, env=self.environment, input=statements, capture_output=True, text=True,
