@@ -95,6 +95,10 @@ derive: .venv ## write what follows from accelerator.yaml, and the copies of dat
 	$(BIN)/python -m accelerator_engine derive
 	$(call SQL)
 
+.PHONY: docs
+docs: .venv ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 .PHONY: openapi
 openapi: .venv ## write app/openapi.json of the template body anew, for images and for a table
 	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; set -e; \

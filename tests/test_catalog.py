@@ -133,17 +133,17 @@ def test_backstage_refuses_a_broken_catalog(
 
 def test_the_documentation_is_complete(projects: dict[str, Path]) -> None:
     """TechDocs finds the pages and an index, every link leads to a file, and every page is linked."""
-    project = projects["default"]
+    project = projects["default"].resolve()
     settings = yaml.safe_load((project / "mkdocs.yml").read_text(encoding="utf-8"))
     assert settings["site_name"] == "image-classifier"
     assert "techdocs-core" in settings["plugins"]
-    pages = sorted((project / settings["docs_dir"]).glob("*.md"))
+    pages = sorted((project / settings["docs_dir"]).rglob("*.md"))
     assert project / settings["docs_dir"] / "index.md" in pages
     linked = set()
     for page in pages:
         links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8"))
         assert [link for link in links if not (page.parent / link).is_file()] == [], page
-        linked |= {page.parent / link for link in links}
+        linked |= {(page.parent / link).resolve() for link in links}
     assert set(pages) - linked == {project / settings["docs_dir"] / "index.md"}
 
 

@@ -15,7 +15,7 @@ from tools import actionlint, doors, schemas
 WORKFLOW = ".github/workflows/checks.yml"
 PIPELINE = ".gitlab-ci.yml"
 SCRIPT = "deploy/publish-image.sh"
-OF_CI = {WORKFLOW, PIPELINE, SCRIPT, "docs/ci.md"}
+OF_CI = {WORKFLOW, PIPELINE, SCRIPT, "docs/how-to/ci.md"}
 pytestmark = pytest.mark.slow
 
 

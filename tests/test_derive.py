@@ -1,4 +1,4 @@
-"""cookiecutter.json, template.yaml and docs/options.md are derived from accelerator.yaml."""
+"""cookiecutter.json, template.yaml and docs/reference/options.md are derived from accelerator.yaml."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from accelerator_engine.derive import derived, plan, stale
 from accelerator_engine.manifest import InvalidManifest
 from accelerator_engine.options import Option
 
-NAMES = ["cookiecutter.json", "template.yaml", "docs/options.md"]
+NAMES = ["cookiecutter.json", "template.yaml", "docs/reference/options.md"]
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_a_project_with_a_notebook(cookies: Cookies) -> None:
     assert with_notebook.keys() - without.keys() == {
         "deploy/images/notebook.Dockerfile",
         "deploy/jupyterhub/values.yaml",
-        "docs/notebook.md",
+        "docs/how-to/notebook.md",
         "notebooks/explore.ipynb",
         "requirements/notebook.in",
         "requirements/notebook.txt",
@@ -172,7 +172,7 @@ def test_projects_on_images_and_on_tables_share_no_special_file(cookies: Cookies
         "database/python/encode.py",
         "database/training/006-table.sql",
     }
-    for name in ("app/inputs.py", "app/ui_input.py", "app/openapi.json", "docs/data.md", "project.yaml"):
+    for name in ("app/inputs.py", "app/ui_input.py", "app/openapi.json", "docs/reference/data.md", "project.yaml"):
         assert (images / name).read_bytes() != (table / name).read_bytes()
 
 

@@ -49,7 +49,7 @@ def copied(project: Path, tmp_path: Path) -> Path:
 
 
 def kfp(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run deploy/pipeline_kfp as docs/orchestrator.md describes."""
+    """Run deploy/pipeline_kfp as docs/how-to/orchestrator.md describes."""
     path = f"{ytt.folder()}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         [*KFP, *words], cwd=project, env={**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **variables},
@@ -479,13 +479,14 @@ def test_argo_leaves_no_trace(project: Path) -> None:
     }  # fmt: skip
     names = {str(path.relative_to(project)) for path in project.rglob("*")}
     assert not names & {"deploy/config/argo.star", "deploy/config/pipeline.yaml", "deploy/retrain-on-event.yaml"}
-    assert "Argo" not in (project / "docs" / "orchestrator.md").read_text(encoding="utf-8")
+    for kind in ("how-to", "reference"):
+        assert "Argo" not in (project / "docs" / kind / "orchestrator.md").read_text(encoding="utf-8")
 
 
 def test_kubeflow_leaves_no_trace_where_argo_runs(of_argo: Path) -> None:
     names = {str(path.relative_to(of_argo)) for path in of_argo.rglob("*")}
     assert not {name for name in names if re.search("kfp|kubeflow", name)}
-    for name in ("README.md", "deploy/values.yaml", "docs/kubernetes.md", "docs/index.md", "Makefile"):
+    for name in ("README.md", "deploy/values.yaml", "docs/how-to/kubernetes.md", "docs/index.md", "Makefile"):
         text = (of_argo / name).read_text(encoding="utf-8")
         assert not re.search("kubeflow|kfp", text, re.IGNORECASE), name
 
@@ -523,7 +524,7 @@ def test_a_schedule_replaces_the_one_before(project: Path, tmp_path: Path) -> No
 
 def test_the_pages_commands_do_what_the_page_says(copied: Path) -> None:
     """Every command of the page, run against a server in Kubeflow's place."""
-    page = (copied / "docs" / "orchestrator.md").read_text(encoding="utf-8")
+    page = (copied / "docs" / "how-to" / "orchestrator.md").read_text(encoding="utf-8")
     shortened, commands, *_ = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     values = yaml.safe_load((copied / VALUES).read_text(encoding="utf-8"))
     (copied / VALUES).write_text(yaml.safe_dump(merged(values, CHOSEN)), encoding="utf-8")

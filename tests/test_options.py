@@ -234,8 +234,8 @@ def test_conditions_of_options(options: dict[str, Option]) -> None:
 def test_a_whole_message(options: dict[str, Option]) -> None:
     assert refusal(options["projectName"], "../evil") == (
         "projectName cannot be '../evil'; allowed is a name for folder, schema and model of 3 to 40 "
-        "lower-case letters, digits and hyphens, which starts with a letter, ends with a letter or digit "
-        "and does not start with pg- or gp-, nor is it information-schema, for example image-classifier."
+        "lower-case letters, digits and hyphens; it starts with a letter, ends with a letter or digit, does not start "
+        "with pg- or gp-, and is not information-schema, for example image-classifier."
     )
 
 

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from conftest import BODY, ROOT, overlays
 
 LINE_LENGTH = 120
 BOTH = pytest.mark.parametrize("folder", [ROOT, BODY], ids=["repository", "project"])
-PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/upgrade.md")
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/how-to/upgrade.md")
 FORMS = ("bug_report", "feature_request")
 
 
@@ -75,7 +76,7 @@ def test_a_form_asks_in_terms_that_the_platform_knows(name: str) -> None:
 def test_links_lead_to_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
-    missing = [link for link in links if ":" not in link and not ((ROOT / page).parent / link).exists()]
+    missing = [link for link in links if ":" not in link and not ((ROOT / page).parent / unquote(link)).exists()]
     assert not missing
 
 
@@ -85,7 +86,8 @@ def is_in_a_project(path: str) -> bool:
 
 
 def test_files_moved_as_the_upgrade_page_says() -> None:
-    rows = re.findall(r"^\| (`.+?) \| (`.+?) \|$", (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8"), re.M)
+    page = (ROOT / "docs" / "how-to" / "upgrade.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?) \| (`.+?) \|$", page, re.M)
     assert len(rows) > 30
     for old, new in rows:
         former, present = re.findall(r"`(.+?)`", old), re.findall(r"`(.+?)`", new)

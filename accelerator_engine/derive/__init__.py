@@ -1,5 +1,5 @@
-"""Files derived from accelerator.yaml: cookiecutter.json, template.yaml, docs/options.md and the version that a
-project records."""
+"""Files derived from accelerator.yaml: cookiecutter.json, template.yaml, docs/reference/options.md and the version
+that a project records."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["Plan", "combined", "derived", "plan", "stale", "variants_of"]
 _FRONT_ENDS: dict[str, Callable[[Plan], str]] = {
     "cookiecutter.json": cookiecutter_json,
     "template.yaml": template_yaml,
-    "docs/options.md": options_page,
+    "docs/reference/options.md": options_page,
 }
 
 

@@ -1,4 +1,4 @@
-"""docs/options.md: the questions as a page for people."""
+"""docs/reference/options.md: the questions as a page for people."""
 
 from accelerator_engine.derive.tables import Plan, allowed, groups
 from accelerator_engine.java_types import text_of

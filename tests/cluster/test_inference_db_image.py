@@ -20,7 +20,7 @@ SELECT versions();
 
 
 def pod() -> str:
-    """Return the manifest of a pod as docs/kubernetes.md describes it."""
+    """Return the manifest of a pod as docs/how-to/kubernetes.md describes it."""
     container = {
         "name": "main",
         "image": IMAGE,

@@ -1,4 +1,4 @@
-"""docs/mlflow.md on a real cluster: its commands in order, then a pipeline step that uses the tracking server."""
+"""docs/how-to/mlflow.md on a real cluster: its commands in order, then a step that uses the tracking server."""
 
 import contextlib
 import json
@@ -50,8 +50,9 @@ def backed(work: Path, command_lines: CommandLines) -> Iterator[Backed]:
 
 def blocks(project: Project) -> list[str]:
     """Return the shell blocks in the Kubernetes part of the page."""
-    page = (project.folder / "docs" / "mlflow.md").read_text(encoding="utf-8").partition("## On Kubernetes")[2]
-    return [re.sub(r"(?m)^   ", "", text) for text in re.findall(r"(?ms)^ *```bash\n(.*?)^ *```", page)]
+    text = (project.folder / "docs" / "how-to" / "mlflow.md").read_text(encoding="utf-8")
+    page = text.partition("## On Kubernetes")[2]
+    return [re.sub(r"(?m)^    ", "", block) for block in re.findall(r"(?ms)^ *```bash\n(.*?)^ *```", page)]
 
 
 class Shell:

@@ -73,7 +73,7 @@ def test_both_databases_give_the_same_answer(table: Project) -> None:
 
 @pytest.mark.usefixtures("first")
 def test_psql_opens_both_databases(table: Project) -> None:
-    """As docs/data.md says, names need no schema; an unknown role is refused."""
+    """As docs/reference/data.md says, names need no schema; an unknown role is refused."""
     count_statement = (
         "SELECT count(probability) FROM (SELECT predict(t.*) AS probability FROM breast_cancer AS t LIMIT 5) AS p"
     )
@@ -148,7 +148,7 @@ def test_new_rows_and_a_new_seed_leave_the_splits_as_they_are(table: Project) ->
 
 
 def _splits(table: Project, database: Database) -> dict[int, str]:
-    """Return {id: split} by the rule in docs/data.md."""
+    """Return {id: split} by the rule in docs/reference/data.md."""
     rows = database.query(f"SELECT id, hashtextextended(id::text, 0) FROM {TABLE}")  # noqa: S608
     shares = {key: (digest + 2**63) / 2**64 for key, digest in rows}
     return {k: "holdout" if s < 0.1 else "validation" if s < 0.2 else "train" for k, s in shares.items()}

@@ -109,7 +109,7 @@ def chain(project: Path) -> list[str]:
 
 
 def tracking_server(project: Path, more: Mapping[str, Any]) -> str:
-    """Render deploy/mlflow with the command in docs/mlflow.md."""
+    """Render deploy/mlflow with the command in docs/how-to/mlflow.md."""
     folder = "deploy/mlflow"
     arguments = ["-f", f"{folder}/schema.yaml", "-f", f"{folder}/tracking-server.yaml"]
     return run_ytt(project, arguments, [f"{folder}/values.yaml"], more)

@@ -192,7 +192,7 @@ def deploying_role() -> Finding:
         "Rights of the deploying role",
         is_superuser,
         f"{user} is {'a' if is_superuser else 'not a'} superuser",
-        f'as an administrator: ALTER ROLE "{user}" SUPERUSER (undo: NOSUPERUSER), see docs/greenplum.md',
+        f'as an administrator: ALTER ROLE "{user}" SUPERUSER (undo: NOSUPERUSER), see docs/how-to/greenplum.md',
     )
 
 
@@ -216,7 +216,7 @@ def _packages(name: str, role: str, title: str) -> Finding:
             places = _packages_by_place(connection, address, role) if has_extension else []
             path = query(connection, "SELECT current_setting('plpython3.python_path', true)")[0][0]
     except (StepError, psycopg2.Error) as error:
-        return Finding(title, False, first_line(error), "see docs/greenplum.md", may_pass(error))
+        return Finding(title, False, first_line(error), "see docs/how-to/greenplum.md", may_pass(error))
     if not has_extension:
         return Finding(
             title,
@@ -226,9 +226,9 @@ def _packages(name: str, role: str, title: str) -> Finding:
         )
     mistakes = [mistake for place in places for mistake in _mistakes(place, role)]
     if mistakes:
-        fix = f"install requirements/{role}.txt for the server's Python, see docs/greenplum.md"
+        fix = f"install requirements/{role}.txt for the server's Python, see docs/how-to/greenplum.md"
         if address.is_greenplum and not path:
-            fix = "set plpython3.python_path for the database: docs/greenplum.md"
+            fix = "set plpython3.python_path for the database: docs/how-to/greenplum.md"
         return Finding(title, False, "; ".join(mistakes), fix)
     versions = ", ".join(f"{package} {version}" for package, version in places[0]["versions"].items())
     count = f"{len(places)} places, " if len(places) > 1 else ""

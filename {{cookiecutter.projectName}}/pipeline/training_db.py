@@ -307,7 +307,7 @@ def sample_rows(
 
 
 def prepare_session(connection: Connection, greenplum: bool) -> None:
-    """Change the settings of a session for training: see docs/greenplum.md. Raises psycopg2.Error."""
+    """Change the settings of a session for training: see docs/how-to/greenplum.md. Raises psycopg2.Error."""
     settings = (
         {"gp_eager_two_phase_agg": "on", "gp_vmem_idle_resource_timeout": "0", "synchronize_seqscans": "off"}
         if greenplum

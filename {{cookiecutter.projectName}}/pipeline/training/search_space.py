@@ -36,7 +36,7 @@ def configurations(section: Any, train: Step) -> list[dict[str, float]]:
     configurations starts with those of a smaller number. Raises StepError: one sentence on the first error.
     """
     if not isinstance(section, dict):
-        raise StepError(f"{WHERE} is {section!r}; it must have {', '.join(KEYS)} (docs/experiments.md)")
+        raise StepError(f"{WHERE} is {section!r}; it must have {', '.join(KEYS)} (docs/how-to/experiments.md)")
     for name in section:
         if name not in KEYS:
             raise StepError(f"{WHERE}.{name} is unknown; allowed are {', '.join(KEYS)}")

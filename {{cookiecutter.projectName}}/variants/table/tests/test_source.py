@@ -86,7 +86,7 @@ def _place(deployed, monkeypatch):
 
 
 def rows_by_split(place: Place) -> dict[str, list[dict]]:
-    """Every row as JSON, in the split that docs/data.md says."""
+    """Every row as JSON, in the split that docs/reference/data.md says."""
     rows: dict[str, list[dict]] = {split: [] for split in splits.SPLITS}
     for row, digest in place.ask("SELECT to_jsonb(t), hashtextextended(id::text, 0) FROM {table} AS t"):
         share = (digest + 2**63) / 2**64

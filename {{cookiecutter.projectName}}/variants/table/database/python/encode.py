@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     class Column(TypedDict, total=False):
-        """A column of the encoding, measured on the training rows: see docs/data.md."""
+        """A column of the encoding, measured on the training rows: see docs/reference/data.md."""
 
         name: str
         # The database's type, such as real or character(8).

@@ -1,7 +1,7 @@
 --liquibase formatted sql
 
 --changeset project:dataset_encoding
--- The encoding of the source table's rows, as JSON: see docs/data.md.
+-- The encoding of the source table's rows, as JSON: see docs/reference/data.md.
 ALTER TABLE "${schema}".dataset ADD COLUMN encoding text;
 --rollback ALTER TABLE "${schema}".dataset DROP COLUMN encoding;
 
@@ -18,7 +18,7 @@ GRANT EXECUTE ON FUNCTION "${schema}".as_bytes(float8[]) TO "${schema}_trainer";
 --
 -- numbers   row_count times as_bytes of: the row's position, the number of its label, one number per column (NaN for
 --           NULL; for a text its place in the vocabulary, or the vocabulary's length for a word that is not in it)
--- encoding  JSON: see docs/data.md
+-- encoding  JSON: see docs/reference/data.md
 --
 -- It never queries the database: on Greenplum it runs on every segment.
 CREATE OR REPLACE FUNCTION "${schema}".encode_block(numbers bytea, row_count int, encoding text)
