@@ -44,6 +44,13 @@ def in_body(path: str, variant: str = "") -> Path:
     return folder / path
 
 
+def change(file: Path, old: str, new: str) -> None:
+    """Replace the first occurrence of a text in a file."""
+    text = file.read_text(encoding="utf-8")
+    assert old in text, (file, old)
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests together that share servers or a module's fixtures when two processes share the slow tests."""
     for item in items:

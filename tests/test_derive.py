@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FOLDER, ROOT, Sandbox
+from conftest import FOLDER, ROOT, Sandbox, change
 from tools import doors
 
 from accelerator_engine.derive import derived, plan, stale
@@ -20,13 +20,6 @@ NAMES = ["cookiecutter.json", "template.yaml", "docs/reference/options.md"]
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
     return doors.clone(ROOT, tmp_path / "template")
-
-
-def change(file: Path, old: str, new: str) -> None:
-    """Replace the first occurrence of a text in a file."""
-    text = file.read_text(encoding="utf-8")
-    assert old in text
-    file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def derive(sandbox: Sandbox, *arguments: str | Path) -> tuple[int, str]:

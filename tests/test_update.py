@@ -1,11 +1,11 @@
-"""A project that version 0.1.0 generated can be updated to this template by cruft."""
+"""cruft updates a project of version 0.1.0 to this version of the template."""
 
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Sandbox
+from conftest import ROOT, Sandbox, change
 from tools import doors
 
 pytestmark = pytest.mark.slow
@@ -20,6 +20,7 @@ EDITS_OF_A_TABLE = {name: edit for name, edit in EDITS.items() if name != "datas
 
 
 def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder with a test's author; return its output."""
     author = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
     return subprocess.run(
         ["git", *author, *arguments], cwd=folder, capture_output=True, text=True, check=True
@@ -41,12 +42,6 @@ def repository(tmp_path: Path) -> Path:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "0.2.0")
     return folder
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text(encoding="utf-8")
-    assert old in text, file
-    file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -76,9 +71,9 @@ def test_an_edited_project_is_updated_without_a_conflict(
     assert expected is not None
     for name, (_, new) in edits.items():
         assert new in (project / name).read_text(encoding="utf-8")
-    updated, wanted = doors.tree(project), doors.tree(expected)
-    assert {name for name, content in wanted.items() if updated.get(name) != content} <= set(edits)
-    # No file of the old layout is left.
+    updated, expected_tree = doors.tree(project), doors.tree(expected)
+    assert {name for name, content in expected_tree.items() if updated.get(name) != content} <= set(edits)
+    # No file of the old layout remains.
     assert set(git(project, "ls-files", "--cached", "--others").splitlines()) - {".cruft.json", *doors.OWN} == set(
-        wanted
+        expected_tree
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import change
 from tools.manifests import VALUES, deployed, of_kind, training_inputs
 
 # Each test renders manifests.
@@ -31,23 +32,18 @@ OTHER_CHANGES = {
 }
 
 
-def change_file(project: Path, name: str, old: str, new: str) -> None:
-    """Replace the first occurrence of a text in a file."""
-    text = (project / name).read_text(encoding="utf-8")
-    assert old in text, (name, old)
-    (project / name).write_text(text.replace(old, new, 1), encoding="utf-8")
-
-
 @pytest.mark.parametrize("case", CHANGES_TO_THE_MODEL)
 def test_a_change_to_the_inputs_of_training_starts_a_run(project: Path, copied: Path, case: str) -> None:
-    change_file(copied, *CHANGES_TO_THE_MODEL[case])
+    name, old, new = CHANGES_TO_THE_MODEL[case]
+    change(copied / name, old, new)
     before, after = deployed(project), deployed(copied)
     assert training_inputs(before) != training_inputs(after)
 
 
 @pytest.mark.parametrize("case", OTHER_CHANGES)
 def test_no_other_change_starts_a_run(project: Path, copied: Path, case: str) -> None:
-    change_file(copied, *OTHER_CHANGES[case])
+    name, old, new = OTHER_CHANGES[case]
+    change(copied / name, old, new)
     before, after = of_kind(deployed(project), "Workflow"), of_kind(deployed(copied), "Workflow")
     assert before == after
 
