@@ -81,7 +81,7 @@ class PipProgress:
             return f"installed {self._installed() - self._before} of {self._collected} packages"
         if self._collected:
             return f"downloading package {self._collected} of {self._wanted}, {self._file}"
-        return "preparing"
+        return "creating the environment"
 
 
 class AptProgress:

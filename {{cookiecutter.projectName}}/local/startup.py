@@ -84,11 +84,13 @@ def _make_example(state: State) -> None:
     marker = state.folder / "training" / "example"
     if marker.exists() or not program.exists():
         return
-    completed = subprocess.run(
-        [environments.environment("pipeline") / "bin" / "python", "-m", "pipeline", "example_table"],
-        cwd=PROJECT, env=clean_environment(SERVICE_BINDING_ROOT=str(state.folder / "bindings")),
-        capture_output=True, text=True,
-    )  # fmt: skip
+    progress = Progress()
+    with progress.shown(), progress.job("example table", lambda: "loading"):
+        completed = subprocess.run(
+            [environments.environment("pipeline") / "bin" / "python", "-m", "pipeline", "example_table"],
+            cwd=PROJECT, env=clean_environment(SERVICE_BINDING_ROOT=str(state.folder / "bindings")),
+            capture_output=True, text=True,
+        )  # fmt: skip
     if completed.returncode:
         raise LocalError(completed.stderr.strip().removeprefix("error: "))
     marker.touch(mode=0o600)

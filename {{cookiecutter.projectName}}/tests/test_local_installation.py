@@ -96,7 +96,7 @@ numpy==2.5.5 ; python_full_version >= '3.12' \\
     def test_pip(self, tmp_path):
         (tmp_path / "pip-23.0.1.dist-info").mkdir()
         pip = installers.PipProgress(self.LOCK_FILE, tmp_path)
-        assert pip.report() == "preparing"
+        assert pip.report() == "creating the environment"
         pip.read("Ignoring numpy: markers 'python_full_version >= \"3.12\"' don't match your environment")
         pip.read("Collecting flatbuffers==25.12.19 (from -r requirements.txt (line 1))")
         assert pip.report() == "downloading package 1 of 2, flatbuffers"
