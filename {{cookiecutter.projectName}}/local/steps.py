@@ -24,6 +24,8 @@ def run(arguments: Sequence[str]) -> NoReturn:
     else:
         require_environment()
         environment = dict(os.environ)
+    # A person waits for it: the step prints its elapsed time.
+    environment["STEP_IS_WATCHED"] = "1"
     commands.activate(environment, ROLE)
     os.chdir(PROJECT)
     commands.execute(["python", "-m", "pipeline", *arguments], environment)

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import NoReturn
 
-from pipeline import lock_file
+from pipeline import lock_file, progress
 
 try:
     import click
@@ -51,11 +51,12 @@ def run_step(context: click.Context, step: Step, values: dict[str, Value]) -> No
     if step.name != END_OF_RUN:
         lock_file.require_own_lock()
     started = time.monotonic()
-    run = importlib.import_module(f"pipeline.steps.{step.name}").run
-    accepted = sorted(inspect.signature(run).parameters)
-    if accepted != sorted(values):
-        raise StepError(f"MLproject: {step.name} has the parameters {sorted(values)}; the step takes {accepted}")
-    result = run(**values)
+    with progress.elapsed_time(step.name):
+        run = importlib.import_module(f"pipeline.steps.{step.name}").run
+        accepted = sorted(inspect.signature(run).parameters)
+        if accepted != sorted(values):
+            raise StepError(f"MLproject: {step.name} has the parameters {sorted(values)}; the step takes {accepted}")
+        result = run(**values)
     if step.name == "promote_model":
         context.obj["is_refused"] = not result.promoted
         result = result.reason

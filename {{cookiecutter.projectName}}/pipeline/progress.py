@@ -1,0 +1,34 @@
+"""Signs of life of a step that prints nothing for seconds, for a person who waits for it."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+# `./run` sets it; where an orchestrator runs a step, nobody watches.
+WATCHED = "STEP_IS_WATCHED"
+SECONDS = 5.0
+
+
+@contextlib.contextmanager
+def elapsed_time(step: str, interval: float = SECONDS) -> Iterator[None]:
+    """Print the step's elapsed time to standard error every `interval` seconds while a person watches it."""
+    ended = threading.Event()
+    started = time.monotonic()
+
+    def show() -> None:
+        while not ended.wait(interval):
+            print(f"{step}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+    if not os.environ.get(WATCHED):
+        yield
+        return
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
