@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from local import installers
 from local.errors import LocalError
 from local.progress import Progress, say
+from local.state import lock
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 OLDEST_JAVA = 17
 # While PostgreSQL is installed, this keeps its packages from starting a cluster of the system's own.
 NO_MAIN_CLUSTER = pathlib.Path("/etc/postgresql-common/createcluster.d/in-database-ml.conf")
+LOCK = pathlib.Path("/run/lock/in-database-ml-packages")
 
 
 def installed_postgresql(root: pathlib.Path = pathlib.Path("/")) -> int | None:
@@ -161,10 +163,25 @@ def install(databases: bool, java: bool, npm: bool) -> None:
             f"packages are missing: run `sudo apt-get install -y --no-install-recommends {names}`, or "
             "`sudo python3 -m local install --packages`, which starts no cluster of the system's own"
         )
-    _install_as_root(tools, server)
+    with _one_installation():
+        # Whoever held the lock may have installed them.
+        tools, server = tools_missing(databases, java, npm), databases and not installed_postgresql()
+        if tools or server:
+            _install_as_root(tools, server)
     left = tools_missing(databases, java, npm)
     if left or (databases and not installed_postgresql()):
         raise LocalError(f"this distribution's packages are too old: {', '.join(left) or 'PostgreSQL'}")
+
+
+@contextlib.contextmanager
+def _one_installation() -> Iterator[None]:
+    """Let one process of this machine call apt-get at a time; the others wait. Raises LocalError."""
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = lock(LOCK, "packages: waiting for another installation")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _install_as_root(tools: list[str], server: bool) -> None:

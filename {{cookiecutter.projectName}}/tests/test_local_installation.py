@@ -1,5 +1,6 @@
 """What is installed for the local servers, and what is said meanwhile."""
 
+import concurrent.futures
 import io
 import os
 import pathlib
@@ -11,6 +12,7 @@ import pytest
 from local import environments, installers, packages, state
 from local.errors import LocalError
 from local.progress import CLEAR, Progress
+from local.state import lock
 
 
 class Terminal(io.StringIO):
@@ -242,7 +244,7 @@ class TestPackages:
             packages.postgresql_packages(tmp_path, lambda name: False, lambda: None)
 
     @pytest.fixture
-    def apt(self, monkeypatch):
+    def apt(self, monkeypatch, tmp_path):
         """Nothing is installed, and apt installs everything."""
         calls: list[tuple[str, ...]] = []
         missing = ["python3-venv", "npm"]
@@ -257,6 +259,7 @@ class TestPackages:
         monkeypatch.setattr(packages, "installed_postgresql", lambda: None if missing else 15)
         monkeypatch.setattr(packages, "postgresql_packages", lambda: ["postgresql-15", "postgresql-plpython3-15"])
         monkeypatch.setattr(packages.shutil, "which", lambda name: f"/usr/bin/{name}")
+        monkeypatch.setattr(packages, "LOCK", tmp_path / "lock")
         return calls
 
     def test_root_installs_without_a_cluster_of_the_systems(self, apt, monkeypatch, tmp_path):
@@ -271,6 +274,19 @@ class TestPackages:
         assert apt[1][-4:] == ("postgresql-15", "postgresql-plpython3-15", "python3-venv", "npm")
         assert seen == [False, True]
         assert not setting.exists()
+
+    def test_a_second_installation_waits_and_installs_nothing_again(self, apt, monkeypatch):
+        """Two projects may be started at once on a new machine, and apt-get refuses to run twice."""
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(packages, "NO_MAIN_CLUSTER", packages.LOCK.with_name("setting.conf"))
+        first = lock(packages.LOCK, "")
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            second = pool.submit(packages.install, databases=True, java=True, npm=True)
+            assert concurrent.futures.wait([second], timeout=0.5).not_done
+            packages._install_as_root(["python3-venv", "npm"], server=True)
+            os.close(first)
+            second.result(timeout=30)
+        assert [command[0] for command in apt] == ["update", "install"]
 
     def test_others_are_told_the_command(self, apt, monkeypatch):
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
