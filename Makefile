@@ -99,6 +99,9 @@ derive: .venv ## write what follows from accelerator.yaml, and the copies of dat
 docs: .venv ## build the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+.PHONY: sql
+sql: derive ## the copies of database/python, as `make sql` writes them in a generated project
+
 .PHONY: openapi
 openapi: .venv ## write app/openapi.json of the template body anew, for images and for a table
 	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; set -e; \

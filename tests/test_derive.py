@@ -14,6 +14,11 @@ from accelerator_engine.derive import derived, plan, stale
 from accelerator_engine.manifest import InvalidManifest
 from accelerator_engine.options import Option
 
+OPTION = "    - name: trainingDatabase\n"
+    "    - {name: hasExtra, label: Extra, description: More, x-group: Databases, dataType: boolean,"
+    " defaultValue: false}\n"
+SUBSTITUTION = "            - text: '{{ cookiecutter.owner }}'\n"
+NEW_SUBSTITUTION = "            - {text: '{{ cookiecutter.hasExtra }}', with: '#hasExtra'}\n"
 NAMES = ["cookiecutter.json", "template.yaml", "docs/reference/options.md"]
 
 
@@ -50,6 +55,16 @@ def test_the_version_is_that_of_pyproject(template: Path) -> None:
     assert "\ntemplateVersion: 9.8.7\n" in texts[template / FOLDER / ".provenance.yaml"]
     annotations = yaml.safe_load(texts[template / "template.yaml"])["metadata"]["annotations"]
     assert annotations["app.kubernetes.io/version"] == "9.8.7"
+
+
+def test_a_new_question_is_recorded(template: Path) -> None:
+    change(template / "accelerator.yaml", OPTION, f"{NEW_OPTION}{OPTION}")
+    change(template / "accelerator.yaml", SUBSTITUTION, f"{NEW_SUBSTITUTION}{SUBSTITUTION}")
+    record = derived(template)[template / FOLDER / ".provenance.yaml"]
+    assert (
+        "\n  hasExtra: {{ cookiecutter.hasExtra }}\n  trainingDatabase: '{{ cookiecutter.trainingDatabase }}'\n"
+        in record
+    )
 
 
 CHANGES: dict[str, Callable[[Path], None]] = {
@@ -165,7 +180,6 @@ def test_an_unsuitable_engine_section_is_refused_with_its_line(sandbox: Sandbox,
     assert {name: (template / name).read_bytes() for name in NAMES} == before
 
 
-OPTION = "    - name: trainingDatabase\n"
 # Keys of an added option, and the message.
 UNASKABLE = {
     "dataType: number, defaultValue: 3": "needs a dataType of string or boolean, numbers as text",

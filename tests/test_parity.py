@@ -308,8 +308,6 @@ def extend_body(body: Path) -> None:
     for folder in (extra / "deeper", cold, sweet):
         folder.mkdir(parents=True)
     answers = "".join(f"  {name}: '{{{{ cookiecutter.{name} }}}}'\n" for name in MORE_NAMES)
-    with (body / ".provenance.yaml").open("a", encoding="utf-8") as file:
-        file.write(answers.replace("'", ""))
     for path in (body / "answers.yaml", extra / "deeper" / "answers.yaml"):
         path.write_text(f"answers:\n{answers}", encoding="utf-8")
     for path in (sweet / "sweet.txt", extra / ".hidden", cold / "ice.txt"):

@@ -12,19 +12,18 @@ from accelerator_engine.derive.tables import Plan, combined, plan, variants_of
 
 __all__ = ["Plan", "combined", "derived", "plan", "stale", "variants_of"]
 
-_FRONT_ENDS: dict[str, Callable[[Plan], str]] = {
+_FILES: dict[str, Callable[[Plan], str]] = {
     "cookiecutter.json": cookiecutter_json,
     "template.yaml": template_yaml,
     "docs/reference/options.md": options_page,
+    PROVENANCE: provenance_yaml,
 }
 
 
 def derived(root: Path) -> dict[Path, str]:
     """Return the text of each derived file. Raises InvalidManifest, and OSError."""
     tables = plan(root)
-    texts = {root / name: make(tables) for name, make in _FRONT_ENDS.items()}
-    record = root / PROVENANCE
-    return {**texts, record: provenance_yaml(record.read_text(encoding="utf-8"), tables)}
+    return {root / name: make(tables) for name, make in _FILES.items()}
 
 
 def stale(files: Mapping[Path, str]) -> Iterable[Path]:
