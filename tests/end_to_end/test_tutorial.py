@@ -133,7 +133,8 @@ class Reader:
             self.address = addresses["API"]
             yield
         finally:
-            process.send_signal(signal.SIGINT)
+            # As Ctrl-C in a terminal, which reaches every process of the group.
+            os.killpg(process.pid, signal.SIGINT)
             process.communicate(timeout=60)
 
 
