@@ -24,7 +24,7 @@ ANSWERS = {
         "first-model",
         "make demo",
     ): r"accuracy 0\.9\d+ on \d+ held-out rows\n.*version 1, stage staging\nan image .* true \d",
-    ("first-model", "make status"): r"mlflow +running +localhost:",
+    ("first-model", "make status"): r"mlflow +running +http://",
     ("first-model", "input_shape"): r"image_classifier +\| staging +\| +1 \| {8,8,1} +\| uint8",
     ("first-model", "readyz"): r'"version": ?1',
     ("own-images", "./run all"): r"deploy_inference_db: .*staging is now version 1",
@@ -133,7 +133,8 @@ class Reader:
             self.address = addresses["API"]
             yield
         finally:
-            process.send_signal(signal.SIGINT)
+            # As Ctrl-C in a terminal, which reaches every process of the group.
+            os.killpg(process.pid, signal.SIGINT)
             process.communicate(timeout=60)
 
 
