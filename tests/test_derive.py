@@ -15,8 +15,10 @@ from accelerator_engine.manifest import InvalidManifest
 from accelerator_engine.options import Option
 
 OPTION = "    - name: trainingDatabase\n"
+NEW_OPTION = (
     "    - {name: hasExtra, label: Extra, description: More, x-group: Databases, dataType: boolean,"
     " defaultValue: false}\n"
+)
 SUBSTITUTION = "            - text: '{{ cookiecutter.owner }}'\n"
 NEW_SUBSTITUTION = "            - {text: '{{ cookiecutter.hasExtra }}', with: '#hasExtra'}\n"
 NAMES = ["cookiecutter.json", "template.yaml", "docs/reference/options.md"]

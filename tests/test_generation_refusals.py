@@ -142,7 +142,7 @@ def test_a_tool_that_leaves_an_option_out_is_refused(sandbox: Sandbox, options: 
     answers = {name: option.default for name, option in options.items() if name != "owner"}
     settings = {"_template": "x", "_extensions": ["accelerator_engine.cookiecutter.AnswersExtension"]}
     context = {"cookiecutter": {**answers, **settings, "_variants": variants()}}
-    with pytest.raises(FailedHookException, match=r"^owner is missing; allowed is a name for the team"):
+    with pytest.raises(FailedHookException, match=r"^owner is missing; allowed is the name of the team"):
         generate_files(ROOT, context, sandbox.output)
     assert sandbox.untouched()
 

@@ -196,12 +196,12 @@ def test_endless_backtracking_is_stopped(pattern: str, monkeypatch: pytest.Monke
 )
 def test_long_and_deep_patterns_are_fast(pattern: str) -> None:
     """They are compiled or refused quickly."""
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         search(pattern, "aaa")
     except InvalidRegex as error:
         assert len(str(error)) < 500
-    assert time.perf_counter() - started < 1.5
+    assert time.process_time() - started < 1.5
 
 
 @pytest.mark.parametrize(

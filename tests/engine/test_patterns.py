@@ -135,9 +135,9 @@ def test_many_paths_and_patterns_are_quick() -> None:
     patterns = ["**", "**/*.md", "*.md", "docs/**", "src/**/*.java", "**/Class1*.java", "**/templates/**"] + [
         f"**/m{number}/**/*.{{ext}}" if number % 2 else f"src/*/java/**/m{number}/*" for number in range(23)
     ]
-    started = time.perf_counter()
+    started = time.process_time()
     match_count = sum(matches(pattern, path) for pattern in patterns for path in paths)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert match_count > 3000
 
 
@@ -152,9 +152,9 @@ def test_many_paths_and_patterns_are_quick() -> None:
 )
 def test_many_wildcards_are_quick(pattern: str, path: str) -> None:
     """The time does not grow exponentially with the wildcards."""
-    started = time.perf_counter()
+    started = time.process_time()
     assert not matches(pattern, path)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_endless_backtracking_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
