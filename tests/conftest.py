@@ -52,10 +52,10 @@ def change(file: Path, old: str, new: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests together that share servers or a module's fixtures when two processes share the slow tests."""
+    """Keep tests together that share servers or fixtures when two processes share the slow tests."""
     for item in items:
         folder = item.path.parent
-        group = folder.name if folder.name == "end_to_end" else item.path.stem
+        group = folder.name if folder.name in ("end_to_end", "kubeflow") else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -1,0 +1,1 @@
+"""The pipelines of Kubeflow: compiled by the real kfp, and compared step by step with Argo's."""
