@@ -132,7 +132,8 @@ bench: .venv ## measure against the limits and the alternatives
 .PHONY: pictures
 pictures: .venv ## make the README's pictures anew: what the browser tests see
 	@mkdir -p docs/pictures
-	$(ALONE) PICTURES="$(CURDIR)/docs/pictures" $(BIN)/python -m pytest tests/end_to_end/test_browser.py
+	$(ALONE) PICTURES="$(CURDIR)/docs/pictures" $(BIN)/python -m pytest \
+		tests/end_to_end/test_browser.py tests/end_to_end/test_page_lifecycle.py
 
 .PHONY: lock
 lock: .venv ## make the lock files anew (UPGRADE=1: with the newest versions)

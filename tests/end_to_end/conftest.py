@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import BrowserContext
 
+from .browser import started_browser
 from .cifar import write_cifar10
 from .project import Project
 from .servers import CommandLines, Servers, end_leftovers
@@ -86,6 +88,13 @@ def head(folder: Path) -> str:
     """Return the commit that is checked out."""
     command = ["git", "rev-parse", "HEAD"]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[BrowserContext]:
+    """Chromium, started once per file of tests: its event loop would disturb others."""
+    with started_browser() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

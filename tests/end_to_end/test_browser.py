@@ -3,38 +3,25 @@
 With PICTURES set to a folder, the pictures of the README are written there.
 """
 
-import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from .api import file
-from .browser import SECONDS, SIZE, Served, served, started_browser, watched_page
-from .project import LOCAL, Project
-from .servers import Database, wait_until
+from .browser import SIZE, Served, served, watched_page
+from .page import marks, metric, pick, picture, pixels, settle, upload, visit
+from .project import Project
+from .servers import Database
 
 # Enough labels for a meaningful screenshot: this many, some of which disagree with the prediction.
 LABELLED, WRONG_EVERY = 220, 12
 STATISTICS = ["class", "mean", "standard deviation", *(f"part {number}" for number in range(1, 9))]
-expect.set_options(timeout=1000 * SECONDS)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserContext]:
-    """Chromium, started once."""
-    with started_browser() as started:
-        yield started
 
 
 @pytest.fixture
@@ -83,79 +70,9 @@ def three(digits: list[tuple[str, bytes]]) -> bytes:
     return next(row for label, row in digits if label == "3")
 
 
-def picture(page: Page, name: str, height: int) -> None:
-    """Write a screenshot, down to a height, for the README, if one is requested."""
-    folder = os.environ.get("PICTURES")
-    if folder:
-        # Move the pointer away, so that no tooltip shows.
-        page.mouse.move(1, 1)
-        clip = {"x": 0, "y": 0, "width": SIZE["width"], "height": height}
-        page.screenshot(path=Path(folder) / f"{name}.png", clip=clip, animations="disabled")
-
-
-def settle(page: Page) -> None:
-    """Wait until Streamlit has finished drawing."""
-    expect(page.locator("[data-test-script-state='running']")).to_have_count(0)
-    expect(page.locator("[data-stale='true']")).to_have_count(0)
-
-
-def visit(page: Page, site: Served) -> None:
-    """Open the page, and wait for its model."""
-    page.goto(site.page)
-    expect(page.get_by_role("heading", name="Monitoring")).to_be_visible()
-    settle(page)
-
-
 def png(row: bytes) -> bytes:
     """Return a row as a picture of 8×8 pixels."""
     return file(Image.frombytes("L", (8, 8), row))
-
-
-def upload(page: Page, name: str, content: bytes) -> None:
-    """Choose a file."""
-    field = page.get_by_test_id("stFileUploader").filter(has_text="Upload a picture").locator("input[type=file]")
-    field.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
-
-
-def pick(page: Page, field: str, option: str) -> None:
-    """Choose an option of a select box."""
-    page.get_by_role("combobox", name=field).click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
-def metric(page: Page, label: str) -> Locator:
-    """Return the locator of the number with this label."""
-    shown = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True))
-    return shown.get_by_test_id("stMetricValue")
-
-
-def marks(page: Page, chart: str, kind: str) -> list[dict[str, str]]:
-    """Return the text of each bar or cell of a chart for screen readers."""
-    elements = page.get_by_label(chart, exact=True).locator(f"[aria-roledescription='{kind}']")
-    # A bar of length 0 is attached but not visible.
-    elements.first.wait_for(state="attached")
-    labels = elements.evaluate_all("marks => marks.map(mark => mark.getAttribute('aria-label'))")
-    return [dict(part.split(": ", 1) for part in label.split("; ")) for label in labels]
-
-
-def pixels(page: Page) -> bytes:
-    """Return the shown picture, one byte per square of 24 pixels."""
-    shown = page.get_by_test_id("stImage").locator("img")
-    expect(shown).to_be_visible()
-    return bytes(
-        shown.evaluate(
-            """async image => {
-                await image.decode();
-                const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext("2d");
-                canvas.drawImage(image, 0, 0);
-                const grey = [];
-                for (let y = 12; y < image.naturalHeight; y += 24)
-                    for (let x = 12; x < image.naturalWidth; x += 24)
-                        grey.push(canvas.getImageData(x, y, 1, 1).data[0]);
-                return grey;
-            }"""
-        )
-    )
 
 
 def logged(owner: Database) -> int:
@@ -169,95 +86,6 @@ def newest(owner: Database) -> tuple[Any, ...]:
         "SELECT prediction_id::text, label, probabilities FROM {schema}.prediction_log "
         "ORDER BY predicted_at DESC LIMIT 1"
     )[0]
-
-
-def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, work: Path) -> None:
-    """A page opened before the first promotion shows each version as soon as it is promoted."""
-    project = Project.generate(work, trained.servers, projectName="unpromoted", includeMonitoring="false")
-    project.pipeline("deploy_inference_db")
-    with served(project, work / "unpromoted.log") as site, watched_page(browser) as page:
-        waits = "not ready: This API is waiting for a model: no version of unpromoted holds the stage staging yet."
-        wait_until(lambda: waits in (work / "unpromoted.log").read_text(encoding="utf-8"), 30, "what is waited for")
-        page.goto(site.page)
-        message = "No version of the model unpromoted holds the stage staging yet: run the pipeline (make pipeline)."
-        expect(page.get_by_role("status")).to_have_text(f"{message} This page refreshes itself.")
-        expect(page.get_by_role("heading")).to_have_text(["unpromoted"])
-        settle(page)
-        picture(page, "page-before-a-model", 320)
-        page.evaluate("window.neverLoadedAgain = true")
-        register(trained, project)
-        project.pipeline("promote_model", "--version", "1", "--stage", "staging", "deploy_inference_db")
-        expect(metric(page, "Version")).to_have_text("1")
-        replace_model(project)
-        expect(metric(page, "Version")).to_have_text("2")
-        assert page.evaluate("window.neverLoadedAgain")
-        # Without monitoring the page has no such section.
-        expect(page.get_by_role("heading")).to_have_text(
-            ["unpromoted", "Picture", "Prediction", "Model", "Confusion matrix"]
-        )
-
-
-def test_a_page_that_is_open_keeps_no_process_alive(
-    browser: BrowserContext, trained: Project, work: Path, record_property: Callable[[str, object], None]
-) -> None:
-    """A rolling update does not wait for visitors to leave."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    command = [*LOCAL, "run", "--environment", "ui", "--", "python", "-m", "app"]
-    variables = {**trained.environment, "APP_PROCESS": "ui", "HOST": "127.0.0.1", "PORT": port}
-    with (work / "page.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=trained.folder, env=variables, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/_stcore/health"), 300, "the page")
-        # The page's errors after the server's end do not matter here.
-        page = browser.new_page()
-        page.goto(f"http://127.0.0.1:{port}")
-        expect(page.get_by_role("heading", name="Monitoring")).to_be_visible()
-        started = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-        seconds = time.monotonic() - started
-        page.close()
-        record_property("seconds_to_end", round(seconds, 2))
-        assert seconds < 5
-    finally:
-        process.kill()
-        trained.servers.outputs.append((work / "page.log").read_text(encoding="utf-8"))
-    assert "Traceback" not in (work / "page.log").read_text(encoding="utf-8")
-
-
-def answers(address: str) -> bool:
-    """Return whether a GET is answered with 200."""
-    with contextlib.suppress(OSError), urllib.request.urlopen(address) as answer:  # noqa: S310
-        return answer.status == 200
-    return False
-
-
-def register(trained: Project, project: Project) -> None:
-    """Register the trained model as the first version of another project's model."""
-    tracking = project.servers.tracking
-    version = tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
-    copied = {
-        "source": version["source"],
-        "run_id": version["run_id"],
-        "model_id": version["source"].removeprefix("models:/"),
-    }
-    tracking.send("POST", "registered-models/create", name=project.schema)
-    tracking.send("POST", "model-versions/create", name=project.schema, **copied)
-
-
-def replace_model(project: Project) -> None:
-    """Promote a second version in the database, as deploy_inference_db does."""
-    columns = (
-        "onnx, sha256, classes, input_shape, input_dtype, metrics, training_statistics, samples, data_hash, "
-        "git_commit, mlflow_run"
-    )
-    with project.database("inference-deployer") as database:
-        database.query(
-            "INSERT INTO {schema}.model_version (model, version, {columns}) "
-            "SELECT model, 2, {columns} FROM {schema}.model_version".replace("{columns}", columns)
-        )
-        database.query("UPDATE {schema}.model_alias SET version = 2, changed_at = now()")
 
 
 def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None:
