@@ -1,13 +1,52 @@
-"""Fixtures of tests on servers: the project, trained for one epoch and deployed, and sessions of its roles."""
+"""Fixtures: a clean environment, bindings, and the project trained for one epoch and deployed, with sessions."""
 
 import os
+import pathlib
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from pipeline.databases import connect
-from pipeline.settings import settings
+from pipeline import databases, doctor, liquibase, lock_file, run_identity, settings
+
+VARIABLES = ("PIPELINE_RUN", "MODEL_STAGE", "ENVIRONMENT_LOCK", "GIT_COMMIT", "STEP_OUTPUTS", "JAVA_OPTS")
+
+
+@pytest.fixture
+def clean_environment(monkeypatch) -> Iterator[None]:
+    """An environment without an orchestrator's variables, and empty caches before and after the test."""
+    for name in (*VARIABLES, liquibase.WAIT_MINUTES):
+        monkeypatch.setenv(name, "")  # monkeypatch then restores what the test sets
+        monkeypatch.delenv(name)
+    clear_caches()
+    yield
+    clear_caches()
+
+
+def clear_caches() -> None:
+    """Empty the caches of values that come from the environment."""
+    settings.settings.cache_clear()
+    run_identity.git_commit.cache_clear()
+    lock_file.require_own_lock.cache_clear()
+    doctor.mlflow_server.cache_clear()
+    databases.binding.cache_clear()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port at which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def bindings(tmp_path, monkeypatch) -> pathlib.Path:
+    """An empty folder for the test's own bindings."""
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
+    return tmp_path
 
 
 def run_pipeline(*arguments: str) -> str:
@@ -24,7 +63,7 @@ def deployed() -> None:
     assert os.environ.get("SERVICE_BINDING_ROOT"), "no servers: run `make test`"
     steps = "deploy_training_code deploy_training_db upload_dataset train_model --epochs 1 evaluate_model promote_model"
     run_pipeline(*steps.split())
-    run_pipeline("promote_model", "--version", "1", "--stage", settings().promotion_stage)
+    run_pipeline("promote_model", "--version", "1", "--stage", settings.settings().promotion_stage)
     run_pipeline("deploy_inference_db")
 
 
@@ -47,7 +86,7 @@ def deployer(deployed):
 
 
 def _session(binding: str):
-    connection = connect(binding)
+    connection = databases.connect(binding)
     connection.autocommit = True
     yield connection
     connection.close()

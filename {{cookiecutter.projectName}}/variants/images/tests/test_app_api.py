@@ -1,75 +1,15 @@
 """The API over a stand-in for the database: its calls, its errors and its log."""
 
-import asyncio
-import contextlib
 import dataclasses
-import datetime
-import io
 import json
 import logging
 import re
 
 import pytest
-from fastapi.testclient import TestClient
-from PIL import Image
+from stand_in import ID, MODEL, SETTINGS, StandIn, png, serving
 
-from app import endpoints, images, logs
-from app.predictions import DatabaseAway, Model, Prediction, RefusedInput, UnknownPrediction, WaitingForModel
-from app.settings import Settings
-
-NOW = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
-MODEL = Model("pictures", "staging", 3, ("cat", "dog"), (2, 2, 1), "uint8", {}, "hash", "commit", NOW, NOW, {})
-SETTINGS = Settings("pictures", "Cats and dogs.", "staging", True, 0.5, 0.25, 200)
-ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
-
-
-class StandIn:
-    """Answers as the database would. `served_models` are served one after the other, the last one forever."""
-
-    def __init__(self, *served_models: Model | None) -> None:
-        self.models = list(served_models) or [MODEL]
-        self.rows: list[bytes] = []
-        self.error: Exception | None = None
-        self.closed = False
-
-    def model(self, newest: bool = False) -> Model | None:
-        if newest and len(self.models) > 1:
-            self.models.pop(0)
-        if self.error:
-            raise self.error
-        return self.models[0]
-
-    def served(self, newest: bool = False) -> Model:
-        model = self.model(newest)
-        if not model:
-            raise WaitingForModel("no version yet")
-        return model
-
-    def classes(self, version: int) -> tuple[str, ...]:
-        return MODEL.classes
-
-    def predict_many(self, rows: list[bytes]) -> list[Prediction]:
-        self.rows += rows
-        height, width, channels = self.models[-1].input_shape
-        if any(len(row) != height * width * channels for row in rows):
-            raise RefusedInput("wrong number of bytes")
-        return [Prediction(ID, "dog", (0.25, 0.75), "pictures", self.models[-1].version) for _ in rows]
-
-    def record_label(self, prediction_id: str, label: str) -> dict:
-        if label not in MODEL.classes:
-            raise RefusedInput("allowed is one of cat, dog")
-        if prediction_id != ID:
-            raise UnknownPrediction("there is no such prediction")
-        return {"prediction_id": ID, "label": label, "predicted_label": "dog", "model": "pictures", "version": 3}
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@contextlib.contextmanager
-def serving(stand_in: StandIn, settings: Settings = SETTINGS):
-    with TestClient(endpoints.create_app(settings, stand_in), raise_server_exceptions=False) as client:
-        yield client
+from app import images
+from app.predictions import DatabaseAway, WaitingForModel
 
 
 @pytest.fixture(name="stand_in")
@@ -81,14 +21,6 @@ def _stand_in() -> StandIn:
 def _client(stand_in):
     with serving(stand_in) as client:
         yield client
-
-
-def png(*pixels: int, size=(2, 2)) -> bytes:
-    buffer = io.BytesIO()
-    picture = Image.new("L", size)
-    picture.putdata(pixels or [0] * (size[0] * size[1]))
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def problem(answer, status: int) -> str:
@@ -166,93 +98,6 @@ def test_what_is_too_long_is_refused(client) -> None:
     assert "10,485,760" in problem(client.post("/predictions", files={"image": bytes(images.MAX_BYTES + 1)}), 413)
     for path in ("/predictions", "/predictions/batch"):
         assert "longer" in problem(client.post(path, files={"images": bytes(40 * 2**20)}), 413)
-
-
-@pytest.mark.parametrize(("headers", "most"), [([], images.MAX_BYTES + 2**20), ([(b"content-length", b"9" * 12)], 0)])
-def test_what_is_too_long_is_not_read_to_its_end(headers, most) -> None:
-    taken, sent = 0, []
-
-    async def receive() -> dict:
-        nonlocal taken
-        taken += 2**16
-        start = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n' if taken == 2**16 else b""
-        return {"type": "http.request", "body": start + bytes(2**16), "more_body": True}
-
-    async def send(message: dict) -> None:
-        sent.append(message)
-
-    form = (b"content-type", b"multipart/form-data; boundary=b")
-    scope = {"type": "http", "method": "POST", "path": "/predictions", "query_string": b"", "headers": [form, *headers]}
-    asyncio.run(endpoints.create_app(SETTINGS, StandIn())({**scope, "http_version": "1.1"}, receive, send))
-    assert sent[0]["status"] == 413
-    assert taken <= most
-
-
-FORM = (b"content-type", b"multipart/form-data; boundary=b")
-FIRST_PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
-
-
-async def ask(app, path: str, *headers: tuple[bytes, bytes], body=()) -> dict:
-    """Send a request whose body arrives in pieces, with a wait for each event among them; return its answer."""
-    pieces, sent = list(body), []
-
-    async def receive() -> dict:
-        while pieces and isinstance(pieces[0], asyncio.Event):
-            await pieces[0].wait()
-            pieces.pop(0)
-        piece = pieces.pop(0) if pieces else b""
-        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
-
-    async def send(message: dict) -> None:
-        sent.append(message)
-
-    method = "POST" if body else "GET"
-    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "http_version": "1.1"}
-    await asyncio.wait_for(app({**scope, "headers": [FORM, *headers]}, receive, send), 10)
-    return {"status": sent[0]["status"], "headers": dict(sent[0]["headers"]), "body": sent[1]["body"]}
-
-
-@pytest.mark.parametrize(("announced", "fitting"), [(20 * 2**20, 1), (None, 1), (9 * 2**20, 3)])
-def test_uploads_have_room_or_are_asked_to_come_again(announced, fitting) -> None:
-    """The API accepts as many uploads as fit, and refuses the next one until one of them is answered."""
-    headers = [(b"content-length", str(announced).encode())] if announced else []
-
-    async def upload_beside_others() -> None:
-        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
-        path, rest = "/predictions/batch", asyncio.Event()
-        body = (FIRST_PART, rest, b"no image\r\n--b--\r\n")
-        others = [asyncio.create_task(ask(app, path, *headers, body=body)) for _ in range(fitting)]
-        await asyncio.sleep(0.1)
-        refused = await ask(app, path, *headers, body=body)
-        assert refused["status"] == 503
-        assert refused["headers"][b"retry-after"] == b"2"
-        assert json.loads(refused["body"])["detail"] == "Too much is being uploaded at once: try again."
-        # Small requests and probes are not affected.
-        assert (await ask(app, "/readyz"))["status"] == 200
-        rest.set()
-        assert {(await other)["status"] for other in others} == {415}
-        assert (await ask(app, path, *headers, body=body))["status"] == 415
-
-    asyncio.run(upload_beside_others())
-
-
-def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
-    """A body that stalls would hold its memory forever; a slow one is read to its end."""
-    monkeypatch.setattr(logs, "SECONDS_OF_SILENCE", 0.2)
-
-    async def upload_in_pieces() -> None:
-        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
-        loop, never = asyncio.get_running_loop(), asyncio.Event()
-        answer = await ask(app, "/predictions/batch", body=(FIRST_PART, never, b""))
-        assert (answer["status"], answer["headers"][b"connection"]) == (408, b"close")
-        slow = [asyncio.Event() for _ in range(4)]
-        for number, event in enumerate(slow):
-            loop.call_later(0.1 * (number + 1), event.set)
-        pieces = [piece for event in slow for piece in (event, b"no image")]
-        answer = await ask(app, "/predictions/batch", body=(FIRST_PART, *pieces, b"\r\n--b--\r\n"))
-        assert answer["status"] == 415
-
-    asyncio.run(upload_in_pieces())
 
 
 @pytest.mark.parametrize(
