@@ -39,18 +39,23 @@ def describe(model: Model) -> ModelInput:
 
 def add(app: FastAPI, predictions: Predictions) -> None:
     """Add the operations that predict."""
+    _add_predict(app, predictions)
+    _add_predict_batch(app, predictions)
 
-    def form(field: str) -> dict[str, Any]:
-        """Return the OpenAPI entry that names the media types of a field."""
-        types = ", ".join(f"image/{name.lower()}" for name in FORMATS)
-        return {"requestBody": {"content": {"multipart/form-data": {"encoding": {field: {"contentType": types}}}}}}
 
+def _form(field: str) -> dict[str, Any]:
+    """Return the OpenAPI entry that names the media types of a field."""
+    types = ", ".join(f"image/{name.lower()}" for name in FORMATS)
+    return {"requestBody": {"content": {"multipart/form-data": {"encoding": {field: {"contentType": types}}}}}}
+
+
+def _add_predict(app: FastAPI, predictions: Predictions) -> None:
     @app.post(
         "/predictions",
         tags=["predictions"],
         summary="Classify an image",
         responses=problems.declare(400, 408, 413, 415, 422, 503),
-        openapi_extra=form("image"),
+        openapi_extra=_form("image"),
     )
     def predict(
         request: Request,
@@ -63,12 +68,14 @@ def add(app: FastAPI, predictions: Predictions) -> None:
         """
         return answer(request, predictions, _content(image), _rows)
 
+
+def _add_predict_batch(app: FastAPI, predictions: Predictions) -> None:
     @app.post(
         "/predictions/batch",
         tags=["predictions"],
         summary="Classify several images",
         responses=problems.declare(400, 408, 413, 415, 422, 503),
-        openapi_extra=form("images"),
+        openapi_extra=_form("images"),
     )
     def predict_batch(
         request: Request,
