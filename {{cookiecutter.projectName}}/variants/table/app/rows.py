@@ -104,7 +104,7 @@ def _reason(details: ErrorDetails, row: Mapping[str, Any], encoding: Encoding) -
     name = str(details["loc"][0])
     columns = {column["name"]: column for column in encoding["columns"]}
     if name not in row:
-        return f"column {name} is missing; where its value is not known, give null"
+        return f"column {name} is missing; give null for an unknown value"
     allowed = ALLOWED[columns[name]["kind"]]
     if is_whole(columns[name]):
         limit = WHOLE_NUMBER_LIMITS[columns[name]["type"]]

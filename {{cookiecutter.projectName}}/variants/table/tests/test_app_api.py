@@ -148,7 +148,10 @@ def test_a_wrong_column_is_named(client, stand_in, changed, message) -> None:
         ('{"weight": 1e999, "age in years": 1, "smoker": null, "city": null}', "Column weight must be a number"),
         ('{"weight": 1, "age in years": 1, "smoker": null, "city": "\\ud800"}', "Column city must be text"),
         ('{"\\ud800": 1}', 'There is no column "\\ud800"'),
-        ('{"weight": 1, "smoker": null, "city": null}', "Column age in years is missing; where its value is not known"),
+        (
+            '{"weight": 1, "smoker": null, "city": null}',
+            "Column age in years is missing; give null for an unknown value",
+        ),
         ("[]", "A JSON object is expected"),
         ("7", "A JSON object is expected"),
     ],
