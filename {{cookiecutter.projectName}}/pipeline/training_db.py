@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from database.python.state import HEADER
 from pipeline.databases import Connection, query
 from pipeline.errors import StepError
 from pipeline.records import Encoding, EpochRow, Scores, TrainingStatistics
 from pipeline.settings import settings
 
-# See database/training/004-fit-and-evaluate.sql: task, token, rows, sum of losses, correct; then float32.
-STATE_HEADER = struct.Struct("<8s16sqdq")
+STATE_HEADER = struct.Struct(HEADER)
 
 
 class TrainingData(NamedTuple):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from database.python.fit import KERAS_MODULES, REFUSED_CLASSES
 from pipeline.errors import StepError
 from pipeline.settings import ROOT
 
@@ -22,31 +23,8 @@ from pipeline.settings import ROOT
 if TYPE_CHECKING:
     import keras
 
-KERAS_MODULES = {
-    "keras",
-    "keras.layers",
-    "keras.initializers",
-    "keras.regularizers",
-    "keras.constraints",
-    "keras.optimizers",
-    "keras.optimizers.schedules",
-    "keras.dtype_policies",
-    "keras.src.models.functional",
-    "keras.src.ops.numpy",
-}
 # A weight with two optimizer slots is 12 bytes, 24 as hexadecimal text; a value of the database holds 1 GB.
 MOST_WEIGHTS = 40_000_000
-# These classes run their own code or read files of the server.
-REFUSED_CLASSES = {
-    "Lambda",
-    "TFSMLayer",
-    "TorchModuleWrapper",
-    "JaxLayer",
-    "FlaxLayer",
-    "StringLookup",
-    "IntegerLookup",
-    "TextVectorization",
-}
 
 
 class Dataset(NamedTuple):
