@@ -1,27 +1,27 @@
-# What people and .ci/run call; `make help` lists it.
+# The commands for people and .ci/run; `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 BIN := .venv/bin
-# A link to the body, whose own name is full of braces.
+# A link to the template body, whose own name is full of braces.
 BODY := template
 DEMO := build/image-classifier
 TYPED := build/lint
-# Tests and generated projects run make themselves: flags and variables of this run are not theirs.
+# Tests and generated projects run make themselves, without the flags and variables of this run.
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL
-# One cache, here: ruff would put another into the body, and cookiecutter would copy it.
+# Ruff's cache stays here: cookiecutter would copy one in the body into projects.
 export RUFF_CACHE_DIR := $(CURDIR)/.ruff_cache
-# Copies the body's Python into its SQL, or checks the copies; no compiled file may stay in the body.
+# Copies the body's Python into its SQL, or checks the copies. -B: no compiled file may stay in the body.
 SQL = cd $(BODY) && for folder in . $(patsubst $(BODY)/%/database,%,$(wildcard $(BODY)/variants/*/database)); do \
 	"$(CURDIR)/$(BIN)/python" -B -m local sql $(1) "$$folder" . || exit; done
-# Without the word make in the recipe itself `make -n` only prints it.
+# `make -n` runs a recipe line that contains $(MAKE) itself; it only prints a line with this variable.
 SUBMAKE := $(ALONE) $(MAKE)
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url $(if $(UPGRADE),--upgrade)
 
-# $(call need,COMMAND THAT SUCCEEDS WHEN IT IS THERE,DEBIAN PACKAGE)
+# $(call need,COMMAND THAT SUCCEEDS IF THE PACKAGE IS INSTALLED,DEBIAN PACKAGE)
 define need
 if ! $(1) >/dev/null 2>&1; then \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -33,11 +33,11 @@ fi
 endef
 
 .PHONY: help
-help: ## list what can be made
+help: ## list the commands
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: .venv
-.venv: .venv/installed ## the Python environment of this repository, from requirements.txt
+.venv: .venv/installed ## install the Python environment of this repository, from requirements.txt
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -49,27 +49,27 @@ help: ## list what can be made
 	@touch $@
 
 .PHONY: test-fast
-test-fast: .venv ## the tests that take less than a minute together
+test-fast: .venv ## run the fast tests (less than a minute together)
 	$(ALONE) $(BIN)/python -m pytest -m 'not slow and not cluster' --numprocesses auto
 
 .PHONY: test
-test: lint test-fast ## every check and every test but those on a cluster
+test: lint test-fast ## run every check and every test except those on a cluster
 	$(ALONE) $(BIN)/python -m pytest -m 'slow and not cluster' --numprocesses 2 --dist loadgroup
 
 .PHONY: test-cluster
-test-cluster: .venv ## the generated project on a real Kubernetes that is started for it (as root on Linux)
+test-cluster: .venv ## test a generated project on a real Kubernetes, which it starts (as root on Linux)
 	$(ALONE) $(BIN)/python -m pytest tests/cluster
 
 .PHONY: cluster-up
-cluster-up: .venv ## start that Kubernetes to try a project on it (as root on Linux)
+cluster-up: .venv ## start that Kubernetes, to try a project on it (as root on Linux)
 	@PYTHONPATH=tests $(BIN)/python -m cluster up
 
 .PHONY: cluster-down
-cluster-down: .venv ## stop it and remove what it kept
+cluster-down: .venv ## stop that Kubernetes and remove its data
 	@PYTHONPATH=tests $(BIN)/python -m cluster down
 
 .PHONY: lint
-lint: .venv types ## style, types, YAML, shell and SQL
+lint: .venv types ## check style, types, YAML, shell and SQL
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -83,7 +83,7 @@ lint: .venv types ## style, types, YAML, shell and SQL
 	cd $(BODY) && "$(CURDIR)/$(BIN)/sqlfluff" lint --dialect postgres variants/*/database/inference
 
 .PHONY: types
-types: .venv ## strict types of two generated projects: the default one, and a table with every part
+types: .venv ## check the types of two generated projects: the default one, and a table with every part
 	@rm -rf $(TYPED) && mkdir -p $(TYPED)
 	@$(BIN)/cookiecutter --no-input --default-config --output-dir $(TYPED) . >/dev/null
 	@$(BIN)/cookiecutter --no-input --default-config --output-dir $(TYPED) . projectName=table-with-all dataset=table \
@@ -91,7 +91,7 @@ types: .venv ## strict types of two generated projects: the default one, and a t
 	@set -e; for project in $(TYPED)/*/; do $(SUBMAKE) --no-print-directory -C "$$project" types; done
 
 .PHONY: derive
-derive: .venv ## write what follows from accelerator.yaml, and the copies of database/python in SQL
+derive: .venv ## write the files derived from accelerator.yaml, and the copies of database/python in SQL
 	$(BIN)/python -m accelerator_engine derive
 	$(call SQL)
 
@@ -103,7 +103,7 @@ docs: .venv ## build the documentation into build/site
 sql: derive ## the copies of database/python, as `make sql` writes them in a generated project
 
 .PHONY: openapi
-openapi: .venv ## write app/openapi.json of the template body anew, for images and for a table
+openapi: .venv ## rewrite app/openapi.json of the template body, for images and for a table
 	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; set -e; \
 	for dataset in digits table; do \
 		$(BIN)/cookiecutter --no-input --default-config --output-dir "$$folder/$$dataset" . projectName=the-name \
@@ -122,21 +122,21 @@ demo: .venv ## generate the default project into build/ and run its demo
 	@$(SUBMAKE) --no-print-directory -C $(DEMO) demo
 
 .PHONY: down
-down: ## stop what the demo started
+down: ## stop the demo's servers
 	@if [ -f $(DEMO)/Makefile ]; then $(SUBMAKE) --no-print-directory -C $(DEMO) down; fi
 
 .PHONY: bench
-bench: .venv ## measure against the limits and the alternatives
+bench: .venv ## run the benchmarks and compare them with the limits and the alternatives
 	$(BIN)/python -m benchmarks
 
 .PHONY: pictures
-pictures: .venv ## make the README's pictures anew: what the browser tests see
+pictures: .venv ## retake the README's pictures during the browser tests
 	@mkdir -p docs/pictures
 	$(ALONE) PICTURES="$(CURDIR)/docs/pictures" $(BIN)/python -m pytest \
 		tests/end_to_end/test_browser.py tests/end_to_end/test_page_lifecycle.py
 
 .PHONY: lock
-lock: .venv ## make the lock files anew (UPGRADE=1: with the newest versions)
+lock: .venv ## rewrite the lock files (UPGRADE=1: with the newest versions)
 	$(BIN)/$(COMPILE) --extra engine --extra dev --output-file requirements.txt pyproject.toml
 	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; set -e; \
 	cp $(BODY)/requirements/* $(BODY)/variants/*/requirements/* "$$folder"; \
@@ -147,6 +147,6 @@ lock: .venv ## make the lock files anew (UPGRADE=1: with the newest versions)
 	done
 
 .PHONY: clean
-clean: down ## stop the demo and remove everything made here
+clean: down ## stop the demo and remove all build results
 	rm -rf .venv build .hypothesis
 	find . -type d \( -name __pycache__ -o -name '.*_cache' \) -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Lay the variants that fit the answers over the project, and remove the others."""
+"""Move the files of the variants that fit the answers into the project, and remove the other variants."""
 
 import json
 import shutil
@@ -9,8 +9,8 @@ from pathlib import Path
 PROJECT = Path.cwd().resolve()
 OVERLAYS = "variants"
 
-# A JSON object can stand in a raw string in triple quotes: it holds no three bare quotes in a row,
-# and neither begins nor ends with one.
+# A raw string in triple quotes can hold a JSON object, which contains no three bare quotes in a row, and
+# starts and ends with none.
 ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
 
 
@@ -24,7 +24,7 @@ def inside(path: Path) -> Path:
 def overlays(folder: Path, fits: bool = True) -> Iterator[tuple[Path, Path, bool]]:
     """Yield each file of the variants in a folder, its path in the project, and whether it fits the answers.
 
-    A variant within a variant needs both.
+    A variant within a variant fits if both do.
     """
     for name, when in ANSWERS["_variants"].items():
         variant = inside(folder / OVERLAYS / name)
@@ -38,14 +38,14 @@ def overlays(folder: Path, fits: bool = True) -> Iterator[tuple[Path, Path, bool
 
 
 def tidy(folder: Path) -> None:
-    """Remove a folder that is empty now, and the empty ones around it."""
+    """Remove a folder if it is empty, and then its empty parents."""
     while folder != PROJECT and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
 
 
 files = list(overlays(PROJECT))
-# An earlier generation with other answers may have left files that no longer fit.
+# An earlier generation with other answers may have left files of variants that no longer fit.
 for _, target, chosen in files:
     if not chosen:
         target.unlink(missing_ok=True)

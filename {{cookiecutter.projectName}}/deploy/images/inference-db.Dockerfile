@@ -1,14 +1,14 @@
 # An inference database: PostgreSQL with PL/Python and the packages of requirements/inference-db.txt.
-# inference-db.sh, its entry point, says what it is told by which variable. It writes to its volume and to /tmp alone.
+# Its entry point, inference-db.sh, documents its variables. The container writes only to its volume and to /tmp.
 #   docker build --file deploy/images/inference-db.Dockerfile --tag REGISTRY/NAME-inference-db:VERSION .
 
-# Debian 12; its digest may be named too: …@sha256:….
+# Debian 12. A digest pins it: …@sha256:….
 ARG BASE=docker.io/library/debian:12.15-slim
 
 FROM ${BASE} AS system
-# The server's user has a number of its own, which volumes are given to; no cluster of the system's own is made, nor
-# is its key for everybody kept. Debian's stable archive changes a package for its security alone and keeps no older
-# version to pin.
+# The server's user has a fixed number, so that volumes can belong to it. The package creates no cluster, and its public
+# example key is removed. Debian's stable archive replaces a package by its security fix and keeps no older version, so
+# no version is pinned.
 # hadolint ignore=DL3008
 RUN groupadd --gid 10001 postgres \
     && useradd --uid 10001 --gid postgres --home-dir /var/lib/postgresql --no-create-home --shell /bin/sh postgres \
@@ -25,14 +25,14 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv --without-pip /opt/environment
 COPY requirements/inference-db.txt /opt/environment/requirements.txt
-# Compiled here, for the file system is read-only where it runs.
+# Compiled here, because the file system is read-only at run time.
 RUN python3 -m pip --python /opt/environment/bin/python install --no-cache-dir --no-deps --require-hashes --compile \
     --requirement /opt/environment/requirements.txt
 
 FROM system
 COPY --from=environment /opt/environment /opt/environment
 COPY deploy/images/inference-db.sh /usr/local/bin/
-# PYTHONEXECUTABLE is how PL/Python finds the packages.
+# PL/Python finds the packages by PYTHONEXECUTABLE.
 ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/bin:/usr/bin:/bin \
     PGDATA=/var/lib/postgresql/15/data \
     PYTHONEXECUTABLE=/opt/environment/bin/python \
@@ -43,6 +43,6 @@ USER 10001:10001
 WORKDIR /var/lib/postgresql
 VOLUME ["/var/lib/postgresql"]
 EXPOSE 5432
-# Fast: sessions are ended, not waited for.
+# PostgreSQL's fast shutdown: the server ends sessions instead of waiting for them.
 STOPSIGNAL SIGINT
 ENTRYPOINT ["inference-db.sh"]

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Starts the inference database; the first start, on an empty volume, makes it. Arguments go to the server.
+# Starts the inference database; the first start, on an empty volume, creates it. Arguments go to the server.
 #   POSTGRES_USER_FILE, POSTGRES_PASSWORD_FILE   files that hold the superuser's name and password (a mounted Secret)
 #   POSTGRES_DB_FILE, or POSTGRES_DB             a file that holds the database's name, or the name
-#   TLS_CERTIFICATE_FILE, TLS_KEY_FILE           the server's certificate and key: with them nobody gets in without TLS
+#   TLS_CERTIFICATE_FILE, TLS_KEY_FILE           the server's certificate and key: with them every connection needs TLS
 set -eu
 umask 077
 
@@ -11,7 +11,7 @@ refuse() {
     exit 1
 }
 
-# content VARIABLE FILE: what a file holds, less the last line break
+# content VARIABLE FILE: prints a file's content without the last line break
 content() {
     [ -n "$2" ] || refuse "$1 is not set: it names a file"
     if ! [ -f "$2" ] || ! [ -r "$2" ]; then
@@ -21,7 +21,7 @@ content() {
     cat "$2"
 }
 
-# It gets its name when it is complete: what a start that was killed has left is made anew.
+# The folder gets its name when it is complete: the next start removes and recreates an incomplete one.
 make() {
     user=$(content POSTGRES_USER_FILE "${POSTGRES_USER_FILE:-}")
     content POSTGRES_PASSWORD_FILE "${POSTGRES_PASSWORD_FILE:-}" > /dev/null
@@ -40,7 +40,7 @@ make() {
     mv "$unfinished" "$PGDATA"
 }
 
-# alone DATABASE: without network and password, before anybody else gets in
+# alone DATABASE: runs SQL without network and password, before anybody else can connect
 alone() {
     postgres --single -D "$unfinished" -c exit_on_error=on -c log_checkpoints=off "$1" > /dev/null
 }

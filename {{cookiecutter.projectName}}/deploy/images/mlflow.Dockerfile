@@ -1,11 +1,11 @@
-# A tracking server: MLflow with the clients of its two stores, PostgreSQL and S3. deploy/mlflow says how it is run.
+# A tracking server: MLflow with the clients of its two stores, PostgreSQL and S3. deploy/mlflow runs it.
 #   docker build --file deploy/images/mlflow.Dockerfile --tag REGISTRY/mlflow:VERSION .
 
-# Debian 12; its digest may be named too: …@sha256:….
+# Debian 12. A digest pins it: …@sha256:….
 ARG BASE=docker.io/library/debian:12.15-slim
 
 FROM ${BASE} AS system
-# Debian's stable archive changes a package for its security alone and keeps no older version to pin.
+# Debian's stable archive replaces a package by its security fix and keeps no older version, so no version is pinned.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 \
@@ -18,7 +18,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv --without-pip /opt/environment
 COPY requirements/mlflow-server.txt /opt/environment/requirements.txt
-# Compiled here, for the file system is read-only where it runs.
+# Compiled here, because the file system is read-only at run time.
 RUN python3 -m pip --python /opt/environment/bin/python install --no-cache-dir --no-deps --require-hashes --compile \
     --requirement /opt/environment/requirements.txt
 

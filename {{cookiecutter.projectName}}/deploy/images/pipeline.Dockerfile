@@ -1,13 +1,13 @@
-# What a step of the pipeline runs in: the environment of requirements/pipeline.txt, Liquibase and git. The project's
-# code is not in it: a step works in a checkout. So it is built anew when the lock file changes, not with every commit.
+# The image of the pipeline's steps: the environment of requirements/pipeline.txt, Liquibase and git. A step works in a
+# checkout of the project's code, so a changed lock file needs a new image and a commit does not.
 #   docker build --file deploy/images/pipeline.Dockerfile --tag REGISTRY/NAME-pipeline:VERSION .
 
-# Debian 12; its digest may be named too: …@sha256:….
+# Debian 12. A digest pins it: …@sha256:….
 ARG BASE=docker.io/library/debian:12.15-slim
 
 FROM ${BASE} AS system
-# Java's package wants a folder that slim images lack. Debian's stable archive changes a package for its security alone
-# and keeps no older version to pin.
+# Java's package needs a folder that slim images lack. Debian's stable archive replaces a package by its security fix
+# and keeps no older version, so no version is pinned.
 # hadolint ignore=DL3008
 RUN mkdir -p /usr/share/man/man1 \
     && apt-get update \
@@ -21,7 +21,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/liquibase
 COPY local/package.json local/package-lock.json /build/
-# Kept of it is what local/environments.py keeps: what runs with PostgreSQL. A command then starts in a second.
+# Liquibase keeps the files that local/environments.py keeps, those for PostgreSQL: a command then starts in a second.
 RUN npm ci --prefix /build --ignore-scripts --no-audit --no-fund \
     && mv /build/node_modules/liquibase/dist/liquibase/* . \
     && find . -mindepth 1 -maxdepth 1 ! -name internal ! -name licenses ! -name liquibase ! -name LICENSE.txt \
@@ -37,8 +37,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv --without-pip /opt/environment
 COPY requirements/pipeline.txt /opt/environment/requirements.txt
-# Compiled here, for the file system is read-only where it runs: a step then starts in half the time. TensorFlow's
-# headers, 290 MB, are for compiling against it.
+# Compiled here, because the file system is read-only at run time: a step then starts in half the time. Only programs
+# that are compiled against TensorFlow need its headers, 290 MB.
 RUN python3 -m pip --python /opt/environment/bin/python install --no-cache-dir --no-deps --require-hashes --compile \
     --requirement /opt/environment/requirements.txt \
     && rm -r /opt/environment/lib/python3*/site-packages/tensorflow/include

@@ -1,9 +1,9 @@
 #!/bin/sh
-# The images that the project's pods run in: the pipeline's, and the app's where plain Kubernetes runs it.
+# The images of the project's pods: the pipeline's, and the app's if plain Kubernetes runs the app.
 #   deploy/publish-image.sh names     their names, for deploy/values.yaml
-#   deploy/publish-image.sh publish   builds and pushes those that the registry lacks, with a signature and an SBOM
-#   IMAGES                            where they lie, for example registry.example.com/ml
-# A name ends with a hash of what its image is made from: the Dockerfile and what it copies, as git knows it.
+#   deploy/publish-image.sh publish   builds and pushes the images that the registry lacks, with a signature and an SBOM
+#   IMAGES                            their place in a registry, for example registry.example.com/ml
+# A name ends with a hash of the image's inputs: the Dockerfile and the files that it copies, as git has them.
 set -euf
 SYFT=docker.io/anchore/syft:v1.51.1@sha256:95fe0835e5bebc6f8b1f8acef68d47d63d594ef4c0f25c097ff853b23cbac74c
 COSIGN=ghcr.io/sigstore/cosign/cosign:v3.1.3@sha256:9e5c2f2edc34351160407ca3416c61855bdf9403c3c5936e0f0be7fc261611b8
@@ -18,7 +18,7 @@ dockerfile() {
     echo "deploy/images/$1.Dockerfile"
 }
 
-# inputs IMAGE: what it is made from, as patterns of git
+# inputs IMAGE: the files that it is built from, as patterns of git
 inputs() {
     dockerfile "$1"
     echo .dockerignore
@@ -27,7 +27,7 @@ inputs() {
 
 # name IMAGE
 name() {
-    # shellcheck disable=SC2046 # a pattern a word
+    # shellcheck disable=SC2046 # one word per pattern
     set -- "$1" $(inputs "$1")
     image=$1
     shift
@@ -37,7 +37,7 @@ name() {
     echo "$IMAGES/$image:$tag"
 }
 
-# program IMAGE PATH: takes a program out of its maker's image
+# program IMAGE PATH: copies a program out of its vendor's image
 program() {
     container=$(docker create "$1")
     docker cp "$container:$2" "$tools/"
@@ -50,7 +50,7 @@ publish() {
         echo "$2 is there already"
         return
     fi
-    # It gets its name when it is signed: what stopped half-way is done again.
+    # The image gets its name when it is signed: the next call repeats a publication that stopped half-way.
     docker build --file "$(dockerfile "$1")" --tag "$2-unsigned" .
     docker push --quiet "$2-unsigned"
     digest=$(docker inspect --format '{{join .RepoDigests "\n"}}' "$2-unsigned" | grep -F "${2%:*}@" | head -n 1)
@@ -66,7 +66,7 @@ publish() {
 
 cd "$(dirname "$0")/.."
 [ -n "${IMAGES:-}" ] || refuse "IMAGES is not set: where the images lie, for example registry.example.com/ml"
-# A registry takes no capitals, which an account may have.
+# A registry accepts no capitals, which an account may have.
 IMAGES=$(echo "$IMAGES" | tr '[:upper:]' '[:lower:]')
 git rev-parse --is-inside-work-tree > /dev/null 2>&1 || refuse "$PWD is no git repository: the names come from it"
 case ${1:-} in

@@ -1,11 +1,11 @@
-# The app: APP_PROCESS=api serves predictions, APP_PROCESS=ui the page, where the project has one.
+# The app: APP_PROCESS=api serves predictions, APP_PROCESS=ui the page if the project has one.
 #   docker build --file deploy/images/app.Dockerfile --tag REGISTRY/NAME-app:VERSION .
 
-# Debian 12; its digest may be named too: …@sha256:….
+# Debian 12. A digest pins it: …@sha256:….
 ARG BASE=docker.io/library/debian:12.15-slim
 
 FROM ${BASE} AS system
-# Debian's stable archive changes a package for its security alone and keeps no older version to pin.
+# Debian's stable archive replaces a package by its security fix and keeps no older version, so no version is pinned.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
@@ -17,10 +17,10 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv --without-pip /opt/environment
-# ui.txt holds what app.txt does; a project without a page has none.
+# ui.txt includes the packages of app.txt; a project without a page has no ui.txt.
 COPY requirements/app.txt requirements/ui.tx[t] /opt/environment/
 WORKDIR /opt/environment
-# Compiled here, for the file system is read-only where it runs.
+# Compiled here, because the file system is read-only at run time.
 RUN if [ -f ui.txt ]; then mv ui.txt requirements.txt && rm app.txt; else mv app.txt requirements.txt; fi \
     && python3 -m pip --python bin/python install --no-cache-dir --no-deps --require-hashes --compile \
     --requirement requirements.txt

@@ -1,13 +1,13 @@
-# What a person's server of JupyterHub runs in: the environment of requirements/notebook.txt, and git, for the project is a
-# clone in the person's home. Neither Java nor Liquibase: notebooks hold no right to deploy.
+# The image of a person's server of JupyterHub: the environment of requirements/notebook.txt, and git, because the
+# project is a clone in the person's home. It has neither Java nor Liquibase: notebooks have no right to deploy.
 #   docker build --file deploy/images/notebook.Dockerfile --tag REGISTRY/NAME-notebook:VERSION .
 
-# Debian 12; its digest may be named too: …@sha256:….
+# Debian 12. A digest pins it: …@sha256:….
 ARG BASE=docker.io/library/debian:12.15-slim
 
 FROM ${BASE} AS system
-# User, group and home are those that JupyterHub's chart gives a pod; the home is covered by the person's volume. Debian's
-# stable archive changes a package for its security alone and keeps no older version to pin.
+# User, group and home are those of a pod of JupyterHub's chart, which mounts the person's volume as the home. Debian's
+# stable archive replaces a package by its security fix and keeps no older version, so no version is pinned.
 # hadolint ignore=DL3008
 RUN useradd --uid 1000 --gid users --home-dir /home/jovyan --create-home --shell /bin/bash jovyan \
     && apt-get update \
@@ -20,9 +20,10 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-pip python3-venv \
     && rm -rf /var/lib/apt/lists/* \
     && python3 -m venv --without-pip /opt/environment
-# notebook.txt holds what pipeline.txt does, in the same versions.
+# notebook.txt includes the packages of pipeline.txt, in the same versions.
 COPY requirements/notebook.txt requirements/pipeline.txt /opt/environment/
-# Compiled here, for nobody may write there where it runs. TensorFlow's headers, 290 MB, are for compiling against it.
+# Compiled here, because nobody may write there at run time. Only programs that are compiled against TensorFlow need its
+# headers, 290 MB.
 RUN python3 -m pip --python /opt/environment/bin/python install --no-cache-dir --no-deps --require-hashes --compile \
     --requirement /opt/environment/notebook.txt \
     && rm -r /opt/environment/lib/python3*/site-packages/tensorflow/include
