@@ -149,15 +149,15 @@ class Loads(html.parser.HTMLParser):
 def build(configuration: Path, site: Path) -> None:
     """Build a site; every warning is an error."""
     program = Path(sys.executable).with_name("mkdocs")
-    done = subprocess.run(
+    process = subprocess.run(
         [program, "build", "--strict", "--config-file", configuration, "--site-dir", site],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def foreign(site: Path) -> Iterator[str]:
-    """Yield what a browser would load from another host."""
+    """Yield the references that a browser would load from another host."""
     for page in site.rglob("*.html"):
         loads = Loads()
         loads.feed(page.read_text(encoding="utf-8"))
@@ -166,7 +166,9 @@ def foreign(site: Path) -> Iterator[str]:
         yield from (f"{page}: {address}" for address in loads.addresses if re.match(r"(?:https?:)?//", address))
     for sheet in site.rglob("*.css"):
         text = sheet.read_text(encoding="utf-8")
-        yield from (f"{sheet}: {found}" for found in re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)]*", text))
+        yield from (
+            f"{sheet}: {reference}" for reference in re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//[^)]*", text)
+        )
 
 
 def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:

@@ -45,5 +45,5 @@ def test_there_are_twins() -> None:
 
 @pytest.mark.parametrize("path", sorted(twins()))
 def test_twins_have_the_same_public_functions(path: str) -> None:
-    for one, other in itertools.pairwise(twins()[path]):
-        assert signatures(one) == signatures(other), f"{one.relative_to(BODY)} and {other.relative_to(BODY)}"
+    for first, second in itertools.pairwise(twins()[path]):
+        assert signatures(first) == signatures(second), f"{first.relative_to(BODY)} and {second.relative_to(BODY)}"

@@ -71,9 +71,9 @@ class Cluster:
         self.wait_for(f"the accounts of namespace {name}", lambda: self.find("serviceaccount", "default", name), 30)
         return name
 
-    def wait_for(self, what: str, probe: Callable[[], T | None], seconds: float = 60) -> T:
+    def wait_for(self, event: str, probe: Callable[[], T | None], seconds: float = 60) -> T:
         """Return the first true value of `probe`. Raises ClusterError after the deadline."""
-        return wait_for(what, probe, seconds)
+        return wait_for(event, probe, seconds)
 
     def wait_for_condition(
         self, kind: str, name: str, condition: str, namespace: str = "default", seconds: int = 60

@@ -101,7 +101,7 @@ def _run_components(group: Sequence[Component]) -> None:
         node.start_component(component.name, component.words, component.environment)
 
 
-def _wait(what: str, probe: Callable[[], object], names: Sequence[str]) -> None:
+def _wait(event: str, probe: Callable[[], object], names: Sequence[str]) -> None:
     """Wait for the named components; the message of a failure names their logs."""
 
     def check() -> None:
@@ -109,7 +109,7 @@ def _wait(what: str, probe: Callable[[], object], names: Sequence[str]) -> None:
             Process(name).check()
 
     try:
-        wait_for(what, probe, START_SECONDS, check)
+        wait_for(event, probe, START_SECONDS, check)
     except CommandFailed:
         raise
     except ClusterError as error:

@@ -49,7 +49,7 @@ class Process:
         """The process's PID, None when it does not run."""
         with contextlib.suppress(OSError, ValueError):
             pid, start_time = self._pid_file.read_text(encoding="ascii").split()
-            # PIDs are reused; the start time tells the processes apart.
+            # PIDs are reused; the start time distinguishes the processes.
             if _start_time(int(pid)) == start_time:
                 return int(pid)
         return None

@@ -77,7 +77,7 @@ class Repository:
 
 
 def _git(*words: str, folder: Path = Path("/"), variables: Mapping[str, str] = MappingProxyType({})) -> str:
-    people = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in IDENTITY.items()}
+    people = {f"GIT_{role}_{field}": value for role in ("AUTHOR", "COMMITTER") for field, value in IDENTITY.items()}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     # Without the user's git settings, such as signatures and hooks.
     environment = {**inherited, **people, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", **variables}

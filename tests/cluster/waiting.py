@@ -10,16 +10,16 @@ T = TypeVar("T")
 POLL_SECONDS = 0.1
 
 
-def wait_for(what: str, probe: Callable[[], T | None], seconds: float, check: Callable[[], None] = lambda: None) -> T:
+def wait_for(event: str, probe: Callable[[], T | None], seconds: float, check: Callable[[], None] = lambda: None) -> T:
     """Call `probe` until it returns a true value, and return that; `check` may raise to give up early.
 
-    `what` names the awaited event for the message. Raises ClusterError, with the last value, after the deadline.
+    `event` names the awaited event in the message. Raises ClusterError, with the last value, after the deadline.
     """
     deadline = time.monotonic() + seconds
     while not (value := probe()):
         check()
         if time.monotonic() > deadline:
             last = f"; at last: {value}" if value is not None and value is not False else ""
-            raise ClusterError(f"waited {seconds:g} s for {what}{last}")
+            raise ClusterError(f"waited {seconds:g} s for {event}{last}")
         time.sleep(POLL_SECONDS)
     return value

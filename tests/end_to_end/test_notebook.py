@@ -45,8 +45,8 @@ class Notebook:
         (match,) = [cell for cell in self.code if text in "".join(cell["source"])]
         return list(match["outputs"])
 
-    def told(self, text: str) -> str:
-        """Return that cell's printed and shown output as text without colours."""
+    def output_text(self, text: str) -> str:
+        """Return that cell's printed and shown output without colours."""
         parts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in self.outputs(text)]
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", "".join("".join(part) for part in parts))
 
@@ -113,14 +113,14 @@ def test_every_cell_runs(explored: Notebook) -> None:
 
 def test_a_change_of_the_model_shows(explored: Notebook) -> None:
     """The notebook and the steps that it runs use the changed file at once."""
-    summaries = explored.told("import model")
+    summaries = explored.output_text("import model")
     assert re.findall(r" Total params: ([\d,]+)", summaries) == [WEIGHTS, WIDER_WEIGHTS]
-    assert f"deploy_training_code: with_notebook: {WIDER_WEIGHTS} weights" in explored.told("def run_steps")
+    assert f"deploy_training_code: with_notebook: {WIDER_WEIGHTS} weights" in explored.output_text("def run_steps")
 
 
 def test_the_database_counts(explored: Notebook, project: Project) -> None:
     """Row counts per split, and per split and class, equal those in the database."""
-    uploaded = explored.told('run_steps("upload_dataset")')
+    uploaded = explored.output_text('run_steps("upload_dataset")')
     counts = {split: int(count.replace(",", "")) for count, split in re.findall(r"(\d[\d,]*) (\w+)", uploaded)[:3]}
     assert sum(counts.values()) == 1797
     with project.database("trainer") as database:
@@ -142,7 +142,7 @@ def test_the_database_counts(explored: Notebook, project: Project) -> None:
 
 def test_the_curve_is_that_of_the_run(explored: Notebook) -> None:
     """It shows two epochs without terminal control characters, and the chart."""
-    trained = explored.told('run_steps("train_model")')
+    trained = explored.output_text('run_steps("train_model")')
     assert len(re.findall(r"^epoch +\d/2  loss ", trained, re.MULTILINE)) == 2
     assert "\x1b" not in "".join("".join(output["text"]) for output in explored.outputs('run_steps("train_model")'))
     assert any("image/png" in output.get("data", {}) for output in explored.outputs("get_metric_history"))
@@ -150,15 +150,15 @@ def test_the_curve_is_that_of_the_run(explored: Notebook) -> None:
 
 def test_the_inference_database_answers(explored: Notebook, project: Project) -> None:
     """The version that the notebook promoted predicts, and the prediction is logged as the app's are."""
-    assert "deploy_inference_db: " in explored.told("evaluate_model")
-    assert re.search(r"'predicted \d, true \d, by version 1'", explored.told("run_inference_task"))
+    assert "deploy_inference_db: " in explored.output_text("evaluate_model")
+    assert re.search(r"'predicted \d, true \d, by version 1'", explored.output_text("run_inference_task"))
     with project.database("inference-deployer") as database:
         assert database.value("SELECT count(*) FROM {schema}.prediction_log") == 1
 
 
 def test_its_steps_are_one_run(explored: Notebook, project: Project) -> None:
     """In MLflow the runs have the parent that the first cell names."""
-    (name,) = re.findall(r"run (\S+),", explored.told("greenplumpython"))
+    (name,) = re.findall(r"run (\S+),", explored.output_text("greenplumpython"))
     _, children = project.servers.tracking.children(project.schema, name)
     assert len(children) == 7
 
@@ -167,10 +167,10 @@ def test_who_may_not_deploy_explores_too(explored_on_a_hub: Notebook) -> None:
     """It recognises the uploaded and trained rows, and needs only the rights of trainer and app."""
     assert not explored_on_a_hub.errors
     assert explored_on_a_hub.outputs("def run_steps") == []
-    assert "was there already" in explored_on_a_hub.told('run_steps("upload_dataset")')
-    assert "was trained before" in explored_on_a_hub.told('run_steps("train_model")')
-    assert "deploy_inference_db" not in explored_on_a_hub.told("evaluate_model")
-    assert "by version 1" in explored_on_a_hub.told("run_inference_task")
+    assert "was there already" in explored_on_a_hub.output_text('run_steps("upload_dataset")')
+    assert "was trained before" in explored_on_a_hub.output_text('run_steps("train_model")')
+    assert "deploy_inference_db" not in explored_on_a_hub.output_text("evaluate_model")
+    assert "by version 1" in explored_on_a_hub.output_text("run_inference_task")
 
 
 def test_a_table_has_a_notebook_of_its_own(default_project: Project, work: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_table_has_a_notebook_of_its_own(default_project: Project, work: Path)
         classes = database.query(f'SELECT "{source["label"]}"::text, count(*)::text FROM {table} GROUP BY 1')  # noqa: S608
     counted = explored.table("rows.group_by(label).assign(rows=")
     assert {(label, counted[counted.index(label) + 1]) for label, _ in classes} == set(classes)
-    assert re.search(r"predicted \w+, true \w+, by version 1", explored.told("run_inference_task"))
+    assert re.search(r"predicted \w+, true \w+, by version 1", explored.output_text("run_inference_task"))
 
 
 @pytest.mark.parametrize(

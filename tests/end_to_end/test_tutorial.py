@@ -89,15 +89,15 @@ class Reader:
         """Run a block of bash, psql's statements on its standard input; go on in the folder where it ends."""
         place = self.environment["LOCAL_STATE"] + ".place"
         script = script.replace(ADDRESS, self.address)
-        done = subprocess.run(
+        process = subprocess.run(
             ["bash", "-euc", f"{script}\npwd > '{place}'"],
             cwd=self.folder, env=self.environment, input=statements, capture_output=True, text=True,
             timeout=SECONDS, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-        assert "ERROR:" not in done.stderr, f"{statements}\n{done.stderr}"
+        assert process.returncode == 0, f"{script}\n{process.stdout}\n{process.stderr}"
+        assert "ERROR:" not in process.stderr, f"{statements}\n{process.stderr}"
         self.folder = Path(Path(place).read_text(encoding="utf-8").strip())
-        return done.stdout
+        return process.stdout
 
     def check(self, text: str, output: str) -> None:
         """Compare an output with the answer that belongs to the block."""

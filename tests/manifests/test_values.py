@@ -102,8 +102,8 @@ def schema_rules(schema: str) -> Iterator[str]:
     lines = schema.splitlines()
     for number, line in enumerate(lines):
         if line.lstrip().startswith("#@schema/validation"):
-            following = (found.strip() for found in lines[number + 1 :])
-            yield next(found for found in following if not found.startswith("#")).partition(":")[0]
+            following = (text.strip() for text in lines[number + 1 :])
+            yield next(text for text in following if not text.startswith("#")).partition(":")[0]
 
 
 def test_every_validation_of_the_schema_has_a_test(project: Path) -> None:

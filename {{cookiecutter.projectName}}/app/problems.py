@@ -105,7 +105,9 @@ def _answer_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     details: list[ErrorDetails] = list(error.errors())[:5]
     return problem(
-        request, 422, "; ".join(f"{_reason(each)} ({'.'.join(map(str, each['loc']))[:100]})" for each in details)
+        request,
+        422,
+        "; ".join(f"{_reason(mistake)} ({'.'.join(map(str, mistake['loc']))[:100]})" for mistake in details),
     )
 
 

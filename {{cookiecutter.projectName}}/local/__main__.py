@@ -94,8 +94,8 @@ def _stop(options: argparse.Namespace) -> None:
                 job.result()
         if not options.keep:
             state.remove()
-    what = ", ".join(server.name for server in running) or "nothing was running"
-    say(f"stopped: {what}; {'data kept in' if options.keep else 'removed'} {location()}")
+    names = ", ".join(server.name for server in running) or "nothing was running"
+    say(f"stopped: {names}; {'data kept in' if options.keep else 'removed'} {location()}")
 
 
 def _status(options: argparse.Namespace) -> None:

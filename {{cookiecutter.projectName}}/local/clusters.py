@@ -70,7 +70,7 @@ class Cluster(Server):
 
     # At once, also for a session that computes in PL/Python; PostgreSQL repairs itself at the next start.
     last_word = signal.SIGQUIT
-    # What psql is told once the server runs.
+    # The SQL that psql runs once the server runs.
     set_up = SET_UP + "CREATE EXTENSION IF NOT EXISTS plpython3u;\n"
 
     def __init__(self, binding: str, name: str, state: State, environment: pathlib.Path | None) -> None:

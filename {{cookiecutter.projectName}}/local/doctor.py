@@ -15,8 +15,8 @@ FIX = "run `make install`"
 def report(roles: Sequence[str]) -> int:
     """Print one line per part, the environments of `roles` among them; return how many are missing."""
     missing = 0
-    for what, is_there, fix in _parts(roles):
-        print(f"{'found  ' if is_there else 'missing'}  {what}")
+    for part, is_there, fix in _parts(roles):
+        print(f"{'found  ' if is_there else 'missing'}  {part}")
         if not is_there:
             print(f"         fix: {fix}")
         missing += not is_there

@@ -38,7 +38,7 @@ class Build(NamedTuple):
     """A folder of the cache, its name in messages, and the function that fills it."""
 
     folder: pathlib.Path
-    what: str
+    title: str
     make: Callable[[pathlib.Path, Progress], None]
 
 
@@ -108,12 +108,12 @@ def _build(build: Build, progress: Progress) -> None:
     folder = build.folder
     _make_public(folder.parent)
     waiting = "waiting for another installation"
-    with progress.job(build.what, lambda: waiting):
-        descriptor = lock(folder.with_name(f".{folder.name}.lock"), f"{build.what}: {waiting}")
+    with progress.job(build.title, lambda: waiting):
+        descriptor = lock(folder.with_name(f".{folder.name}.lock"), f"{build.title}: {waiting}")
     try:
         if is_complete(folder):
             return
-        say(f"{build.what}: installing into {folder}")
+        say(f"{build.title}: installing into {folder}")
         started = time.monotonic()
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
@@ -123,7 +123,7 @@ def _build(build: Build, progress: Progress) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         (folder / COMPLETE).touch(mode=0o644)
-        say(f"{build.what}: installed in {time.monotonic() - started:.0f} s")
+        say(f"{build.title}: installed in {time.monotonic() - started:.0f} s")
     finally:
         os.close(descriptor)
 
@@ -133,7 +133,7 @@ def _try_build(build: Build, progress: Progress) -> None:
     try:
         _build(build, progress)
     except (LocalError, OSError) as error:
-        say(f"{build.what}: not installed, the rest goes on; the command that needs it tries again: {error}")
+        say(f"{build.title}: not installed, the rest goes on; the command that needs it tries again: {error}")
 
 
 def _make_public(folder: pathlib.Path) -> None:
@@ -201,7 +201,7 @@ def _try_liquibase(folder: pathlib.Path) -> None:
 
 
 def _run(
-    command: Sequence[str], what: str, folder: pathlib.Path, read: Callable[[str], None] = lambda line: None
+    command: Sequence[str], title: str, folder: pathlib.Path, read: Callable[[str], None] = lambda line: None
 ) -> str:
     """Run an installer with the caller's settings and return its output. Raises LocalError when it fails."""
-    return installers.run(command, f"{what} cannot be installed", caller_environment(), folder, read)
+    return installers.run(command, f"{title} cannot be installed", caller_environment(), folder, read)

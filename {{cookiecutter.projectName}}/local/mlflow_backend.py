@@ -113,8 +113,8 @@ def report(state: State, settings: Mapping[str, str]) -> int:
     if store.is_running():
         variables |= store.as_client(state.folder / "authority" / "ca.crt")
     reason = complaint(environments.environment(ROLE), variables)
-    what = f"MLflow's stores: {settings[DESTINATION]}" + (", PostgreSQL" if "PGHOST" in variables else "")
-    print(f"missing  MLflow's stores: {reason}" if reason else f"found    {what}")
+    stores = f"MLflow's stores: {settings[DESTINATION]}" + (", PostgreSQL" if "PGHOST" in variables else "")
+    print(f"missing  MLflow's stores: {reason}" if reason else f"found    {stores}")
     return int(bool(reason))
 
 

@@ -145,7 +145,7 @@ def lacks(port: int) -> str:
 def _require_alive(running: Mapping[Service, subprocess.Popen[bytes]]) -> None:
     for service, process in running.items():
         if process.poll() is not None:
-            raise LocalError(f"the {service.name} ended with status {process.returncode}: what it said is above")
+            raise LocalError(f"the {service.name} ended with status {process.returncode}: its output is above")
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -227,7 +227,7 @@ def _make_parents(folder: pathlib.Path) -> None:
     make_public(folder, "folder", "set LOCAL_STATE to one you can write")
 
 
-def make_public(folder: pathlib.Path, what: str, fix: str) -> None:
+def make_public(folder: pathlib.Path, title: str, fix: str) -> None:
     """Create a folder, and its parents, that everybody may enter. Raises LocalError when it cannot be made."""
     try:
         missing = [part for part in (folder, *folder.parents) if not part.exists()]
@@ -235,7 +235,7 @@ def make_public(folder: pathlib.Path, what: str, fix: str) -> None:
             part.mkdir(mode=0o755, exist_ok=True)
             part.chmod(0o755)
     except OSError as error:
-        raise LocalError(f"the {what} {folder} cannot be made ({error.strerror}): {fix}") from error
+        raise LocalError(f"the {title} {folder} cannot be made ({error.strerror}): {fix}") from error
 
 
 def _is_ours(name: str) -> bool:

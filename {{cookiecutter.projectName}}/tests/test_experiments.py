@@ -53,15 +53,17 @@ def uneven(training: int, session: int) -> int:
 @pytest.mark.parametrize(("trainings", "sessions"), [(1, 1), (1, 4), (3, 3), (2, 5), (7, 3), (16, 16)])
 def test_every_training_meets_every_row_once_an_epoch(trainings, sessions, lengths) -> None:
     epochs = 3
-    starts = [hopping.first_session(hashlib.sha256(str(each).encode()).hexdigest(), sessions)
-              for each in range(trainings)]  # fmt: skip
+    starts = [hopping.first_session(hashlib.sha256(str(training).encode()).hexdigest(), sessions)
+              for training in range(trainings)]  # fmt: skip
     visits, _ = hop(starts, sessions, epochs, lengths)
     for training in range(trainings):
         own = sorted(visit for visit in visits if visit[2] == training)
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(own)), "in two places at once"
         for epoch in range(epochs):
             of_epoch = [visit[3:5] for visit in own[epoch * 2 * sessions : (epoch + 1) * 2 * sessions]]
-            assert sorted(of_epoch) == sorted((task, each) for task in ("fit", "evaluate") for each in range(sessions))
+            assert sorted(of_epoch) == sorted(
+                (task, session) for task in ("fit", "evaluate") for session in range(sessions)
+            )
             assert [task for task, _ in of_epoch] == ["fit"] * sessions + ["evaluate"] * sessions
     for session in range(sessions):
         there = sorted(visit for visit in visits if visit[4] == session)
@@ -124,7 +126,7 @@ def _train():
 
 def test_a_grid_is_every_combination(train) -> None:
     configurations = search_space.configurations(GRID, train)
-    assert [(each["batch_size"], each["learning_rate"]) for each in configurations] == [
+    assert [(configuration["batch_size"], configuration["learning_rate"]) for configuration in configurations] == [
         (16, 0.001),
         (16, 1),
         (64, 0.001),
@@ -132,26 +134,33 @@ def test_a_grid_is_every_combination(train) -> None:
     ]
     rest = {"epochs", "seed", "patience"}
     assert all(
-        {name: each[name] for name in rest} == {name: train.defaults[name] for name in rest} for each in configurations
+        {name: configuration[name] for name in rest} == {name: train.defaults[name] for name in rest}
+        for configuration in configurations
     )
 
 
 def test_random_configurations_are_drawn_from_ranges_the_same_again(train) -> None:
     configurations = search_space.configurations(RANDOM, train)
     assert configurations == search_space.configurations(RANDOM, train)
-    assert len({json.dumps(each) for each in configurations}) == 20
-    assert all(8 <= each["batch_size"] <= 256 and isinstance(each["batch_size"], int) for each in configurations)
-    assert all(0.0001 <= each["learning_rate"] <= 0.1 for each in configurations)
+    assert len({json.dumps(configuration) for configuration in configurations}) == 20
+    assert all(
+        8 <= configuration["batch_size"] <= 256 and isinstance(configuration["batch_size"], int)
+        for configuration in configurations
+    )
+    assert all(0.0001 <= configuration["learning_rate"] <= 0.1 for configuration in configurations)
     # By the logarithm: a third of the draws a power of ten.
-    assert 3 <= sum(each["learning_rate"] < 0.001 for each in configurations) <= 12
-    assert {each["seed"] for each in configurations} == {1, 2}
+    assert 3 <= sum(configuration["learning_rate"] < 0.001 for configuration in configurations) <= 12
+    assert {configuration["seed"] for configuration in configurations} == {1, 2}
     assert search_space.configurations({**RANDOM, "number": 5}, train) == configurations[:5]
     assert search_space.configurations({**RANDOM, "seed": 8}, train) != configurations
 
 
 def test_there_may_be_fewer_random_configurations_than_asked_for(train) -> None:
     section = {**RANDOM, "parameters": {"batch_size": [1, 2, 2]}}
-    assert sorted(each["batch_size"] for each in search_space.configurations(section, train)) == [1, 2]
+    assert sorted(configuration["batch_size"] for configuration in search_space.configurations(section, train)) == [
+        1,
+        2,
+    ]
 
 
 def test_the_section_of_the_project_is_good(train) -> None:

@@ -260,7 +260,7 @@ class TestServe:
             (pid,) = processes.find(lambda command: str(addresses[name]) in command)
             os.kill(pid, signal.SIGKILL)
             assert process.wait(30) == 1
-            assert log.read_text().endswith(f"local: the {name} ended with status -9: what it said is above\n")
+            assert log.read_text().endswith(f"local: the {name} ended with status -9: its output is above\n")
             assert all(processes.is_free(port) for port in addresses.values())
 
     def test_starts_nothing_local_with_a_persons_bindings(self, tmp_path):
@@ -269,7 +269,7 @@ class TestServe:
         assert completed.returncode == 1
         assert "bindings holds no folder inference-app" in completed.stderr
         # Both lack it, and either may be the first to say so.
-        assert re.search(r"local: the (API|page) ended with status 1: what it said is above\n$", completed.stderr)
+        assert re.search(r"local: the (API|page) ended with status 1: its output is above\n$", completed.stderr)
         assert not (tmp_path / "state").exists()
 
 

@@ -88,7 +88,7 @@ DROP TABLE nobody;
 def test_every_loss_in_a_plan_is_listed(monkeypatch) -> None:
     rows = {"nobody": 0}
     monkeypatch.setattr(rollback, "query", lambda *_: [])
-    monkeypatch.setattr(rollback, "_count", lambda _, table, what: rows.get(table, 3))
+    monkeypatch.setattr(rollback, "_count", lambda _, table, column: rows.get(table, 3))
     assert rollback._lost(contextlib.nullcontext(), PLAN) == [
         "table one (rows: 3)",
         "table two (rows: 3)",

@@ -105,7 +105,7 @@ def test_the_first_folder_with_a_module_has_it(project: pathlib.Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "message"),
     [
         ("python/base.py", "ONE = (\n", r"base\.py:1: '\(' was never closed"),
         ("python/base.py", "ONE = '$python$'\n", r"base\.py: '\$python\$' cannot stand in a change set"),
@@ -115,7 +115,7 @@ def test_the_first_folder_with_a_module_has_it(project: pathlib.Path, tmp_path: 
         ("training/001-add.sql", MARK.format("add")[:-5], "lacks its `# end database/python/"),
     ],
 )
-def test_what_cannot_be_copied_is_refused(project: pathlib.Path, file, text, told) -> None:
+def test_what_cannot_be_copied_is_refused(project: pathlib.Path, file, text, message) -> None:
     (project / "database" / file).write_text(text, encoding="utf-8")
-    with pytest.raises(LocalError, match=told):
+    with pytest.raises(LocalError, match=message):
         sql_bodies.stale_files([project])

@@ -70,10 +70,10 @@ def write_files(folder: pathlib.Path, storage: bool = False) -> bool:
     """
     # Read everything before writing anything.
     bindings = [binding(role) for _, role, _ in DATABASES]
-    lines = [passfile_line(each) for each in bindings]
+    lines = [passfile_line(bound) for bound in bindings]
     text = json.dumps(servers(bindings, pathlib.Path("/") if storage else folder), indent=2) + "\n"
     certificates = {
-        certificate(each): pathlib.Path(each.ca_file).read_text("utf-8") for each in bindings if each.ca_file
+        certificate(bound): pathlib.Path(bound.ca_file).read_text("utf-8") for bound in bindings if bound.ca_file
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     make_folder(folder, 0o700)
@@ -87,7 +87,7 @@ def write_files(folder: pathlib.Path, storage: bool = False) -> bool:
 
 def servers(bindings: list[Binding], folder: pathlib.Path) -> dict[str, dict[str, Server]]:
     """Return the list as pgAdmin's `load-servers` reads it; it holds no password."""
-    entries = [_server(title, colour, each, folder) for (title, _, colour), each in zip(DATABASES, bindings)]
+    entries = [_server(title, colour, bound, folder) for (title, _, colour), bound in zip(DATABASES, bindings)]
     return {"Servers": {str(number): entry for number, entry in enumerate(entries, start=1)}}
 
 
