@@ -208,6 +208,30 @@ def test_a_question_that_a_door_cannot_ask_is_refused(template: Path, keys: str)
     assert str(raised.value).startswith("accelerator.yaml:")
 
 
+# A file to add, and the message.
+UNSUITABLE_NAMES = {
+    "variants/README.md": "/variants/README.md: a folder variants holds overlay folders only",
+    "app/variants/table/notes.md": "/app/variants/table/notes.md: a folder variants holds overlay folders only",
+    "variants/ui/app/variants/own/notes.md": "/notes.md: a folder variants holds overlay folders only",
+    "{{ cookiecutter.owner }}.md": "}}.md: a path with braces is not the same in every front door",
+    "variants/ui/{% raw %}/notes.md": "/notes.md: a path with braces is not the same in every front door",
+    "variants/ui/Makefile/notes.md": "some answers keep both Makefile and variants/ui/Makefile/notes.md",
+    "variants/ui/variants/api-only/notes.md": "no answers keep variants/ui/variants/api-only/notes.md",
+}
+
+
+@pytest.mark.parametrize("name", UNSUITABLE_NAMES)
+def test_a_name_that_is_not_the_same_in_every_front_door_is_refused(
+    sandbox: Sandbox, template: Path, name: str
+) -> None:
+    (template / FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+    (template / FOLDER / name).write_text("notes\n")
+    code, output = derive(sandbox, template)
+    assert code == 1
+    assert UNSUITABLE_NAMES[name] in output
+    assert output.count("\n") == 1
+
+
 def test_a_placeholder_in_a_file_outside_apply_to_is_refused(template: Path) -> None:
     """The project would get the placeholder itself: only files named in applyTo are filled in."""
     (template / FOLDER / "notes.md").write_text("one\n# {{ cookiecutter.owner }}\n")

@@ -15,7 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from accelerator_engine.engine import Accelerator, load
@@ -157,21 +157,25 @@ class _Reading:
         for name, path in self.paths.items():
             variants = variants_of(name)
             expected = "/".join(name.split("/")[2 * len(variants) :])
+            _check_name(name, expected)
             if path != expected:
                 raise InvalidManifest(f"{_SHAPE}: {name} becomes {path}, not {expected}", line)
             unknown = [variant for variant in variants if variant not in self.variants]
             if unknown:
                 raise InvalidManifest(f"no answer excludes the folder {OVERLAYS}/{unknown[0]}", line)
+            if not all(self._needed([name]).values()):
+                raise InvalidManifest(f"no answers keep {name}", line)
             placed.setdefault(path, []).append(name)
-        for names in placed.values():
-            self._check_exclusive(names, line)
+        for path, names in placed.items():
+            # A file in the place of a folder, too.
+            above = [name for parent in PurePosixPath(path).parents for name in placed.get(str(parent), [])]
+            for pair in itertools.chain(itertools.combinations(names, 2), itertools.product(above, names)):
+                if all(self._needed(pair).values()):
+                    raise InvalidManifest(f"some answers keep both {' and '.join(pair)}", line)
 
-    def _check_exclusive(self, names: Sequence[str], line: int | None) -> None:
-        """Refuse files with one path when some answers keep two of them."""
-        for pair in itertools.combinations(names, 2):
-            needed = combined(self.variants[variant] for name in pair for variant in variants_of(name))
-            if all(needed.values()):
-                raise InvalidManifest(f"some answers keep both {' and '.join(pair)}", line)
+    def _needed(self, names: Iterable[str]) -> Answers:
+        """Return the answers that keep all of these files."""
+        return combined(self.variants[variant] for name in names for variant in variants_of(name))
 
     def _check_symbols(self, engine: Combo) -> None:
         """Refuse a conditional question that could be answered although it was not asked."""
@@ -299,6 +303,16 @@ def _check_placeholders(accelerator: Accelerator, body: Mapping[str, Resource], 
     for name, resource in sorted(body.items()):
         for number, text in enumerate(resource.content.decode(errors="replace").split("\n"), start=1):
             _check_line(text, number, name, expected, rendered=name in reading.rendered)
+
+
+def _check_name(name: str, path: str) -> None:
+    """Refuse a name that the front doors read differently; the path is the name without its overlay folders."""
+    file = f"{BODY}/{name}"
+    if OVERLAYS in path.split("/"):
+        reason = f"a folder {OVERLAYS} holds overlay folders only, and lies in the body or in an overlay folder"
+        raise InvalidManifest(f"{file}: {reason}")
+    if any(braces.decode() in name for braces in _BRACES):
+        raise InvalidManifest(f"{file}: a path with braces is not the same in every front door; rename it")
 
 
 def _check_line(text: str, number: int, name: str, expected: set[str], *, rendered: bool) -> None:
