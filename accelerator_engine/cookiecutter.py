@@ -19,6 +19,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import click
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
 from jinja2.ext import Extension
@@ -32,6 +33,9 @@ _FOLDER = "{{cookiecutter.projectName}}"
 # cookiecutter and cruft add this key after the last question and before the first file.
 _COMPLETE = "_template"
 
+# Tells the hook after generation whether files that are there stay.
+_KEEPS_FILES = "_keepsFiles"
+
 # Settings of cookiecutter itself, whether or not this template sets them.
 _OBEYED = ("_extensions", "_copy_without_render", "_jinja2_env_vars", "_new_lines")
 
@@ -40,6 +44,12 @@ def _literal(text: str) -> str:
     """Return the source of a template that renders as exactly this text."""
     escaped = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
     return f'{{{{ "{escaped}" }}}}'
+
+
+def _keeps_files() -> bool:
+    """Whether cookiecutter's command line has --skip-if-file-exists, which cookiecutter gives to no hook."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.params.get("skip_if_file_exists"))
 
 
 def _as_text(value: object) -> object:
@@ -111,6 +121,8 @@ class AnswersExtension(Extension):
         if _COMPLETE in answers and isinstance(answers, MutableMapping):
             # cookiecutter asks every question; one that does not apply keeps its default.
             answers.update(completed(self._options, answers))
+            if _keeps_files():
+                answers[_KEEPS_FILES] = True
 
     def _check_settings(self, answers: Mapping[str, object]) -> None:
         """Refuse changed private values: some of them name files to remove."""

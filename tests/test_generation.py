@@ -109,6 +109,30 @@ def test_a_second_generation_keeps_files_of_the_user(sandbox: Sandbox) -> None:
     assert data_set == in_body("dataset.py", "cifar10").read_text()
 
 
+@pytest.mark.slow
+def test_a_second_generation_removes_no_file_that_a_person_wrote(sandbox: Sandbox) -> None:
+    """A project without the template's CI has one of its own, and keeps it with the same answers."""
+    assert cookiecutter(sandbox, "--no-input").returncode == 0
+    checks = sandbox.output / "image-classifier" / ".github" / "workflows" / "checks.yml"
+    checks.parent.mkdir(parents=True)
+    checks.write_text("of a person")
+    completed = cookiecutter(sandbox, "--no-input", "--overwrite-if-exists")
+    assert completed.stderr.endswith(": .github/workflows/checks.yml\n")
+    assert (completed.returncode, checks.read_text()) == (0, "of a person")
+
+
+@pytest.mark.slow
+def test_skipped_files_stay(sandbox: Sandbox) -> None:
+    """Files of variants too, which the hook lays over the project."""
+    assert cookiecutter(sandbox, "--no-input").returncode == 0
+    data_set = sandbox.output / "image-classifier" / "dataset.py"
+    data_set.write_text("of a person")
+    options = ("--no-input", "--overwrite-if-exists", "--skip-if-file-exists")
+    for answer in ("dataset=digits", "dataset=cifar10", "dataset=table"):
+        assert cookiecutter(sandbox, *options, answer).returncode == 0
+        assert data_set.read_text() == "of a person"
+
+
 def test_questions_can_be_answered(sandbox: Sandbox) -> None:
     completed = cookiecutter(sandbox, stdin="abc\n\n\n2\n" + "\n" * 22)
     assert completed.returncode == 0, completed.stdout

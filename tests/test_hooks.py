@@ -1,4 +1,4 @@
-"""The hook after generation, on its own: it stays inside the project, whatever answers it gets."""
+"""The hooks on their own: they stay inside the project, whatever answers they get, and lose no file of a person."""
 
 import subprocess
 import sys
@@ -10,11 +10,16 @@ from cookiecutter.extensions import JsonifyExtension
 from cookiecutter_runs import files, variants
 from jinja2 import Environment
 
+EXTENSION = "accelerator_engine.cookiecutter.AnswersExtension"
+AB = {"a": {"x": ["1"]}, "b": {"x": ["2"]}}
 
-def run_hook(project: Path, answers: dict[str, object]) -> subprocess.CompletedProcess[str]:
+
+def run_hook(
+    project: Path, answers: dict[str, object], hook: str = "post_gen_project.py"
+) -> subprocess.CompletedProcess[str]:
     """Render the hook as cookiecutter does, without the template's extension, and run it in the project."""
     environment = Environment(extensions=[JsonifyExtension])  # noqa: S701, a script is no web page
-    text = (ROOT / "hooks" / "post_gen_project.py").read_text(encoding="utf-8")
+    text = (ROOT / "hooks" / hook).read_text(encoding="utf-8")
     script = project.parent / "hook.py"
     script.write_text(environment.from_string(text).render(cookiecutter=answers), encoding="utf-8")
     return subprocess.run(
@@ -67,9 +72,65 @@ def test_a_variant_within_a_variant_needs_both_answers(project: Path) -> None:
 
 def test_files_of_earlier_answers_are_removed(project: Path) -> None:
     """A second generation with other answers keeps no file of the first."""
-    (project / "only-b").write_text("generated before")
-    assert run_hook(project, {"x": "1", "_variants": {"a": {"x": ["1"]}, "b": {"x": ["2"]}}}).returncode == 0
+    (project / "only-b").write_text("variants/b/only-b")
+    completed = run_hook(project, {"x": "1", "_variants": AB})
+    assert (completed.returncode, completed.stderr) == (0, "")
     assert not (project / "only-b").exists()
+
+
+def test_a_file_of_a_person_stays_where_a_variant_does_not_fit(project: Path) -> None:
+    (project / "only-b").write_text("of a person")
+    completed = run_hook(project, {"x": "1", "_variants": AB})
+    kept = "kept, although the template has no such file for these answers: only-b\n"
+    assert (completed.returncode, completed.stderr) == (0, kept)
+    assert (project / "only-b").read_text() == "of a person"
+
+
+@pytest.mark.parametrize("x", ["1", "2"])
+def test_files_stay_when_cookiecutter_skips_them(project: Path, x: str) -> None:
+    for name in ("part/file", "only-b"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("of a person")
+    completed = run_hook(project, {"x": x, "_keepsFiles": True, "_variants": AB})
+    assert completed.returncode == 0
+    assert {contents(project)[name] for name in ("part/file", "only-b")} == {"of a person"}
+    assert not (project / "variants" / "a").exists()
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(project: Path) -> None:
+    """The variants leave the project, so that nobody takes it for complete and a next generation can start."""
+    (project / "only-b").mkdir()
+    completed = run_hook(project, {"x": "2", "_variants": AB})
+    refusal = "/abc/only-b: Is a directory, so the project is not complete: correct that and generate again.\n"
+    assert completed.returncode == 1
+    assert completed.stderr.endswith(refusal)
+    assert completed.stderr.count("\n") == 1
+    assert not (project / "variants" / "a").exists()
+    assert (project / "variants" / "own" / "of-a-person").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_generation_does_not_start_where_variants_would_lie(project: Path, kind: str) -> None:
+    """The hook after generation could not tell a person's files there from the template's."""
+    answers: dict[str, object] = {"_extensions": [EXTENSION], "_variants": AB}
+    if kind != "folder":
+        (project / "variants").rename(project / "mine")
+    if kind == "file":
+        (project / "variants").write_text("of a person")
+    if kind == "link":
+        (project / "variants").symlink_to("mine")
+    before = contents(project)
+    completed = run_hook(project, answers, "pre_gen_project.py")
+    assert completed.returncode == 1
+    assert completed.stderr.startswith(f"abc/variants{'/a' if kind == 'folder' else ''} is there already, and ")
+    assert completed.stderr.count("\n") == 1
+    assert contents(project) == before
+
+
+def test_generation_starts_beside_other_folders_of_variants(project: Path) -> None:
+    answers: dict[str, object] = {"_extensions": [EXTENSION], "_variants": {"c": {"x": ["1"]}}}
+    completed = run_hook(project, answers, "pre_gen_project.py")
+    assert (completed.returncode, completed.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["../..", "../../..", "a/../../..", "../../link", "{absolute}"])
@@ -77,7 +138,9 @@ def test_the_hook_never_leaves_the_project(project: Path, name: str) -> None:
     name = name.format(absolute=project.parent)
     completed = run_hook(project, {"x": "", "_variants": {name: {"x": ["no"]}}})
     assert completed.returncode == 1
-    assert completed.stderr.endswith(" is not inside the project, so the project is not complete.\n")
+    assert completed.stderr.endswith(
+        " is not inside the project, so the project is not complete: correct that and generate again.\n"
+    )
     assert (project.parent / "victim").read_text() == "../victim"
     assert (project / "common").exists()
 

@@ -23,7 +23,7 @@ PACKAGE = "accelerator_engine"
 
 # The packages that each ring may import, besides the standard library.
 ALLOWED = {
-    "cookiecutter": {"cookiecutter", "jinja2", "yaml"},
+    "cookiecutter": {"click", "cookiecutter", "jinja2", "yaml"},
     "engine": {"lark", "merge3", "pathspec", "regex", "yaml"},
     "derivation": {"ruamel", "yaml"},
     "server": {"flask", "waitress", "werkzeug"},
