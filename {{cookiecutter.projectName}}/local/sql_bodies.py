@@ -21,7 +21,8 @@ from local.progress import say
 from local.state import PROJECT
 
 BODIES = "database.python"
-BEGIN = re.compile(r"^# begin database/python/", re.MULTILINE)
+# A line that is meant to begin or end a copy.
+MARK = re.compile(r"^[ \t]*#[ \t]*(?:begin|end) database/python/", re.MULTILINE)
 COPY = re.compile(
     r"^# begin database/python/(?P<name>\w+)\.py[^\n]*\n(?P<text>.*?)^# end database/python/(?P=name)\.py$",
     re.MULTILINE | re.DOTALL,
@@ -51,7 +52,7 @@ def stale_files(folders: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
     """
     stale = {}
     for database in sorted({path.parent for path in folders[0].glob("database/*/*.sql")}):
-        texts = {path: path.read_text(encoding="utf-8") for path in sorted(database.glob("*.sql"))}
+        texts = {path: _text(path) for path in sorted(database.glob("*.sql"))}
         # The last change set that creates a function decides.
         current = {
             _signature(match): (path, match.start()) for path, text in texts.items() for match in _functions(text)
@@ -69,7 +70,10 @@ def body(source: str, path: pathlib.Path) -> str:
     for refused in ("$python$", "${"):
         if refused in source:
             raise LocalError(f"{path}: {refused!r} cannot stand in a change set")
-    lines: list[str | None] = [*source.splitlines()]
+    if mark := MARK.search(source):
+        raise LocalError(f"{path}: {mark[0].strip()!r} would begin or end a copy in a change set; reword the comment")
+    # Only line breaks divide lines for Python; for splitlines, a form feed does too.
+    lines: list[str | None] = [*source.split("\n")]
     for node in _parsed(source, path).body:
         if _is_only_for_imports(node):
             lines[node.lineno - 1 : node.end_lineno] = [None] * ((node.end_lineno or node.lineno) - node.lineno + 1)
@@ -80,8 +84,11 @@ def body(source: str, path: pathlib.Path) -> str:
 def _with_copies(path: pathlib.Path, text: str, final: Sequence[int], folders: Sequence[pathlib.Path]) -> str:
     """Return a file's text with new copies in the functions that start at the places of `final`."""
     copies = list(COPY.finditer(text))
-    if len(copies) != len(BEGIN.findall(text)):
-        raise LocalError(f"{path}: a `# begin database/python/…` lacks its `# end database/python/…`")
+    if len(MARK.findall(text)) != 2 * len(copies):
+        raise LocalError(
+            f"{path}: `# begin database/python/NAME.py` and `# end database/python/NAME.py` must come in pairs, "
+            "each at the start of a line of its own"
+        )
     starts = [match.start() for match in _functions(text)]
     parts, end, copied = [], 0, set[tuple[int, str]]()
     for match in copies:
@@ -89,7 +96,7 @@ def _with_copies(path: pathlib.Path, text: str, final: Sequence[int], folders: S
         if function not in final:
             continue
         module = _module(match["name"], folders)
-        source = module.read_text(encoding="utf-8")
+        source = _text(module)
         for used in _used_bodies(source, module):
             if (function, used) not in copied:
                 raise LocalError(f"{path}: {match['name']}.py uses {used}.py, so a copy of that must precede it")
@@ -97,6 +104,13 @@ def _with_copies(path: pathlib.Path, text: str, final: Sequence[int], folders: S
         parts += [text[end : match.start("text")], body(source, module)]
         end = match.end("text")
     return "".join([*parts, text[end:]])
+
+
+def _text(path: pathlib.Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise LocalError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
 def _module(name: str, folders: Sequence[pathlib.Path]) -> pathlib.Path:
@@ -119,7 +133,7 @@ def _parsed(source: str, path: pathlib.Path) -> ast.Module:
     try:
         return ast.parse(source)
     except SyntaxError as error:
-        raise LocalError(f"{path}:{error.lineno}: {error.msg}") from error
+        raise LocalError(f"{path}:{error.lineno or 1}: {error.msg}") from error
 
 
 def _is_only_for_imports(node: ast.stmt) -> bool:

@@ -83,6 +83,23 @@ def test_a_stale_copy_is_refused(project: pathlib.Path, capsys) -> None:
     assert (project / "database" / "training" / "001-add.sql").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["python/base.py", "training/001-add.sql"])
+def test_a_file_that_is_not_utf_8_is_named(project: pathlib.Path, capsys, name: str) -> None:
+    path = project / "database" / name
+    path.write_bytes(b"# \xff\n" + path.read_bytes())
+    assert main(["sql", str(project)]) == 1
+    assert capsys.readouterr().err == f"local: {path}: byte 2 is not UTF-8; save the file as UTF-8\n"
+
+
+def test_a_form_feed_stays_in_a_copy(project: pathlib.Path) -> None:
+    """It divides no lines of Python, so the lines of an import are counted without it."""
+    module = "TEXT = 'a\f\x1cb'\n\nfrom typing import Any\n\nONE: Any = 1\n"
+    (project / "database" / "python" / "base.py").write_text(module, encoding="utf-8")
+    assert main(["sql", str(project)]) == 0
+    text = (project / "database" / "training" / "001-add.sql").read_text(encoding="utf-8")
+    assert "edit that file)\nTEXT = 'a\f\x1cb'\n\n\nONE: Any = 1\n# end" in text
+
+
 def test_a_function_that_is_created_again_keeps_what_was_deployed(project: pathlib.Path) -> None:
     main(["sql", str(project)])
     folder = project / "database" / "training"
@@ -112,7 +129,11 @@ def test_the_first_folder_with_a_module_has_it(project: pathlib.Path, tmp_path: 
         ("python/base.py", "ONE = '${schema}'\n", r"base\.py: '\$\{' cannot stand in a change set"),
         ("training/001-add.sql", change("add", "add"), "add.py uses base.py, so a copy of that must precede it"),
         ("training/001-add.sql", change("add", "nothing"), "database/python/nothing.py is missing"),
-        ("training/001-add.sql", MARK.format("add")[:-5], "lacks its `# end database/python/"),
+        ("training/001-add.sql", MARK.format("add")[:-5], "must come in pairs"),
+        ("training/001-add.sql", MARK.format("base").partition("\n")[2], "must come in pairs"),
+        ("training/001-add.sql", "  " + MARK.format("base"), "must come in pairs"),
+        ("python/base.py", "ONE = 1\n# end database/python/base.py\n", "would begin or end a copy"),
+        ("python/base.py", "ONE = 1\0\n", r"base\.py:1: source code string cannot contain null bytes"),
     ],
 )
 def test_what_cannot_be_copied_is_refused(project: pathlib.Path, file, text, message) -> None:
