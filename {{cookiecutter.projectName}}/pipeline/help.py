@@ -28,11 +28,18 @@ class Help(NamedTuple):
 
 @functools.cache
 def help_of(module: str) -> Help | None:
-    """Return the help of a module such as `pipeline.steps.train_model`, None when there is no such module."""
+    """Return the help of a module such as `pipeline.steps.train_model`, None when there is no such module.
+
+    A module with a syntax error has that as its help: it must not stop the other steps.
+    """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return None
-    tree = ast.parse(pathlib.Path(spec.origin).read_text(encoding="utf-8"))
+    path = pathlib.Path(spec.origin)
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        return Help(f"{path.name}:{error.lineno or 1}: {error.msg}.", {})
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     run = functions.get("run")
     return Help(ast.get_docstring(tree) or "", arguments(ast.get_docstring(run) or "") if run else {})

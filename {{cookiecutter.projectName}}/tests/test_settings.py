@@ -85,6 +85,15 @@ def test_every_option_of_a_step_has_help_type_and_default(name) -> None:
         assert f"--{option.replace('_', '-')} {type_name} {text} [default: {shown}]" in output
 
 
+@pytest.mark.parametrize("text", [b"def (\n", b'"\xff"\n', b"\0\n"])
+def test_a_syntax_error_in_a_step_stops_no_other_step(tmp_path, monkeypatch, text: bytes) -> None:
+    (tmp_path / "broken_step.py").write_bytes(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    texts = help.help_of("broken_step")
+    assert texts.description.startswith("broken_step.py:1: ")
+    assert texts.options == {}
+
+
 def test_help_imports_no_step() -> None:
     program = "import sys; from pipeline.__main__ import command_line; command_line(); print(*sys.modules)"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
