@@ -53,11 +53,11 @@ class Log:
         self.length += len(text)
 
     def info(self, text: str) -> None:
-        """Log what a transform is going to do."""
+        """Log the next action of a transform."""
         self._add(" Info", text)
 
     def debug(self, text: str) -> None:
-        """Log what a transform did with one file or value."""
+        """Log the effect of a transform on one file or value."""
         self._add("Debug", text)
 
     def _add(self, level: str, text: str) -> None:

@@ -230,7 +230,7 @@ def _publish(tables: Plan) -> Iterator[dict[str, Any]]:
 
 
 def _published(tables: Plan, key: str) -> str:
-    """Return the expression for what the step that ran has put out."""
+    """Return the expression for an output of the publishing step that ran."""
     numbers = range(1, len(tables.backstage["publish"]) + 1)
     return "${{ " + " or ".join(f"steps['publish-{number}'].output.{key}" for number in numbers) + " }}"
 

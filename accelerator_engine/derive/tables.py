@@ -227,7 +227,7 @@ class _Reading:
             self.variants[name] = combined([self.variants.get(name, {}), when])
 
     def _answers(self, transform: Combo) -> dict[str, list[Any]]:
-        """Return for which answers the condition is false: what is excluded on it is there for those."""
+        """Return the answers for which the condition is false: they keep the files that it excludes."""
         condition = transform.condition
         assert condition is not None  # noqa: S101, _step asked
         domains = {name: self._domain(name, transform) for name in sorted(condition.names)}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app import logs
 from app.predictions import Input, Model, Prediction, Predictions, RefusedInput
 
-# What a request carries: the bytes of an image file, or a row of a table.
+# An input of a request: the bytes of an image file, or a row of a table.
 Item = TypeVar("Item")
 EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 

@@ -21,9 +21,9 @@ def execute(command: Sequence[str], environment: dict[str, str]) -> NoReturn:
 
 
 def bound_environment(role: str) -> dict[str, str]:
-    """Start what is needed and return the caller's variables with the bindings'; what a person has set wins.
+    """Start the needed servers; return the caller's variables, which take precedence, and those of the bindings.
 
-    With SERVICE_BINDING_ROOT set nothing local is started, with MLFLOW_TRACKING_URI set no MLflow server.
+    With SERVICE_BINDING_ROOT set, no local server is started; with MLFLOW_TRACKING_URI set, no MLflow server.
     Raises LocalError.
     """
     environment = dict(os.environ)

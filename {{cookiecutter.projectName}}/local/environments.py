@@ -1,8 +1,7 @@
 """Python environments, one per role, and Liquibase: built once, in a cache that all projects share.
 
-An environment is named after its role, its lock file's hash and the system Python's version, so it never
-changes once it is complete: a changed lock file makes a new one beside it. Old ones stay until somebody
-removes the cache folder, which costs nothing but time.
+An environment is named after its role, its lock file's hash and the system Python's version. So a complete environment
+never changes: a changed lock file makes a new one beside it. Old ones stay until somebody deletes the cache folder.
 
 Liquibase comes from npm's package liquibase 4.28.1, which carries the real Liquibase 4.28.0 (Apache-2.0)
 and PostgreSQL's driver. It stays at 4.x: 5 changed its licence and ships no drivers.
@@ -77,12 +76,12 @@ def _digest(lock_file: pathlib.Path) -> str:
 
 
 def is_complete(folder: pathlib.Path) -> bool:
-    """Whether a folder of the cache has been built to its end."""
+    """Return whether a folder of the cache has been built to its end."""
     return (folder / COMPLETE).exists()
 
 
 def install(roles: Sequence[str], with_liquibase: bool = True, optional: Sequence[str] = ()) -> None:
-    """Build what is missing, side by side; a role in `optional` that cannot be built is only reported.
+    """Build the missing environments side by side; a failure of a role in `optional` is only reported.
 
     Raises LocalError with the end of the installer's output.
     """

@@ -1,4 +1,4 @@
-"""Installers of other people (pip, npm, apt-get): run with their output read, which says how far they are."""
+"""Runs pip, npm and apt-get, and reads their progress from their output."""
 
 import pathlib
 import re
@@ -44,10 +44,10 @@ def end_of(lines: Sequence[str]) -> str:
 
 
 class PipProgress:
-    """How far `pip install --progress-bar off` is.
+    """The progress of `pip install --progress-bar off`.
 
-    pip names each package before it downloads it, and nothing while it installs them: then the packages that
-    are complete in the environment's `site-packages` are counted.
+    pip names each package before it downloads it, but no package while it installs them. Meanwhile this class counts
+    the complete packages in the environment's `site-packages`.
     """
 
     def __init__(self, lock_file: str, site_packages: pathlib.Path) -> None:
@@ -59,7 +59,7 @@ class PipProgress:
         self._before = 0
 
     def read(self, line: str) -> None:
-        """Take note of a line of pip's output."""
+        """Update the progress from a line of pip's output."""
         if line.startswith("Ignoring "):  # a package for other systems
             self._wanted -= 1
         elif line.startswith("Collecting "):
@@ -94,7 +94,7 @@ class AptProgress:
         self._report = "preparing"
 
     def read(self, line: str) -> None:
-        """Take note of a line of apt's output."""
+        """Update the progress from a line of apt's output."""
         if status := self.LINE.match(line):
             self._report = f"{status['percent']} %, {status['text'].strip()}"
 

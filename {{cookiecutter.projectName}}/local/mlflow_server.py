@@ -35,7 +35,7 @@ class MlflowServer(Server):
         return f"http://127.0.0.1:{self.port}"
 
     def answers(self) -> bool:
-        """Whether /health says OK."""
+        """Return whether /health says OK."""
         return says_ok(self.port, "/health")
 
     def prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""What a person may run after the demo, and where MLflow shows its runs."""
+"""The commands to run after the demo, and the address of MLflow's page."""
 
 import http.client
 import json

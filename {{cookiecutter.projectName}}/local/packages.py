@@ -28,7 +28,7 @@ def installed_postgresql(root: pathlib.Path = pathlib.Path("/")) -> int | None:
 
 
 def has_plpython(version: int, root: pathlib.Path = pathlib.Path("/")) -> bool:
-    """Whether a PostgreSQL version's server and its PL/Python are installed."""
+    """Return whether a PostgreSQL version's server and its PL/Python are installed."""
     return (
         version in _servers(root)
         and (root / f"usr/lib/postgresql/{version}/lib/plpython3.so").exists()

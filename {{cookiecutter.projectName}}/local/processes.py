@@ -116,7 +116,7 @@ def wait_until(answers: Callable[[], bool], seconds: float, gone: Callable[[], b
 
 
 def says_ok(port: int, path: str) -> bool:
-    """Whether a GET on this machine is answered with 200."""
+    """Return whether a GET on this machine is answered with 200."""
     return answer(port, path)[0] == http.client.OK
 
 
@@ -161,7 +161,7 @@ def end(matches: Callable[[list[str]], bool], first: signal.Signals, seconds: fl
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on the port, on either loopback address."""
+    """Return whether nothing listens on the port, on either loopback address."""
     ipv4 = _binds(socket.AF_INET, "127.0.0.1", port)
     return ipv4 and (not _has_ipv6() or _binds(socket.AF_INET6, "::1", port))
 

@@ -25,7 +25,7 @@ def say(line: str) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a line of the stream can be rewritten."""
+    """Return whether a line of the stream can be rewritten."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 

@@ -25,7 +25,7 @@ SECONDS_TO_STOP = 10
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """One program that serves: what a person calls it, its port, and the path that answers once it is ready."""
+    """A program that serves: its name in messages, its port, and the path that answers once it is ready."""
 
     name: str
     port: int
@@ -35,11 +35,11 @@ class Service:
 
     @property
     def address(self) -> str:
-        """Where a browser finds it."""
+        """The address for browsers."""
         return f"http://127.0.0.1:{self.port}"
 
     def answers(self) -> bool:
-        """Whether a request is answered."""
+        """Return whether a request is answered."""
         return says_ok(self.port, self.path)
 
 

@@ -38,17 +38,17 @@ class Server(abc.ABC):
 
     @property
     def address(self) -> str:
-        """Where clients find it."""
+        """The address for clients: localhost:PORT."""
         return f"localhost:{self.port}"
 
     @property
     def identity(self) -> str:
-        """What a running process must have been started with to be left alone."""
+        """The settings of a running process that needs no restart."""
         return str(self.environment)
 
     @abc.abstractmethod
     def is_one(self, command: list[str]) -> bool:
-        """Whether a command line is that of a process of this server and of no other."""
+        """Return whether a command line is that of a process of this server and of no other."""
 
     @abc.abstractmethod
     def main_process(self) -> int | None:
@@ -56,7 +56,7 @@ class Server(abc.ABC):
 
     @abc.abstractmethod
     def answers(self) -> bool:
-        """Whether a request is answered on the server's port."""
+        """Return whether a request is answered on the server's port."""
 
     @abc.abstractmethod
     def prepare(self) -> None:
@@ -75,7 +75,7 @@ class Server(abc.ABC):
         """Do what needs the running server. Raises LocalError."""
 
     def is_running(self) -> bool:
-        """Whether this server's own process answers."""
+        """Return whether this server's own process answers."""
         return self.main_process() is not None and self.answers()
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class Server(abc.ABC):
         self.finish()
 
     def _runs_as_wanted(self) -> bool:
-        """Whether it answers, or soon does, with the environment that the lock file names now."""
+        """Return whether it answers, or soon does, with the environment that the lock file names now."""
         record = self.state.server(self.name)
         if not record or record["environment"] != self.identity:
             return False

@@ -1,4 +1,4 @@
-"""Startup of the local servers: what has to be installed for them, and the order in which they come up."""
+"""Startup of the local servers: their installation, and the order in which they start."""
 
 import concurrent.futures
 import pathlib

@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> NoReturn:
 
 
 def wants_servers(arguments: Sequence[str]) -> bool:
-    """Whether the arguments run a step: help, and a command line that begins with an option, run none."""
+    """Return whether the arguments run a step: help, and a command line that begins with an option, run none."""
     return bool(arguments) and not arguments[0].startswith("-") and "--help" not in arguments
 
 

@@ -1,1 +1,1 @@
-"""The pipeline outside the databases: one module per step of MLproject, and what the steps share."""
+"""The pipeline outside the databases: the steps of MLproject, in `steps`, and their shared modules."""

@@ -64,7 +64,7 @@ class Binding:
 
     @property
     def is_greenplum(self) -> bool:
-        """Whether rows lie on segments."""
+        """Return whether rows lie on segments."""
         return self.type == "greenplum"
 
     @property
@@ -216,7 +216,7 @@ def query(
 
 
 def has_relation(connection: Connection, name: str) -> bool:
-    """Whether the project's schema has a table or view of that name."""
+    """Return whether the project's schema has a table or view of that name."""
     return query(connection, "SELECT to_regclass(%s)", (in_schema("{schema}.") + name,))[0][0] is not None
 
 
@@ -249,7 +249,7 @@ def grant_role(connection: Connection, group: str, user: str) -> None:
 
 
 def lost_connection(error: BaseException) -> bool:
-    """Whether an error means that the session is gone (server or segment restarted), not that SQL is wrong."""
+    """Return whether an error means that the session is gone (server or segment restarted), not that SQL is wrong."""
     if isinstance(error, psycopg2.InterfaceError):
         return True
     if not isinstance(error, psycopg2.OperationalError):
@@ -259,7 +259,7 @@ def lost_connection(error: BaseException) -> bool:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether an error of a database or of a step may pass by itself."""
+    """Return whether an error of a database or of a step may pass by itself."""
     return isinstance(error, TemporaryError) or lost_connection(error)
 
 

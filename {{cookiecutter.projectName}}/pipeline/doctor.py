@@ -1,4 +1,4 @@
-"""Checks of what the project needs, each with the command that fixes it.
+"""Checks of the programs and servers that the project needs, each with the command that fixes it.
 
 Each step runs the checks that it needs before it starts; `./run doctor` runs them all.
 """

@@ -53,7 +53,7 @@ ColumnEncoding = NumberEncoding | TextEncoding
 
 
 class Encoding(TypedDict):
-    """How a row of the source table becomes numbers: the columns in the order of the model's inputs."""
+    """The encoding of a row of the source table as numbers: its columns in the order of the model's inputs."""
 
     label: str
     key: list[str]

@@ -80,7 +80,7 @@ class Rule(NamedTuple):
     most: float = float("inf")
 
     def allows(self, value: object) -> bool:
-        """Whether an answer keeps the rule; true and false are no numbers."""
+        """Return whether an answer keeps the rule; true and false are no numbers."""
         if not isinstance(value, self.type) or (isinstance(value, bool) and self.type is not bool):
             return False
         return not isinstance(value, int | float) or self.least <= value <= self.most

@@ -94,7 +94,7 @@ def answering() -> Iterator[None]:
 
 
 def _is_away(error: BaseException | None) -> bool:
-    """Whether an error means that the server did not answer, or that it cannot now (5xx, too many requests).
+    """Return whether an error means that the server did not answer, or that it cannot now (5xx, too many requests).
 
     MLflow's own exception does not say; the exception that it wraps does.
     """
@@ -117,7 +117,7 @@ def _is_away(error: BaseException | None) -> bool:
 
 
 def _may_pass(status: int) -> bool:
-    """Whether a later request may succeed after this HTTP status."""
+    """Return whether a later request may succeed after this HTTP status."""
     return status in (408, 429) or (status >= 500 and status != 501)
 
 

@@ -1,4 +1,4 @@
-"""Show what is served, and one prediction.
+"""Show the served version and one prediction.
 
 The app's role asks the inference database for accuracy, version, and the label of a row that the model has never seen.
 """

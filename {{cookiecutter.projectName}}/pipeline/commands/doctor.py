@@ -1,4 +1,4 @@
-"""List what is missing, and how to fix it."""
+"""List missing parts, each with its fix."""
 
 import psycopg2
 

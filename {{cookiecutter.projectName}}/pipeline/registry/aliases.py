@@ -29,7 +29,7 @@ class Alias(NamedTuple):
     rolled_back_from: dict[str, str]
 
     def registry_lags(self, registered: "ModelVersion | None", stage: str) -> bool:
-        """Whether the registry's alias is still the one from before a rollback, and was not set again since."""
+        """Return whether the registry's alias is still the one from before a rollback, and was not set again since."""
         version = int(registered.version) if registered else None
         if not self.rolled_back_from or version == self.version or version != self.registry_version:
             return False

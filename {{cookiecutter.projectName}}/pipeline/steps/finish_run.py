@@ -1,4 +1,4 @@
-"""Release a finished run's locks, end its MLflow runs.
+"""Release a finished run's locks and end its MLflow runs.
 
 An orchestrator calls this step after the last one, however the run of $PIPELINE_RUN ended.
 """

@@ -58,7 +58,7 @@ class Candidate:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no epoch is missing."""
+        """Return whether no epoch is missing."""
         epochs, patience = self.training.parameters["epochs"], self.training.parameters["patience"]
         return len(self.epoch_rows) >= epochs or checkpoints.is_patience_over(self.epoch_rows, patience)
 
@@ -83,7 +83,7 @@ class EpochProgress:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every visit of the epoch is over."""
+        """Return whether every visit of the epoch is over."""
         return self.visit_number == len(self.visits)
 
     def start_epoch(self, state: bytes) -> None:

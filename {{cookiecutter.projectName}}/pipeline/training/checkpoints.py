@@ -67,7 +67,7 @@ def best_epoch(epoch_rows: list[EpochRow]) -> int:
 
 
 def is_patience_over(epoch_rows: list[EpochRow], patience: int) -> bool:
-    """Whether the validation loss has not fallen for `patience` epochs."""
+    """Return whether the validation loss has not fallen for `patience` epochs."""
     return bool(epoch_rows) and len(epoch_rows) - best_epoch(epoch_rows) >= patience
 
 

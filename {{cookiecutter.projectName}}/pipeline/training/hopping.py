@@ -18,15 +18,15 @@ class Visit(NamedTuple):
 def epoch_visits(first: int, sessions: int) -> list[Visit]:
     """Return the visits of one epoch: fit in each session, in a circle from the first, then evaluate likewise.
 
-    Every epoch has the same order, so a training's result does not depend on what else is trained. All trainings go
-    round in the same direction: as many trainings as sessions keep every session busy.
+    Every epoch has the same order, so a training's result does not depend on other trainings. All trainings visit the
+    sessions in the same direction, so as many trainings as sessions keep every session busy.
     """
     order = [(first + number) % sessions for number in range(sessions)]
     return [*(Visit("fit", session) for session in order), *(Visit("evaluate", session) for session in order)]
 
 
 def next_visits(waiting: Sequence[tuple[int, int]], free: Collection[int]) -> list[tuple[int, int]]:
-    """Return the visits that can begin now, as (training, session): per free session the first training in line.
+    """Return the visits that can start now, as (training, session): per free session the first training in line.
 
     `waiting` has the trainings that visit no session now, each with the session of its next visit, in order of
     arrival.
@@ -39,5 +39,5 @@ def next_visits(waiting: Sequence[tuple[int, int]], free: Collection[int]) -> li
 
 
 def first_session(run_hash: str, sessions: int) -> int:
-    """Return the session where a training begins each epoch; it depends on the run's hash alone."""
+    """Return the session where a training starts each epoch; it depends on the run's hash alone."""
     return int(run_hash[:8], 16) % sessions

@@ -1,4 +1,4 @@
-"""The interface of what trains a network: inside the database, or in this process."""
+"""The interface of the classes that train a network, inside the database or in this process."""
 
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from pipeline.training_db import Fitted
 class Learner(Protocol):
     """Trains one epoch per call and evaluates on the validation split.
 
-    `threads` are TensorFlow's threads per session; 0 leaves the choice to TensorFlow.
+    `threads` is the number of TensorFlow's threads per session; 0 leaves the choice to TensorFlow.
     """
 
     threads: int

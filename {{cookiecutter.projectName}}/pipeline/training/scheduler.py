@@ -1,4 +1,4 @@
-"""Scheduling of an experiment: which candidate visits which session next, and what is stored per epoch."""
+"""Scheduling of an experiment: the next visit of each candidate, and the record of each epoch."""
 
 import collections
 import concurrent.futures

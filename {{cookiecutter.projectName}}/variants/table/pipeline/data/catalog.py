@@ -54,7 +54,7 @@ class Table(NamedTuple):
 
     @property
     def label_is_number(self) -> bool:
-        """Whether the labels are numbers."""
+        """Return whether the labels are numbers."""
         return kind_of(self.label_type) == "number"
 
 

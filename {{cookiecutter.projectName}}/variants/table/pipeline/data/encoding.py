@@ -42,7 +42,7 @@ class Examined(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many numbers a row becomes."""
+        """The number of values in an encoded row."""
         return sum(len(column["vocabulary"]) if column["kind"] == "text" else 1 for column in self.encoding["columns"])
 
     def row_counts(self) -> dict[str, int]:
