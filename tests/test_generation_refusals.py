@@ -71,8 +71,9 @@ def test_a_question_missing_in_cookiecutter_json_is_named(sandbox: Sandbox, copi
     assert sandbox.untouched()
 
 
-@pytest.mark.parametrize("answer", HOSTILE_NAMES)
+@pytest.mark.parametrize("answer", ["../evil", "{{ 7*7 }}", "abc\n", ""])
 def test_the_command_line_prints_one_sentence(sandbox: Sandbox, options: dict[str, Option], answer: str) -> None:
+    """It asks the same check as test_a_hostile_name_is_refused, which knows more names; these differ in transport."""
     completed = cookiecutter(sandbox, "--no-input", f"projectName={answer}")
     assert completed.stdout == refusal("projectName", answer, options["projectName"]) + "\n"
     assert (completed.returncode, completed.stderr) == (1, "")
