@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,12 +10,6 @@ import pytest
 from backstage_template import Template
 from tools.backstage import scaffolder as harness
 from tools.backstage.scaffolder import Outcome, Scaffolder, ScaffolderError
-
-
-@pytest.fixture(scope="module")
-def scaffolder() -> Iterator[Scaffolder]:
-    with Scaffolder() as started:
-        yield started
 
 
 @pytest.fixture
@@ -336,19 +329,17 @@ def test_a_missing_node_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_dead_process_is_reported(template: Template) -> None:
-    with Scaffolder() as started:
-        started._process.kill()
-        with pytest.raises(ScaffolderError, match="ended without an answer"):
-            started.validate(template.save())
-
-
-@pytest.mark.slow
-def test_a_hanging_process_is_stopped(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_process_is_stopped_and_a_dead_one_reported(
+    template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(harness, "TIME_TO_ANSWER", 2)
     template.add_step("debug:wait", {"seconds": 60})
-    with Scaffolder() as started, pytest.raises(ScaffolderError, match="no error within 2 seconds"):
-        started.generate(template.save(), [{"projectName": "abc"}], template.output)
+    with Scaffolder() as started:
+        with pytest.raises(ScaffolderError, match="no error within 2 seconds"):
+            started.generate(template.save(), [{"projectName": "abc"}], template.output)
+        assert started._process.wait(10)
+        with pytest.raises(ScaffolderError, match="ended without an answer"):
+            started.validate(template.save())
 
 
 def test_the_lock_file_names_no_registry() -> None:
