@@ -381,14 +381,3 @@ def test_a_checkout_without_the_deployed_changes_is_refused(third: Project, code
     commit_all(third.folder)
     assert f"at tag {code.first}" in third.pipeline("deploy_inference_db").stdout
     assert objects(third) == code.objects[0]
-
-
-def test_rollback_to_empty_and_forward(third: Project) -> None:
-    """After a rollback to the empty database, the next deployment restores code, models and aliases."""
-    before = objects(third)
-    third.pipeline("rollback", "--to_tag", "empty", "--drop_data", "true")
-    assert "is at tag empty already" in third.pipeline("rollback", "--to_tag", "empty").stdout
-    assert "holds no model" in third.refuses("rollback", "--to_version", "2")
-    third.pipeline("deploy_inference_db")
-    assert objects(third) == before
-    assert state(third) == (2, "2")
