@@ -1,5 +1,6 @@
 """Shared by all tests: the template, and a sandbox that shows every file a command writes."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tools.backstage.scaffolder import Scaffolder
 
+from accelerator_engine.__main__ import main
 from accelerator_engine.options import Option, read_options
 
 # A shell starts background jobs with SIGINT ignored, and the processes of a test would inherit that.
@@ -95,6 +98,12 @@ class Sandbox:
         completed = self.run("python", "-m", "accelerator_engine", *arguments, PYTHONPATH=str(ROOT))
         assert "Traceback" not in completed.stderr
         return completed
+
+    def engine_here(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """Run the same in this process, which is faster; return exit status, stdout and stderr."""
+        with contextlib.chdir(self.output):
+            result = CliRunner().invoke(main, [str(word) for word in arguments], catch_exceptions=False)
+        return result.exit_code, result.stdout, result.stderr
 
     def run(self, *command: str | Path, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a program of this Python environment in the output folder."""

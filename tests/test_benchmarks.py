@@ -16,7 +16,7 @@ MISSING = re.compile(r'module named "(pipeline|benchmarks)|\[(attr-defined|call-
 
 @pytest.mark.slow
 def test_benchmarks_use_only_names_that_the_project_has(tmp_path: Path) -> None:
-    project = doors.cookiecutter(ROOT, {}, tmp_path / "output").folder
+    project = doors.accelerator(ROOT, {}, tmp_path / "output").folder
     completed = subprocess.run(
         [
             *(sys.executable, "-m", "mypy", "--config-file=", "--cache-dir", tmp_path / "cache"),

@@ -29,25 +29,38 @@ def template(tmp_path: Path) -> Path:
     return doors.clone(ROOT, tmp_path / "template")
 
 
-def derive(sandbox: Sandbox, *arguments: str | Path) -> tuple[int, str]:
-    """Run `derive`; return its exit status and output."""
-    completed = sandbox.engine("derive", *arguments)
-    return completed.returncode, completed.stdout + completed.stderr
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    """The text of each derived file of this template by its path."""
+    return {str(path.relative_to(ROOT)): text for path, text in derived(ROOT).items()}
 
 
-def test_the_derived_files_are_not_stale() -> None:
-    assert list(stale(derived(ROOT))) == []
+def test_the_derived_files_are_not_stale(texts: dict[str, str]) -> None:
+    assert list(stale({ROOT / path: text for path, text in texts.items()})) == []
+    assert texts.keys() > set(NAMES)
+
+
+def test_edited_files_are_reported_and_rewritten(sandbox: Sandbox, template: Path) -> None:
+    """The two edited files alone, though the template has more derived ones."""
+    edited = [template / "cookiecutter.json", template / "docs" / "reference" / "options.md"]
+    good = [path.read_text(encoding="utf-8") for path in edited]
+    for path, text in zip(edited, good, strict=True):
+        path.write_text(text + " ", encoding="utf-8")
+    completed = sandbox.engine("derive", "--check", template)
+    reported = "".join(f"{path} is out of date; run make derive\n" for path in edited)
+    assert (completed.returncode, completed.stdout, completed.stderr) == (1, reported, "")
+    assert sandbox.engine_here("derive", template) == (0, "".join(f"{path} written\n" for path in edited), "")
+    assert [path.read_text(encoding="utf-8") for path in edited] == good
+    assert sandbox.engine_here("derive", "--check", template) == (0, "", "")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_edited_file_is_reported_and_rewritten(sandbox: Sandbox, template: Path, name: str) -> None:
-    good = (template / name).read_text(encoding="utf-8")
-    (template / name).write_text(good + " ", encoding="utf-8")
-    code, output = derive(sandbox, "--check", template)
-    assert (code, output) == (1, f"{template / name} is out of date; run make derive\n")
-    assert derive(sandbox, template) == (0, f"{template / name} written\n")
-    assert (template / name).read_text(encoding="utf-8") == good
-    assert derive(sandbox, "--check", template) == (0, "")
+def test_only_the_edited_file_is_stale(template: Path, texts: dict[str, str], name: str) -> None:
+    files = {template / path: text for path, text in texts.items()}
+    (template / name).write_text(texts[name] + " ", encoding="utf-8")
+    assert list(stale(files)) == [template / name]
+    (template / name).unlink()
+    assert list(stale(files)) == [template / name]
 
 
 def test_the_version_is_that_of_pyproject(template: Path) -> None:
@@ -174,8 +187,8 @@ def test_an_unsuitable_engine_section_is_refused_with_its_line(sandbox: Sandbox,
     old, new, expected = UNSUITABLE[case]
     before = {name: (template / name).read_bytes() for name in NAMES}
     change(template / "accelerator.yaml", old, new)
-    code, output = derive(sandbox, template)
-    assert code == 1
+    code, printed, output = sandbox.engine_here("derive", template)
+    assert (code, printed) == (1, "")
     assert output.startswith("Error: accelerator.yaml:")
     assert expected in output
     assert output.count("\n") == 1

@@ -198,7 +198,7 @@ def test_a_script_from_elsewhere_is_noticed(tmp_path: Path, address: str) -> Non
 @pytest.mark.parametrize("answers", ANSWERS, ids=["images", "table"])
 def test_a_projects_site_is_whole(tmp_path: Path, answers: dict[str, Any]) -> None:
     """TechDocs has a plugin of its own; links and anchors are mkdocs's."""
-    project = doors.cookiecutter(ROOT, answers, tmp_path / "output").folder
+    project = doors.accelerator(ROOT, answers, tmp_path / "output").folder
     assert project is not None
     settings = yaml.safe_load((project / "mkdocs.yml").read_text(encoding="utf-8"))
     settings |= {"plugins": [], "theme": {"name": "material", "font": False}, "use_directory_urls": False}

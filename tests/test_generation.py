@@ -1,10 +1,12 @@
 """Projects that cookiecutter and cruft generate, also in an environment with cookiecutter only."""
 
+import functools
 import json
 import re
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,22 +36,35 @@ def expected_files(answers: dict[str, str]) -> dict[str, int]:
 # cookiecutter
 
 
-@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
-def test_a_project_has_the_variants_of_its_answers(cookies: Cookies, options: dict[str, Option], dataset: str) -> None:
-    result = cookies.bake(extra_context={"dataset": dataset})
-    assert result.exception is None
-    project = result.project_path
+@pytest.fixture(scope="module")
+def baked(cookies_session: Cookies) -> Callable[..., Path]:
+    """Return the project with these answers, generated on the first call; no test changes it."""
+
+    @functools.cache
+    def bake(**answers: object) -> Path:
+        result = cookies_session.bake(extra_context=answers)
+        assert result.exception is None
+        return result.project_path
+
+    return bake
+
+
+@pytest.mark.parametrize("answers", [{}, {"dataset": "cifar10"}], ids=["digits", "cifar10"])
+def test_a_project_has_the_variants_of_its_answers(
+    baked: Callable[..., Path], options: dict[str, Option], answers: dict[str, str]
+) -> None:
+    project = baked(**answers)
     assert project.name == "image-classifier"
-    answers = {name: option.default for name, option in options.items()} | {"dataset": dataset}
+    all_answers = {name: option.default for name, option in options.items()} | answers
     generated = {str(path.relative_to(project)): path.lstat().st_mode & EXECUTABLE for path in files(project)}
-    assert generated == expected_files(answers)
-    assert (project / "dataset.py").read_text() == in_body("dataset.py", dataset).read_text()
+    assert generated == expected_files(all_answers)
+    assert (project / "dataset.py").read_text() == in_body("dataset.py", all_answers["dataset"]).read_text()
 
 
-def test_a_table_project_has_its_own_files_under_the_common_names(cookies: Cookies, options: dict[str, Option]) -> None:
-    result = cookies.bake(extra_context={"dataset": "table", "featureColumns": "a, b"})
-    assert result.exception is None
-    project = result.project_path
+def test_a_table_project_has_its_own_files_under_the_common_names(
+    baked: Callable[..., Path], options: dict[str, Option]
+) -> None:
+    project = baked(dataset="table", featureColumns="a, b")
     answers = {name: option.default for name, option in options.items()} | {"dataset": "table"}
     generated = {str(path.relative_to(project)): path.lstat().st_mode & EXECUTABLE for path in files(project)}
     assert generated == expected_files(answers)
@@ -59,8 +74,8 @@ def test_a_table_project_has_its_own_files_under_the_common_names(cookies: Cooki
     assert (source["table"], source["features"]) == ("breast_cancer", "a, b")
 
 
-def test_no_placeholder_and_no_link_remains(cookies: Cookies) -> None:
-    project = cookies.bake().project_path
+def test_no_placeholder_and_no_link_remains(baked: Callable[..., Path]) -> None:
+    project = baked()
     for path in files(project):
         assert not path.is_symlink()
         assert path.name != "template"
@@ -142,9 +157,9 @@ def test_questions_can_be_answered(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.slow
-def test_a_project_without_a_page(cookies: Cookies) -> None:
+def test_a_project_without_a_page(baked: Callable[..., Path]) -> None:
     """A project without the page has no file that only the page needs."""
-    projects = [cookies.bake(extra_context={"includeUi": answer}).project_path for answer in (True, False)]
+    projects = [baked(), baked(includeUi=False)]
     with_page, without = ({str(path.relative_to(project)) for path in files(project)} for project in projects)
     assert with_page - without == {
         "app/.streamlit/config.toml",
@@ -162,9 +177,9 @@ def test_a_project_without_a_page(cookies: Cookies) -> None:
 
 
 @pytest.mark.slow
-def test_a_project_with_a_notebook(cookies: Cookies) -> None:
+def test_a_project_with_a_notebook(baked: Callable[..., Path]) -> None:
     """The notebook adds these files; of the others only .provenance.yaml differs."""
-    projects = [cookies.bake(extra_context={"includeNotebook": answer}).project_path for answer in (True, False)]
+    projects = [baked(includeNotebook=True), baked()]
     with_notebook, without = (
         {str(path.relative_to(project)): path.read_bytes() for path in files(project)} for project in projects
     )
@@ -181,12 +196,9 @@ def test_a_project_with_a_notebook(cookies: Cookies) -> None:
 
 
 @pytest.mark.slow
-def test_projects_on_images_and_on_tables_share_no_special_file(cookies: Cookies) -> None:
+def test_projects_on_images_and_on_tables_share_no_special_file(baked: Callable[..., Path]) -> None:
     """A project has no file of the other kind of data; files that both have carry the same name."""
-    images, table = (
-        cookies.bake(extra_context={"dataset": answer, "projectName": f"a-{answer}"}).project_path
-        for answer in ("digits", "table")
-    )
+    images, table = baked(), baked(dataset="table", featureColumns="a, b")
     names = [{str(path.relative_to(project)) for path in files(project)} for project in (images, table)]
     served = [{name for name in own if name.startswith(("app/", "database/"))} for own in names]
     assert served[0] - served[1] == {"app/images.py"}

@@ -43,9 +43,11 @@ def test_a_hostile_name_is_refused(cookies: Cookies, options: dict[str, Option],
 
 
 @pytest.mark.parametrize("option", ["owner", "description", "epochs", "minimumAccuracy"])
-@pytest.mark.parametrize("code", ["{{ 7*7 }}", "{{cookiecutter.projectName}}", "{% raw %}5{% endraw %}", "{{", "5\n"])
+@pytest.mark.parametrize(
+    "code", ["{{ 1 }}", "{{ 7*7 }}", "{{cookiecutter.projectName}}", "{% raw %}5{% endraw %}", "{{", "5\n"]
+)
 def test_an_answer_is_never_a_template(cookies: Cookies, options: dict[str, Option], option: str, code: str) -> None:
-    """Most of these would be valid answers once rendered: 49, image-classifier, 5."""
+    """Most of these would be valid answers once rendered: 1, 49, image-classifier, 5."""
     assert failed_bake(cookies, **{option: code}) == refusal(option, code, options[option])
 
 
@@ -71,8 +73,9 @@ def test_a_question_missing_in_cookiecutter_json_is_named(sandbox: Sandbox, copi
     assert sandbox.untouched()
 
 
-@pytest.mark.parametrize("answer", HOSTILE_NAMES)
+@pytest.mark.parametrize("answer", ["../evil", "{{ 7*7 }}", "abc\n", ""])
 def test_the_command_line_prints_one_sentence(sandbox: Sandbox, options: dict[str, Option], answer: str) -> None:
+    """It asks the same check as test_a_hostile_name_is_refused, which knows more names; these differ in transport."""
     completed = cookiecutter(sandbox, "--no-input", f"projectName={answer}")
     assert completed.stdout == refusal("projectName", answer, options["projectName"]) + "\n"
     assert (completed.returncode, completed.stderr) == (1, "")
@@ -83,13 +86,6 @@ def test_an_answer_cannot_claim_to_be_checked(sandbox: Sandbox, options: dict[st
     completed = cookiecutter(sandbox, "--no-input", "__checked=x", "__prompts__=x", "projectName=../evil")
     assert completed.stdout == refusal("projectName", "../evil", options["projectName"]) + "\n"
     assert completed.returncode == 1
-    assert sandbox.untouched()
-
-
-@pytest.mark.parametrize("option", ["owner", "description", "epochs", "minimumAccuracy"])
-def test_every_text_answer_is_checked(sandbox: Sandbox, options: dict[str, Option], option: str) -> None:
-    completed = cookiecutter(sandbox, "--no-input", f"{option}={{{{ 1 }}}}")
-    assert completed.stdout == refusal(option, "{{ 1 }}", options[option]) + "\n"
     assert sandbox.untouched()
 
 
@@ -150,20 +146,28 @@ def test_a_tool_that_leaves_an_option_out_is_refused(sandbox: Sandbox, options: 
 # Replay
 
 
-def replay(sandbox: Sandbox, **changes: object) -> subprocess.CompletedProcess[str]:
-    """Generate a project, remove it, and replay with a changed replay file."""
-    assert cookiecutter(sandbox, "--no-input").returncode == 0
-    shutil.rmtree(sandbox.output / "image-classifier")
-    (recorded,) = (sandbox.home / ".cookiecutter_replay").glob("*.json")
-    context = json.loads(recorded.read_text())
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The replay file that cookiecutter leaves after a project with the default answers."""
+    place = Sandbox(tmp_path_factory.mktemp("recorded"))
+    for folder in (place.output, place.home):
+        folder.mkdir(parents=True)
+    assert cookiecutter(place, "--no-input").returncode == 0
+    (file,) = (place.home / ".cookiecutter_replay").glob("*.json")
+    return file.read_text()
+
+
+def replay(sandbox: Sandbox, recorded: str, **changes: object) -> subprocess.CompletedProcess[str]:
+    """Replay with a changed replay file."""
+    context = json.loads(recorded)
     context["cookiecutter"].update(changes)
     tampered = sandbox.home / "tampered.json"
     tampered.write_text(json.dumps(context))
     return cookiecutter(sandbox, "--replay-file", tampered)
 
 
-def test_a_replay_file_generates_the_same(sandbox: Sandbox) -> None:
-    completed = replay(sandbox, dataset="cifar10")
+def test_a_replay_file_generates_the_same(sandbox: Sandbox, recorded: str) -> None:
+    completed = replay(sandbox, recorded, dataset="cifar10")
     assert (completed.returncode, completed.stdout) == (0, "cd image-classifier && make demo\n")
     data_set = (sandbox.output / "image-classifier" / "dataset.py").read_text()
     assert data_set == in_body("dataset.py", "cifar10").read_text()
@@ -184,16 +188,18 @@ def test_the_last_answers_can_be_replayed(sandbox: Sandbox) -> None:
     ("name", "answer"),
     [("projectName", "../evil"), ("dataset", "mnist"), ("dataset", "digits\n"), ("epochs", "{{ 7*7 }}")],
 )
-def test_a_tampered_answer_is_refused(sandbox: Sandbox, options: dict[str, Option], name: str, answer: str) -> None:
-    completed = replay(sandbox, **{name: answer})
+def test_a_tampered_answer_is_refused(
+    sandbox: Sandbox, recorded: str, options: dict[str, Option], name: str, answer: str
+) -> None:
+    completed = replay(sandbox, recorded, **{name: answer})
     assert completed.stdout == refusal(name, answer, options[name]) + "\n"
     assert (completed.returncode, completed.stderr) == (1, "")
     assert sandbox.untouched()
 
 
 @pytest.mark.slow
-def test_a_tampered_list_is_refused(sandbox: Sandbox) -> None:
-    completed = replay(sandbox, dataset=["digits", "cifar10"])
+def test_a_tampered_list_is_refused(sandbox: Sandbox, recorded: str) -> None:
+    completed = replay(sandbox, recorded, dataset=["digits", "cifar10"])
     assert completed.stdout.startswith('dataset cannot be ["digits", "cifar10"] (a list, not text); allowed is ')
     assert sandbox.untouched()
 
@@ -209,15 +215,15 @@ def test_a_tampered_list_is_refused(sandbox: Sandbox) -> None:
         ("_extensions", ["accelerator_engine.cookiecutter.AnswersExtension"] * 2),
     ],
 )
-def test_a_tampered_setting_is_refused(sandbox: Sandbox, name: str, value: object) -> None:
-    completed = replay(sandbox, **{name: value})
+def test_a_tampered_setting_is_refused(sandbox: Sandbox, recorded: str, name: str, value: object) -> None:
+    completed = replay(sandbox, recorded, **{name: value})
     assert completed.stdout.startswith(SETTING.format(name))
     assert (completed.returncode, completed.stdout.count("\n"), completed.stderr) == (1, 1, "")
     assert sandbox.untouched()
 
 
-def test_a_replay_with_the_check_switched_off_stops(sandbox: Sandbox) -> None:
-    completed = replay(sandbox, _extensions=[], projectName="../evil")
+def test_a_replay_with_the_check_switched_off_stops(sandbox: Sandbox, recorded: str) -> None:
+    completed = replay(sandbox, recorded, _extensions=[], projectName="../evil")
     assert completed.returncode == 1
     assert SETTING.format("_extensions") in completed.stderr
     assert sandbox.untouched()

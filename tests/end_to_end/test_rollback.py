@@ -1,7 +1,8 @@
-"""Rollback of both changelogs to their first tag, and forward again, with the project's Liquibase."""
+"""Rollback of both changelogs to their first tag, with the project's Liquibase and its step, and forward again."""
 
 import pytest
 
+from .app_sessions import VERSION
 from .project import Project
 
 DATABASES = {"training": "training-deployer", "inference": "inference-deployer"}
@@ -13,11 +14,6 @@ LIQUIBASE_TABLES = {"databasechangelog", "databasechangeloglock"}
 def project(named_projects: dict[str, tuple[Project, str]]) -> Project:
     """A project that was deployed and used."""
     return named_projects["class"][0]
-
-
-def liquibase(project: Project, name: str, *command: str) -> None:
-    """Run a Liquibase command on one of the databases."""
-    project.run("python", "-c", LIQUIBASE, DATABASES[name], f"database/{name}", *command)
 
 
 def roles(project: Project, name: str) -> set[str]:
@@ -33,22 +29,24 @@ def objects(project: Project, name: str) -> set[str]:
         return database.objects()
 
 
-@pytest.mark.parametrize("name", DATABASES)
-def test_update_again(project: Project, name: str) -> None:
-    """A second `update` changes nothing."""
-    tables: dict[str, set[str]] = {"databasechangelog": set()}
-    with project.database(DATABASES[name]) as database:
-        before = database.fingerprints(tables), database.objects()
-        liquibase(project, name, "update")
-        assert (database.fingerprints(tables), database.objects()) == before
+def liquibase(project: Project, name: str, *command: str) -> None:
+    """Run a Liquibase command on one of the databases."""
+    project.run("python", "-c", LIQUIBASE, DATABASES[name], f"database/{name}", *command)
+
+
+def served(project: Project) -> list[tuple[int]]:
+    """Return the version with staging in the inference database."""
+    with project.database("inference-deployer") as database:
+        return database.query(VERSION)
 
 
 @pytest.fixture(scope="module")
 def rolled_back(project: Project) -> dict[str, tuple[set[str], set[str]]]:
     """Roll both databases back to the first tag; return their objects and roles before that."""
     before = {name: (objects(project, name), roles(project, name)) for name in DATABASES}
-    for name in DATABASES:
-        liquibase(project, name, "rollback", "--tag=empty")
+    assert served(project) == [(1,)]
+    liquibase(project, "training", "rollback", "--tag=empty")
+    project.pipeline("rollback", "--to_tag", "empty", "--drop_data", "true")
     return before
 
 
@@ -64,9 +62,16 @@ def test_rollback_leaves_nothing(
     assert roles(project, name) == set()
 
 
+def test_the_step_knows_an_empty_database(project: Project, rolled_back: dict[str, tuple[set[str], set[str]]]) -> None:
+    """There is nothing left to roll back, neither code nor a version."""
+    assert "is at tag empty already" in project.pipeline("rollback", "--to_tag", "empty").stdout
+    assert "holds no model" in project.refuses("rollback", "--to_version", "1")
+
+
 def test_forward_again(project: Project, rolled_back: dict[str, tuple[set[str], set[str]]]) -> None:
-    """After the rollback, `all` restores the same objects and roles, and the demo predicts."""
+    """After the rollback, `all` restores the same objects and roles, models and aliases, and the demo predicts."""
     output = project.pipeline("all").stdout
     assert "deploy_inference_db: postgresql" in output
     assert {name: (objects(project, name), roles(project, name)) for name in DATABASES} == rolled_back
+    assert served(project) == [(int(project.servers.tracking.alias(project.schema, "staging")),)]
     assert "predicted" in project.run("python", "-m", "pipeline", "demo").stdout

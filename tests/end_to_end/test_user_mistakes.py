@@ -17,23 +17,17 @@ def load():
     {change}
     return features, labels, [str(digit) for digit in range(10)]
 """
+# The project's tests/test_source.py has the other mistakes, which the same function refuses.
 DATASETS = {
     "class-missing-in-a-split": (
         "chosen = (labels != 3) | (np.cumsum(labels == 3) == 1); features, labels = features[chosen], labels[chosen]",
         "split (",
     ),
-    "label-nan": ("labels[5] = np.nan", "the label of row 5 is nan; allowed are the whole numbers 0 to 9"),
     "label-above": ("labels[7] = 10", "the label of row 7 is 10.0; allowed are the whole numbers 0 to 9"),
-    "label-below": ("labels[7] = -1", "the label of row 7 is -1.0"),
-    "label-broken": ("labels[0] = 0.5", "the label of row 0 is 0.5"),
-    "labels-too-few": ("labels = labels[1:]", "labels have the shape (1796,); 1797 rows need (1797,)"),
-    "features-int64": ("features = features.astype(int)", "features are int64"),
     "features-nan": (
         "features = features.astype(np.float32); features[9] = np.nan",
         "row 9 of the features holds NaN",
     ),
-    "features-flat": ("features = features.ravel()", "features have the shape (115008,)"),
-    "no-result": ("return None", "load() must return (features, labels, classes)"),
     "failing": (
         "raise RuntimeError('the disk is empty')",
         "load() failed: RuntimeError: the disk is empty (dataset.py, line 9)",
@@ -71,18 +65,27 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", DATASETS)
-def test_dataset(trained: Project, name: str) -> None:
-    """An unusable data set is refused with a one-line message, and both tables stay unchanged."""
-    change, message = DATASETS[name]
-    project = trained.variant(name, dataset=DATASET.replace("{change}", change))
+@pytest.fixture(scope="module")
+def refused_datasets(trained: Project) -> dict[str, str]:
+    """The message per data set; two commands run at a time, because each imports the whole pipeline."""
+
+    def refuse(name: str) -> str:
+        project = trained.variant(name, dataset=DATASET.replace("{change}", DATASETS[name][0]))
+        return project.refuses("upload_dataset")
+
     tables: dict[str, set[str]] = {"dataset": set(), "dataset_batch": set()}
-    with trained.database("trainer") as database:
+    with trained.database("trainer") as database, concurrent.futures.ThreadPoolExecutor(2) as pool:
         before = database.fingerprints(tables)
-        sentence = project.refuses("upload_dataset")
+        sentences = dict(zip(DATASETS, pool.map(refuse, DATASETS), strict=True))
         assert database.fingerprints(tables) == before
-    assert sentence.startswith("error: dataset.py")
-    assert message in sentence
+    return sentences
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_dataset(refused_datasets: dict[str, str], name: str) -> None:
+    """An unusable data set is refused with a one-line message, and both tables stay unchanged."""
+    assert refused_datasets[name].startswith("error: dataset.py")
+    assert DATASETS[name][1] in refused_datasets[name]
 
 
 @pytest.fixture(scope="module")

@@ -43,18 +43,18 @@ def folder(tmp_path: Path) -> Path:
     return accelerator
 
 
+def generate(folder: Path) -> tuple[str | Path, ...]:
+    return "generate", "--accelerator-path", folder, "--fragment-path", f"licence={folder.parent / 'licence'}"
+
+
 def run(sandbox: Sandbox, folder: Path, *arguments: str | Path) -> tuple[int, str, str]:
-    fragment = f"licence={folder.parent / 'licence'}"
-    completed = sandbox.engine(
-        "generate", "--accelerator-path", folder, "--fragment-path", fragment,
-        *arguments,
-    )  # fmt: skip
-    return completed.returncode, completed.stdout, completed.stderr
+    return sandbox.engine_here(*generate(folder), *arguments)
 
 
 def test_a_project_is_written_below_its_name(sandbox: Sandbox, folder: Path) -> None:
-    completed = run(sandbox, folder, "--options", '{"projectName": "beetle", "colour": "blue"}', "-o", "out")
-    assert completed == (0, "generated project out/beetle\n", "")
+    answers = ("--options", '{"projectName": "beetle", "colour": "blue"}')
+    completed = sandbox.engine(*generate(folder), *answers, "-o", "out")
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "generated project out/beetle\n", "")
     project = sandbox.output / "out" / "beetle"
     assert sorted(path.name for path in project.iterdir()) == [".gitignore", "LICENCE", "accelerator-log.md", "run"]
     assert (project / "run").read_text() == "#!/bin/sh\necho blue\n"
@@ -177,9 +177,9 @@ def test_a_mistake_in_the_manifest_prints_one_sentence_with_its_line(
 
 def test_an_unwritable_output_prints_one_sentence(sandbox: Sandbox, folder: Path) -> None:
     (sandbox.output / "file").write_text("")
-    code, _, error = run(sandbox, folder, "-o", "file/below")
-    assert (code, error.count("\n")) == (1, 1)
-    assert error.startswith("Error: file")
+    completed = sandbox.engine(*generate(folder), "-o", "file/below")
+    assert (completed.returncode, completed.stderr.count("\n")) == (1, 1)
+    assert completed.stderr.startswith("Error: file")
 
 
 def test_the_command_generates_this_template(sandbox: Sandbox) -> None:

@@ -1,6 +1,7 @@
 """The S3 store of the local tracking server: how it is named, and that steps do not see it."""
 
 import os
+import re
 
 import pytest
 
@@ -49,11 +50,13 @@ def test_a_step_sees_nothing_of_the_store(shell):
 
 
 @pytest.mark.parametrize(
-    "destination", ["bucket", "s3://", "s3://UPPER", "https://bucket/x", "s3://a:b@bucket", "s3://b/x?y"]
+    "destination", ["bucket", "/artifacts", "s3://", "s3://UPPER", "https://bucket/x", "s3://a:b@bucket", "s3://b/x?y"]
 )
 def test_a_wrong_destination_is_refused(shell, destination):
     shell.setenv("MLFLOW_ARTIFACTS_DESTINATION", destination)
-    with pytest.raises(LocalError, match="allowed is s3://BUCKET or s3://BUCKET/PATH"):
+    with pytest.raises(
+        LocalError, match=f"^MLFLOW_ARTIFACTS_DESTINATION is '{re.escape(destination)}': allowed is s3://"
+    ):
         mlflow_backend.from_environment()
 
 
@@ -62,7 +65,7 @@ def test_a_wrong_destination_is_refused(shell, destination):
 )
 def test_a_wrong_endpoint_is_refused_and_not_repeated(shell, endpoint):
     shell.setenv("MLFLOW_S3_ENDPOINT_URL", endpoint)
-    with pytest.raises(LocalError) as raised:
+    with pytest.raises(LocalError, match=r"^MLFLOW_S3_ENDPOINT_URL is not an address: allowed is") as raised:
         mlflow_backend.from_environment()
     assert endpoint not in str(raised.value)
 
@@ -79,6 +82,9 @@ def test_the_keys_of_a_file_replace_the_variable(shell, tmp_path):
     assert not {"AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"} & variables.keys()
     file.write_text("no section")
     with pytest.raises(LocalError, match="it is not in AWS's format"):
+        mlflow_backend.from_environment()
+    shell.setenv("AWS_SHARED_CREDENTIALS_FILE", "/not/there")
+    with pytest.raises(LocalError, match="/not/there cannot be read: No such file or directory"):
         mlflow_backend.from_environment()
 
 

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from click.testing import CliRunner
 
-from pipeline import commands, databases, help, liquibase, mlproject, settings
+from pipeline import commands, databases, doctor, help, liquibase, mlproject, settings
 from pipeline.__main__ import command_line
 from pipeline.errors import StepError, TemporaryError
 from pipeline.steps import train_model
@@ -127,6 +127,27 @@ def test_the_chain_ends_with_deploy_inference_db() -> None:
 def test_options_are_written_with_hyphens_or_as_in_mlproject() -> None:
     option = next(option for option in command_line().commands["train_model"].params if option.name == "batch_size")
     assert option.opts == ["--batch_size", "--batch-size"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train_model --epochs 0", "epochs is 0; allowed is 1 or more"),
+        ("train_model --batch_size -1", "batch_size is -1; allowed is 1 or more"),
+        ("train_model --patience 0", "patience is 0; allowed is 1 or more"),
+        ("train_model --learning_rate nan", "learning_rate is nan; allowed is any number above 0"),
+        ("train_model --learning_rate -0.1", "learning_rate is -0.1; allowed is any number above 0"),
+        ("train_model --seed -1", "seed is -1; allowed is 0 to 2147483647"),
+        ("train_model --where elsewhere", "where is 'elsewhere'; allowed is database or memory"),
+        ("promote_model --version -1", "version is -1; allowed is 0 (the candidate) or a registered version"),
+        ("promote_model --stage archive", "stage is 'archive'; allowed is staging or production"),
+    ],
+)
+def test_a_value_outside_its_range_is_refused_before_a_server_is_asked(monkeypatch, command, message) -> None:
+    monkeypatch.setattr(doctor, "require", lambda *_: pytest.fail("a server was asked"))
+    with pytest.raises(StepError) as refused:
+        command_line()(command.split(), standalone_mode=False)
+    assert str(refused.value) == message
 
 
 def test_the_command_of_an_entry_point_passes_all_its_parameters() -> None:

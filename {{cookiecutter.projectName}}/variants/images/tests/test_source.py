@@ -1,5 +1,7 @@
 """dataset.py keeps the contract, is packed, trained on and asked; a broken contract is refused with the reason."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -30,16 +32,17 @@ def test_the_data_set_keeps_the_contract() -> None:
     [
         ([[1]], LABELS, ["a", "b"], "features are list"),
         (IMAGES.astype(np.int64), LABELS, ["a", "b"], "features are int64"),
+        (IMAGES.ravel(), LABELS, ["a", "b"], "features have the shape (256,)"),
         (IMAGES[:0], LABELS[:0], ["a", "b"], "features have the shape (0, 8, 8, 1)"),
         (np.full((4, 2), np.nan, np.float32), LABELS, ["a", "b"], "row 0 of the features holds NaN"),
         (IMAGES, LABELS, None, "classes are NoneType"),
         (IMAGES, LABELS, "ab", "classes are str"),
         (IMAGES, LABELS, ["a"], "at least two different names"),
         (IMAGES, LABELS, ["a", "a"], "at least two different names"),
-        (IMAGES, LABELS[:3], ["a", "b"], "labels have the shape (3,)"),
+        (IMAGES, LABELS[:3], ["a", "b"], "labels have the shape (3,); 4 rows need (4,)"),
         (IMAGES, np.array([0, 1, 2, 1]), ["a", "b"], "the label of row 2 is 2; allowed are the whole numbers 0 to 1"),
         (IMAGES, np.array([0, -1, 0, 1]), ["a", "b"], "the label of row 1 is -1"),
-        (IMAGES, np.array([0, np.nan, 0, 1]), ["a", "b"], "the label of row 1 is nan"),
+        (IMAGES, np.array([0, np.nan, 0, 1]), ["a", "b"], "row 1 is nan; allowed are the whole numbers 0 to 1"),
         (IMAGES, np.array([0, 0.5, 0, 1]), ["a", "b"], "the label of row 1 is 0.5"),
         (IMAGES, np.array([0, None, 0, 1], object), ["a", "b"], "the label of row 1 is None"),
         (IMAGES, np.array(["cat", "dog", "cat", "dog"]), ["a", "b"], "labels are <U3"),
@@ -48,8 +51,16 @@ def test_the_data_set_keeps_the_contract() -> None:
 def test_wrong_data_is_refused_with_a_sentence(features, labels, classes, message) -> None:
     with pytest.raises(StepError) as refused:
         user_code.check_dataset(features, labels, classes)
+    assert str(refused.value).startswith("dataset.py: load():")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("result", [None, (IMAGES, LABELS), [IMAGES, LABELS, ["a", "b"]]])
+def test_load_must_return_three_values(monkeypatch, result) -> None:
+    monkeypatch.setattr(importlib.import_module("dataset"), "load", lambda: result)
+    with pytest.raises(StepError, match=r"^dataset\.py: load\(\) must return \(features, labels, classes\)$"):
+        load_dataset.__wrapped__()
 
 
 @pytest.mark.servers
