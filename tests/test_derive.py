@@ -239,7 +239,8 @@ def test_a_name_that_is_not_the_same_in_every_front_door_is_refused(
 ) -> None:
     (template / FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
     (template / FOLDER / name).write_text("notes\n")
-    code, output = derive(sandbox, template)
+    code, *streams = sandbox.engine_here("derive", template)
+    output = "".join(streams)
     assert code == 1
     assert UNSUITABLE_NAMES[name] in output
     assert output.count("\n") == 1

@@ -60,7 +60,7 @@ class Deployed:
 
     def command(self, container: dict[str, Any]) -> list[str]:
         """Return the command of a container, for this machine."""
-        program, *arguments = (self.here(word) for word in container["command"])
+        program, *arguments = (self.on_this_machine(word) for word in container["command"])
         return [
             str(self.backed.environment / "bin" / program),
             *[str(self.port) if word == "5000" else word for word in arguments],
@@ -72,7 +72,7 @@ class Deployed:
         for entry in container["env"]:
             reference = entry.get("valueFrom", {}).get("secretKeyRef")
             value = self.secrets[reference["name"]][reference["key"]] if reference else entry["value"]
-            variables[entry["name"]] = value if reference else self.here(value)
+            variables[entry["name"]] = value if reference else self.on_this_machine(value)
         return variables
 
     def initialise(self, number: int) -> subprocess.CompletedProcess[str]:
