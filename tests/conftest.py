@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from groups import Groups
 from tools.backstage.scaffolder import Scaffolder
 
 from accelerator_engine.__main__ import main
@@ -54,12 +56,9 @@ def change(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | None:
     """Keep tests together that share servers or fixtures when two processes share the slow tests."""
-    for item in items:
-        folder = item.path.parent
-        group = folder.name if folder.name in ("end_to_end", "kubeflow") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    return Groups(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def body_files() -> list[Path]:

@@ -28,16 +28,23 @@ def load():
     labels = np.repeat(digits.target, 10)
     return (images + noise).astype(np.uint8)[..., np.newaxis], labels, [str(digit) for digit in range(10)]
 '''
+# The run that no test disturbs, on the data above.
+UNDISTURBED = 101
 NAMES = ("select", "user-table", "class")
 HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here as slow; test_secrets.py, which searches the files of the others, comes last."""
+    """Mark every test here as slow, and put those last that need the work of others.
+
+    test_training_faults.py trains in the project in which test_search.py finds no training yet; test_secrets.py
+    searches the files of all.
+    """
+    last = [HERE / "test_training_faults.py", HERE / "test_secrets.py"]
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.path == HERE / "test_secrets.py")
+    items.sort(key=lambda item: last.index(item.path) if item.path in last else -1)
 
 
 @pytest.fixture(scope="session")
@@ -110,12 +117,19 @@ def trained(default_project: Project, first_run: str) -> Project:
 
 
 @pytest.fixture(scope="session")
-def long_epochs(default_project: Project, work: Path) -> Project:
-    """A project whose epochs take seconds, on the same servers, after an undisturbed run 1."""
-    project = Project.generate(work, default_project.servers, projectName="faults")
+def long_data(default_project: Project, work: Path) -> Project:
+    """A project whose epochs take seconds, on the same servers, before any training; test_search.py is the first."""
+    project = Project.generate(work, default_project.servers, projectName="long-epochs")
     (project.folder / "dataset.py").write_text(LONG_EPOCHS, encoding="utf-8")
-    project.pipeline("deploy_training_db", "upload_dataset", *training(1))
+    project.pipeline("deploy_training_db", "upload_dataset")
     return project
+
+
+@pytest.fixture(scope="session")
+def long_epochs(long_data: Project) -> Project:
+    """The project after an undisturbed training; numbers of runs below 101 are those of test_search.py."""
+    long_data.pipeline(*training(UNDISTURBED))
+    return long_data
 
 
 def training(run: int, epochs: int = 3) -> tuple[str, ...]:

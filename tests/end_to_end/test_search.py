@@ -5,18 +5,15 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg2
 import pytest
 import yaml
 
-from .conftest import LONG_EPOCHS
 from .project import Project
 from .servers import Database, Servers, metrics, tags, wait_until
 
-SCHEMA = "candidates"
 # The third configuration diverges at once.
 SPACE = {
     "method": "grid",
@@ -37,7 +34,7 @@ SELECT pid, extract(epoch FROM clock_timestamp() - query_start)::float8,
         WHERE parameters::json ->> 'run' = '1'),
        (SELECT count(*) FROM {schema}.training_run
         WHERE parameters::json ->> 'run' = '1' AND NOT parameters::jsonb ? 'where' AND status = 'finished')
-FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT "candidates".fit(%'
+FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT "long_epochs".fit(%'
 """
 INSIDE = 0.2
 # Hopping needs segments: here the number of a block stands for its segment. Then this process repeats each epoch, one
@@ -87,13 +84,10 @@ ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
-def searching(default_project: Project, work: Path) -> Project:
-    """A project with long epochs and a search of three configurations, before any training."""
-    project = Project.generate(work, default_project.servers, projectName=SCHEMA)
-    (project.folder / "dataset.py").write_text(LONG_EPOCHS, encoding="utf-8")
-    write_space(project, SPACE)
-    project.pipeline("deploy_training_db", "upload_dataset")
-    return project
+def searching(long_data: Project) -> Project:
+    """The project with long epochs and a search of three configurations, before any training."""
+    write_space(long_data, SPACE)
+    return long_data
 
 
 def write_space(project: Project, section: dict[str, Any]) -> None:
@@ -177,7 +171,7 @@ def test_a_learning_curve_has_no_candidate(searching: Project) -> None:
         r"^learning_curve: (more data helps:|a larger model may help,|neither) .*", output, re.MULTILINE
     )
     assert sentence, output
-    (run,) = searching.servers.tracking.runs(SCHEMA, "tags.step = 'learning_curve'")
+    (run,) = searching.servers.tracking.runs(searching.schema, "tags.step = 'learning_curve'")
     assert tags(run)["sentence"] in sentence[0]
     assert "learning_curve.png" in artifacts(searching.servers, run)
     with searching.database("trainer") as database:
@@ -278,8 +272,8 @@ def test_a_configuration_that_fails_is_a_result(searching: Project, disturbed: D
 def test_mlflow_shows_the_candidates(searching: Project, disturbed: Disturbed) -> None:
     """Despite the disturbances there is one parent run with one child per configuration, metrics and a plot."""
     tracking = searching.servers.tracking
-    (parent,) = tracking.runs(SCHEMA, "tags.step = 'search'")
-    children = tracking.runs(SCHEMA, f"tags.mlflow.parentRunId = '{parent['info']['run_id']}'")
+    (parent,) = tracking.runs(searching.schema, "tags.step = 'search'")
+    children = tracking.runs(searching.schema, f"tags.mlflow.parentRunId = '{parent['info']['run_id']}'")
     by_rate = {
         float(parameter["value"]): child
         for child in children

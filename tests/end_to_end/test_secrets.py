@@ -3,12 +3,19 @@
 from pathlib import Path
 
 import pytest
+from groups import WITH_DEFAULT_PROJECT
 
 from .project import Project
 from .servers import CommandLines
 
 # Files with passwords, which only their owner can read.
 PASSWORD_FILES = ("bindings", "state.json")
+
+
+@pytest.fixture(params=WITH_DEFAULT_PROJECT, autouse=True)
+def group(request: pytest.FixtureRequest) -> str:
+    """The group of tests that ran on the servers: two processes start servers, and each searches its own."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import training
+from .conftest import UNDISTURBED, training
 from .project import Project
 from .servers import Database, wait_until
 
@@ -18,7 +18,7 @@ FITTING = """
 SELECT a.pid, extract(epoch FROM clock_timestamp() - a.query_start)::float8,
        (SELECT count(*) FROM {schema}.training_epoch WHERE run_hash = r.run_hash)
 FROM pg_stat_activity AS a, {schema}.training_run AS r
-WHERE a.state = 'active' AND a.query LIKE 'SELECT "faults".fit(%' AND r.parameters::json ->> 'run' = '{number}'
+WHERE a.state = 'active' AND a.query LIKE 'SELECT "long_epochs".fit(%' AND r.parameters::json ->> 'run' = '{number}'
 """
 # Seconds after which a training is inside an epoch and far from its end.
 INSIDE = 0.3
@@ -52,9 +52,9 @@ def status(project: Project, run: int) -> tuple[str, str | None]:
 
 
 def assert_same_result(project: Project, run: int, epochs: int = 3) -> None:
-    """Check that a run finished with the metrics of run 1, which was not disturbed."""
+    """Check that a run finished with the metrics of the undisturbed run."""
     assert status(project, run) == ("finished", None)
-    expected = project.epochs(1)[:epochs]
+    expected = project.epochs(UNDISTURBED)[:epochs]
     committed = project.epochs(run)
     assert [row[0] for row in committed] == list(range(1, epochs + 1))
     for row, undisturbed in zip(committed, expected, strict=True):
@@ -73,27 +73,27 @@ def printed_epochs(output: str) -> list[int]:
 
 def test_killed_backend(long_epochs: Project) -> None:
     """After `kill -9` of the backend during an epoch, the command reconnects and gets the same result."""
-    with long_epochs.started(*training(2)) as process:
+    with long_epochs.started(*training(102)) as process:
         with long_epochs.database("training-deployer") as database:
-            backend, committed = in_mid_epoch(database, 2)
+            backend, committed = in_mid_epoch(database, 102)
             os.kill(backend, signal.SIGKILL)
         # The first query after the server's restart: the killed epoch left no row.
-        before = commits(long_epochs, 2)
+        before = commits(long_epochs, 102)
         assert len(before) == committed < 3
         code, stdout, stderr = long_epochs.end_of(process)
     assert code == 0, stderr
     assert "went away" in stderr
     assert printed_epochs(stdout) == [1, 2, 3]
     assert f"resuming after epoch {committed}" in stdout
-    assert commits(long_epochs, 2)[:committed] == before
-    assert_same_result(long_epochs, 2)
+    assert commits(long_epochs, 102)[:committed] == before
+    assert_same_result(long_epochs, 102)
 
 
 def test_killed_client(long_epochs: Project) -> None:
     """After `kill -9` of the client, the server stops the epoch, and the same command continues after the last one."""
     with long_epochs.database("training-deployer") as database:
-        with long_epochs.started(*training(3)) as process:
-            backend, committed = in_mid_epoch(database, 3)
+        with long_epochs.started(*training(103)) as process:
+            backend, committed = in_mid_epoch(database, 103)
             process.send_signal(signal.SIGKILL)
             killed = time.monotonic()
             process.communicate()
@@ -103,12 +103,12 @@ def test_killed_client(long_epochs: Project) -> None:
         wait_until(lambda: database.value(no_backend), 20, "the end of the killed client's statement")
     assert stopped_before_its_end(long_epochs.servers.state / "training" / "log", backend)
     assert time.monotonic() - killed < 20
-    before = commits(long_epochs, 3)
+    before = commits(long_epochs, 103)
     assert len(before) == committed
-    assert status(long_epochs, 3) == ("running", None)
-    assert printed_epochs(finish(long_epochs, 3)) == list(range(committed + 1, 4))
-    assert commits(long_epochs, 3)[:committed] == before
-    assert_same_result(long_epochs, 3)
+    assert status(long_epochs, 103) == ("running", None)
+    assert printed_epochs(finish(long_epochs, 103)) == list(range(committed + 1, 4))
+    assert commits(long_epochs, 103)[:committed] == before
+    assert_same_result(long_epochs, 103)
 
 
 def stopped_before_its_end(log: Path, backend: int) -> bool:
@@ -122,23 +122,23 @@ def stopped_before_its_end(log: Path, backend: int) -> bool:
 def test_two_trainings_at_once(long_epochs: Project) -> None:
     """The second of two trainings reports that it waits; both finish with equal metrics."""
     with (
-        long_epochs.started(*training(4, 2)) as first,
-        long_epochs.started(*training(5, 2)) as second,
+        long_epochs.started(*training(104, 2)) as first,
+        long_epochs.started(*training(105, 2)) as second,
     ):
         ends = [long_epochs.end_of(process) for process in (first, second)]
     assert [code for code, _, _ in ends] == [0, 0], ends
     assert ["waiting for its end" in stderr for _, _, stderr in ends].count(True) == 1
-    for run in (4, 5):
+    for run in (104, 105):
         assert_same_result(long_epochs, run, 2)
 
 
 def test_ctrl_c(long_epochs: Project) -> None:
     """Ctrl-C stops a training at once with one line and the reason in the database; the next run continues it."""
     with (
-        long_epochs.started(*training(6, 2)) as process,
+        long_epochs.started(*training(106, 2)) as process,
         long_epochs.database("training-deployer") as database,
     ):
-        in_mid_epoch(database, 6)
+        in_mid_epoch(database, 106)
         process.send_signal(signal.SIGINT)
         interrupted = time.monotonic()
         code, stdout, stderr = long_epochs.end_of(process, 30)
@@ -146,20 +146,20 @@ def test_ctrl_c(long_epochs: Project) -> None:
     assert code not in (0, -signal.SIGINT)
     assert stderr.strip().splitlines() == ["stopped; the same command goes on where it stopped"]
     assert "Traceback" not in stdout
-    assert status(long_epochs, 6) == ("failed", "stopped by a person")
-    assert printed_epochs(finish(long_epochs, 6, 2)) == [2]
-    assert_same_result(long_epochs, 6, 2)
+    assert status(long_epochs, 106) == ("failed", "stopped by a person")
+    assert printed_epochs(finish(long_epochs, 106, 2)) == [2]
+    assert_same_result(long_epochs, 106, 2)
 
 
 def test_too_high_learning_rate(long_epochs: Project) -> None:
     """A training that diverges fails with the fix, is recorded as failed, and leaves no epoch."""
-    sentence = long_epochs.refuses("train_model", "--learning_rate", "1e9", "--run", "7")
+    sentence = long_epochs.refuses("train_model", "--learning_rate", "1e9", "--run", "107")
     assert "lower learning_rate" in sentence
-    run_status, error = status(long_epochs, 7)
+    run_status, error = status(long_epochs, 107)
     assert run_status == "failed"
     assert error is not None
     assert "lower learning_rate" in error
-    assert long_epochs.epochs(7) == []
+    assert long_epochs.epochs(107) == []
 
 
 def test_a_parameter_outside_its_range(long_epochs: Project) -> None:
@@ -173,6 +173,6 @@ def test_a_parameter_outside_its_range(long_epochs: Project) -> None:
 
 def test_finished_run_is_not_trained_again(long_epochs: Project) -> None:
     """The same command after the end of a run trains nothing and reports that."""
-    before = commits(long_epochs, 1)
-    assert "was trained before" in finish(long_epochs, 1)
-    assert commits(long_epochs, 1) == before
+    before = commits(long_epochs, UNDISTURBED)
+    assert "was trained before" in finish(long_epochs, UNDISTURBED)
+    assert commits(long_epochs, UNDISTURBED) == before
