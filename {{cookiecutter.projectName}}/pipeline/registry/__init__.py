@@ -1,1 +1,1 @@
-"""Candidates, aliases and versions of the model: reports, ONNX export, promotion."""
+"""Versions of the model: aliases, ONNX export, reports."""
