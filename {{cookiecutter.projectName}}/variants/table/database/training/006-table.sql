@@ -276,7 +276,7 @@ def opened_model():
         )
     evaluated = plpy.execute(SD["which"])
     if not evaluated:
-        plpy.error("no model has been evaluated: run `python -m pipeline evaluate_model`")
+        plpy.error("no model has been evaluated: run `./run evaluate_model`")
     run_hash = evaluated[0]["run_hash"]
     opened = SD.get("opened")
     if opened and opened["run_hash"] == run_hash and opened["token"] == opened["entry"]["token"]:
