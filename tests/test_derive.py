@@ -1,6 +1,7 @@
 """cookiecutter.json, template.yaml and docs/reference/options.md are derived from accelerator.yaml."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,11 +213,13 @@ UNASKABLE = {
 
 
 @pytest.mark.parametrize("keys", UNASKABLE)
-def test_a_question_that_a_door_cannot_ask_is_refused(template: Path, keys: str) -> None:
+def test_a_question_that_a_door_cannot_ask_is_refused(tmp_path: Path, keys: str) -> None:
+    """The options are checked before any file of the body is needed."""
     option = f"    - {{name: extra, label: Extra, description: More, x-group: Model, {keys}}}\n"
-    change(template / "accelerator.yaml", OPTION, option + OPTION)
+    shutil.copy(ROOT / "accelerator.yaml", tmp_path)
+    change(tmp_path / "accelerator.yaml", OPTION, option + OPTION)
     with pytest.raises(InvalidManifest) as raised:
-        plan(template)
+        plan(tmp_path)
     assert UNASKABLE[keys] in str(raised.value)
     assert str(raised.value).startswith("accelerator.yaml:")
 

@@ -49,7 +49,10 @@ def baked(cookies_session: Cookies) -> Callable[..., Path]:
     return bake
 
 
-@pytest.mark.parametrize("answers", [{}, {"dataset": "cifar10"}], ids=["digits", "cifar10"])
+@pytest.mark.parametrize(
+    "answers",
+    [pytest.param({}, id="digits"), pytest.param({"dataset": "cifar10"}, id="cifar10", marks=pytest.mark.slow)],
+)
 def test_a_project_has_the_variants_of_its_answers(
     baked: Callable[..., Path], options: dict[str, Option], answers: dict[str, str]
 ) -> None:
@@ -84,6 +87,7 @@ def test_no_placeholder_and_no_link_remains(baked: Callable[..., Path]) -> None:
         assert match is None, f"{path}: {match}"
 
 
+@pytest.mark.slow
 def test_executable_files_stay_executable(cookies: Cookies, copied_template: Path) -> None:
     script = copied_template / FOLDER / "run-me"
     script.write_text("#!/bin/sh\n")
