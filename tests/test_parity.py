@@ -290,7 +290,7 @@ def extend_manifest(template: Path) -> None:
     placeholders = "".join(
         f"            - {{text: '{{{{ cookiecutter.{name} }}}}', with: '#{name}'}}\n" for name in MORE_NAMES
     )
-    manifest = manifest.replace("# `make derive` turns this into", MORE_OPTIONS + "# `make derive` turns this into")
+    manifest = manifest.replace("# `make derive` turns", MORE_OPTIONS + "# `make derive` turns")
     manifest = manifest.replace("  let:\n", MORE_SYMBOLS)
     manifest = manifest.replace("    # The body's folder becomes", MORE_RULES + "    # The body's folder becomes")
     listed = "".join(f"        - {name}\n" for name in ("extra/deeper/answers.yaml", "answers.yaml"))

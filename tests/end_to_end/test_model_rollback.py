@@ -214,7 +214,7 @@ def test_an_alias_moved_in_the_registry_ends_the_rollback(third: Project, no_mlf
     third.servers.tracking.send("POST", "registered-models/alias", name=third.schema, alias="staging", version="3")
     output = third.pipeline("deploy_inference_db").stdout
     assert "staging is now version 3 (the alias was moved in MLflow's registry" in output
-    assert "the rollback to version 1 ended" in output
+    assert "ended the rollback to version 1" in output
     assert state(third) == (3, "3")
     assert "rolled_back_from.staging" in stage_tags(third, 2)
 
@@ -258,7 +258,7 @@ def test_an_alias_deleted_in_the_registry(third: Project) -> None:
     third.servers.tracking.send("DELETE", "registered-models/alias", name=third.schema, alias="staging")
     output = third.pipeline("deploy_inference_db").stdout
     assert "staging no longer has a version" in output
-    assert "the rollback to version 1 ended" in output
+    assert "ended the rollback to version 1" in output
     assert state(third) == (None, None)
     assert "there is nothing to roll back" in third.refuses("rollback", "--to_version", "2")
     third.pipeline("promote_model", "--version", "2", "deploy_inference_db")
