@@ -56,6 +56,7 @@ def change(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | None:
     """Keep tests together that share servers or fixtures when two processes share the slow tests."""
     return Groups(config, log) if config.getoption("dist") == "loadgroup" else None
