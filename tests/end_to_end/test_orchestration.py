@@ -138,7 +138,7 @@ def assert_other_runs_wait(project: Project, before: str) -> None:
     refused = project.pipeline(STEP, status=1, PIPELINE_RUN="run-2", **NO_WAITING)
     sentence = one_sentence(refused.stderr)
     assert f"{before} has held Liquibase's lock since 20" in sentence
-    assert "`PIPELINE_RUN=run-1 python -m pipeline finish_run` releases it" in sentence
+    assert "`PIPELINE_RUN=run-1 ./run finish_run` releases it" in sentence
     finished = project.pipeline("finish_run", "--status", "Failed", PIPELINE_RUN="run-2")
     assert "inference database: no lock of this run" in finished.stdout
 
