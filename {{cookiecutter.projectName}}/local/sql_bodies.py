@@ -134,6 +134,9 @@ def _parsed(source: str, path: pathlib.Path) -> ast.Module:
         return ast.parse(source)
     except SyntaxError as error:
         raise LocalError(f"{path}:{error.lineno or 1}: {error.msg}") from error
+    except ValueError as error:
+        # Python 3.11.2 of Debian 12 raises this for a NUL byte.
+        raise LocalError(f"{path}:1: {error}") from error
 
 
 def _is_only_for_imports(node: ast.stmt) -> bool:
