@@ -28,7 +28,7 @@ from accelerator_engine.options import Option, completed, defaults, read_options
 pytestmark = pytest.mark.slow
 
 OPTIONS = read_options(ROOT / "accelerator.yaml")
-HOSTILE = 600
+HOSTILE = 650
 
 
 @pytest.fixture(scope="module")
