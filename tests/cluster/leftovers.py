@@ -21,7 +21,7 @@ def snapshot() -> dict[str, list[str]]:
     """Return the existing items by kind."""
     return {
         "control groups": sorted(str(path) for name in GROUPS for path in CONTROL_GROUPS.glob(f"**/{name}")),
-        "files": [path for path in (str(STATE), *FOLDERS, *FOLDERS_OF_A_NODE) if Path(path).exists()],
+        "files": [path for path in (str(STATE), *FOLDERS, *FOLDERS_OF_A_NODE) if _has_content(Path(path))],
         "mounts": _mounts(),
         "network links and addresses": _lines("ip", "-oneline", "address"),
         "network routes": _lines("ip", "route", "show", "table", "all"),
@@ -35,6 +35,13 @@ def difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> dic
     """Return the items that were added or removed, by kind."""
     changes = {kind: sorted(set(before[kind]) ^ set(after[kind])) for kind in before}
     return {kind: items for kind, items in changes.items() if items}
+
+
+def _has_content(path: Path) -> bool:
+    """Return whether a folder exists; containerd's empty lock in its default folder counts for nothing."""
+    if not path.is_dir():
+        return path.exists()
+    return str(path) != "/etc/cni/net.d" or any(file.name != "cni.lock" for file in path.iterdir())
 
 
 def _mounts() -> list[str]:
