@@ -280,9 +280,9 @@ def test_colons_and_backslashes_are_escaped(project: Project, tmp_path: Path) ->
     for key, value in {"username": role, "password": HOSTILE, "database": database}.items():
         (bindings / "trainer" / key).write_text(value)
     with contextlib.closing(project.servers.connect("training-deployer")) as connection:
-        cursor = connection.cursor()
-        cursor.execute(f'CREATE ROLE "{role}" LOGIN PASSWORD %s', (HOSTILE,))
-        cursor.execute(f'CREATE DATABASE "{database}" OWNER "{role}"')
+        deployer = connection.cursor()
+        deployer.execute(f'CREATE ROLE "{role}" LOGIN PASSWORD %s', (HOSTILE,))
+        deployer.execute(f'CREATE DATABASE "{database}" OWNER "{role}"')
         try:
             project.local(*PROGRAM, "pgadmin.servers", str(tmp_path / "out"), SERVICE_BINDING_ROOT=str(bindings))
             (server, _) = json.loads((tmp_path / "out" / "servers.json").read_text())["Servers"].values()
@@ -293,8 +293,8 @@ def test_colons_and_backslashes_are_escaped(project: Project, tmp_path: Path) ->
                 cursor.execute("SELECT session_user, current_database()")
                 assert cursor.fetchone() == (role, database)
         finally:
-            cursor.execute(f'DROP DATABASE "{database}"')
-            cursor.execute(f'DROP ROLE "{role}"')
+            deployer.execute(f'DROP DATABASE "{database}"')
+            deployer.execute(f'DROP ROLE "{role}"')
 
 
 def test_a_mistake_is_one_sentence_and_nothing_is_written(project: Project, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ COPY --from=environment /opt/environment /opt/environment
 COPY project.yaml /opt/project/
 # The module that reads the service bindings.
 COPY pipeline/__init__.py pipeline/databases.py pipeline/errors.py pipeline/settings.py /opt/project/pipeline/
-COPY local/__init__.py local/errors.py local/processes.py local/state.py /opt/project/local/
+COPY local/__init__.py local/errors.py local/processes.py local/progress.py local/state.py /opt/project/local/
 COPY pgadmin/__main__.py pgadmin/config_distro.py pgadmin/servers.py /opt/project/pgadmin/
 ENV PATH=/opt/environment/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
