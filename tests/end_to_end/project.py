@@ -163,8 +163,8 @@ class Project:
 
 
 def step_lines(output: str, steps: list[str]) -> list[str]:
-    """Return the names of the steps in the order of their output."""
-    printed = re.findall(r"^(\w+): .*", output, re.MULTILINE)
+    """Return the names of the steps in the order of their results; elapsed times of a watched step are none."""
+    printed = re.findall(r"^(\w+): (?!\d+ s$).*", output, re.MULTILINE)
     return [name for name in printed if name in steps]
 
 
