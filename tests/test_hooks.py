@@ -81,8 +81,8 @@ def test_files_of_earlier_answers_are_removed(project: Path) -> None:
 def test_a_file_of_a_person_stays_where_a_variant_does_not_fit(project: Path) -> None:
     (project / "only-b").write_text("of a person")
     completed = run_hook(project, {"x": "1", "_variants": AB})
-    kept = "kept, although the template has no such file for these answers: only-b\n"
-    assert (completed.returncode, completed.stderr) == (0, kept)
+    notice = "kept, although the template has no such file for these answers: only-b\n"
+    assert (completed.returncode, completed.stderr) == (0, notice)
     assert (project / "only-b").read_text() == "of a person"
 
 

@@ -44,7 +44,7 @@ Answers = dict[str, list[Any]]
 
 @dataclass
 class Plan:
-    """What the engine section comes to, as tables."""
+    """The engine section as tables."""
 
     # The template's version, as pyproject.toml declares it.
     version: str

@@ -145,7 +145,7 @@ def test_secrets_do_not_leak(backed: Backed, command_lines: CommandLines) -> Non
 # Restarts and mistakes
 
 
-# What a store answers, and a destination for which none is asked; the project's test_mlflow_backend.py has more.
+# Answers of a store, and a destination that needs no store; the project's test_mlflow_backend.py has more.
 WRONG: list[tuple[dict[str, str], str]] = [
     ({ENDPOINT: "http://127.0.0.1:1"}, r"the S3 store at http://127.0.0.1:1 does not answer"),
     ({KEY: "wrong"}, "does not know the access key: check AWS_ACCESS_KEY_ID"),

@@ -18,7 +18,7 @@ from .servers import end_leftovers
 
 TUTORIAL = ROOT / "docs" / "tutorial"
 PAGES = ("first-model", "own-images", "own-table")
-# What an answer must contain, by the page and a part of the block that prints it.
+# Expected content of an answer, by the page and a part of the block that prints it.
 ANSWERS = {
     (
         "first-model",

@@ -1,4 +1,4 @@
-"""What a machine needs for the local servers, whether it is there, and the command that fixes it."""
+"""Lists the requirements of the local servers, whether each is met, and the command that fixes it."""
 
 import os
 import shutil

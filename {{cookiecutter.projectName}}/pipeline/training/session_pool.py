@@ -16,7 +16,7 @@ from pipeline.training_db import Fitted
 
 SECONDS_BETWEEN_CANCELS = 0.5
 
-# What a visit returns; None where the session has no row.
+# The result of a visit; None where the session has no row.
 VisitResult = Fitted | Scores | None
 VisitFuture = concurrent.futures.Future[VisitResult]
 
