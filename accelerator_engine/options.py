@@ -3,6 +3,7 @@
 A plain `cookiecutter` run loads this module, so it imports only the standard library and PyYAML.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from accelerator_engine.manifest import InvalidManifest, Map, line_of, one_line, read
+from accelerator_engine.manifest import InvalidManifest, Map, line_of, load_bytes, one_line
 
 # Messages cut longer answers, so that the option and the allowed values stay readable.
 _EXCERPT = 60
@@ -87,7 +88,14 @@ def read_options(manifest: Path) -> tuple[Option, ...]:
 
     Raises OSError, and InvalidManifest, also if the manifest forbids one of its own defaults.
     """
-    options = parse_options(read(manifest))
+    return _options(manifest.read_bytes())
+
+
+# cookiecutter asks for them with every environment that it creates, four times per project.
+@functools.lru_cache(maxsize=1)
+def _options(manifest: bytes) -> tuple[Option, ...]:
+    """Return the options of a manifest's bytes. Raises InvalidManifest."""
+    options = parse_options(load_bytes(manifest))
     for option in options:
         if option.default is None:
             raise InvalidManifest(f"option {option.name} has no defaultValue", option.line)

@@ -182,10 +182,10 @@ def test_a_bad_answer_is_refused_with_one_sentence(options: dict[str, Option], n
     assert sentence.isprintable()
 
 
-@pytest.mark.parametrize(("name", "answer"), pairs(BAD))
-def test_the_pattern_refuses_a_bad_answer(options: dict[str, Option], name: str, answer: str) -> None:
+@pytest.mark.parametrize("name", BAD)
+def test_the_pattern_refuses_bad_answers(options: dict[str, Option], name: str) -> None:
     """Other front doors check only the pattern: they do not enforce the choices of a select."""
-    assert re.search(options[name].pattern, answer) is None
+    assert [answer for answer in BAD[name] if re.search(options[name].pattern, answer)] == []
 
 
 @pytest.mark.parametrize("name", ORDER)

@@ -301,6 +301,8 @@ def _check_placeholders(accelerator: Accelerator, body: Mapping[str, Resource], 
         reason = "no substitution of the engine section fills in" if name in expected else "there is no option for"
         raise InvalidManifest(f"{reason} {{{{ cookiecutter.{name} }}}}", line)
     for name, resource in sorted(body.items()):
+        if not any(braces in resource.content for braces in _BRACES):
+            continue
         for number, text in enumerate(resource.content.decode(errors="replace").split("\n"), start=1):
             _check_line(text, number, name, expected, rendered=name in reading.rendered)
 
