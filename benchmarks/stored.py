@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pipeline.data import mini_batches
 from pipeline.data.mini_batches import SPLITS, PackedDataset
+from pipeline.data.pixels import BYTES
 from pipeline.databases import query, session
 from pipeline.user_code import Dataset
 
@@ -16,7 +17,7 @@ from benchmarks import data
 def packed(name: str, features: np.ndarray, labels: np.ndarray, rows_per_block: int) -> PackedDataset:
     """Return the rows as a data set whose rows are all in the training split, in this order."""
     rows = {split: np.arange(len(labels) if split == "train" else 0) for split in SPLITS}
-    return PackedDataset(Dataset(features, labels, data.CLASSES), rows, name, name, rows_per_block)
+    return PackedDataset(Dataset(features, labels, data.CLASSES), BYTES, rows, name, name, rows_per_block)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import greenplumpython as gp
 import psycopg2
 
-from app.records import AccuracyRow, DriftRow, Encoding, Metrics, RecordedLabel
+from app.records import AccuracyRow, DriftRow, Encoding, Metrics, PixelFormat, RecordedLabel
 from app.settings import Settings
 
 Result = TypeVar("Result")
@@ -72,10 +72,14 @@ class Model:
     samples: dict[str, str]
     # None for a model of images.
     encoding: Encoding | None = None
+    # None for a model of a table, and of images whose pixels are 0 to 255.
+    pixels: PixelFormat | None = None
 
     def has_same_input(self, other: "Model") -> bool:
-        """Return whether both models have the same input shape and dtype, and the same columns."""
-        first, second = ((model.input_shape, model.input_dtype, model.encoding) for model in (self, other))
+        """Return whether both models have the same input shape and dtype, and the same columns or values of pixels."""
+        first, second = (
+            (model.input_shape, model.input_dtype, model.encoding, model.pixels) for model in (self, other)
+        )
         return first == second
 
 
@@ -353,7 +357,9 @@ def _model(row: Iterable[tuple[str, Any]]) -> Model:
     )
 
 
-_PLAIN = {"model", "alias", "version", "input_dtype", "metrics", "data_hash", "git_commit", "samples", "encoding"}
+_PLAIN = {
+    "model", "alias", "version", "input_dtype", "metrics", "data_hash", "git_commit", "samples", "encoding", "pixels",
+}  # fmt: skip
 
 
 def _time(text: str) -> datetime.datetime:

@@ -37,6 +37,16 @@ class Encoding(TypedDict):
     columns: list[EncodedColumn]
 
 
+class PixelFormat(TypedDict):
+    """The values of a model's pixels: those of black and of white, and whether all are whole numbers."""
+
+    minimum: float
+    maximum: float
+    whole: bool
+    # RGB or BGR: the order of three channels.
+    channels: str
+
+
 class RecordedLabel(TypedDict):
     """A recorded label, as the function record_label returns it."""
 

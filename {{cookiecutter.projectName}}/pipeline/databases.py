@@ -9,7 +9,7 @@ import pathlib
 import re
 import select
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg2
@@ -271,10 +271,11 @@ def first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(on_message: Callable[[str], None] = lambda message: None) -> Iterator[None]:
     """Let Ctrl-C cancel a running statement and raise KeyboardInterrupt; otherwise libpq waits for its end.
 
-    A statement may end before the cancel request reaches it: then the end of the block raises KeyboardInterrupt.
+    `on_message` gets each message that the database sends while a statement runs. A statement may end before the cancel
+    request reaches it: then the end of the block raises KeyboardInterrupt.
     """
     interrupted = False
 
@@ -287,6 +288,8 @@ def interruptible() -> Iterator[None]:
                     # statement has no effect, so it is repeated.
                     connection.cancel()
                 state = connection.poll()
+                while connection.notices:
+                    on_message(connection.notices.pop(0))
                 if state == psycopg2.extensions.POLL_OK:
                     return
                 patience = CANCEL_SECONDS if interrupted else None

@@ -10,6 +10,13 @@ from collections.abc import Iterator
 # `./run` sets it; where an orchestrator runs a step, nobody watches.
 WATCHED = "STEP_IS_WATCHED"
 SECONDS = 5.0
+# What the step is doing, if it says so.
+_activity = [""]
+
+
+def show(activity: str) -> None:
+    """Let the next line about the step say what it is doing; an empty text ends that."""
+    _activity[0] = activity
 
 
 @contextlib.contextmanager
@@ -20,7 +27,8 @@ def elapsed_time(step: str, interval: float = SECONDS) -> Iterator[None]:
 
     def show() -> None:
         while not ended.wait(interval):
-            print(f"{step}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+            activity = f", {_activity[0]}" if _activity[0] else ""
+            print(f"{step}: {time.monotonic() - started:.0f} s{activity}", file=sys.stderr, flush=True)
 
     if not os.environ.get(WATCHED):
         yield

@@ -68,11 +68,24 @@ class InputStatistics(TypedDict):
     counts: list[int]
 
 
+class PixelFormat(TypedDict):
+    """The values of an image's pixels: those of black and of white, and whether all are whole numbers.
+
+    `channels` is the order of three channels, RGB or BGR.
+    """
+
+    minimum: float
+    maximum: float
+    whole: bool
+    channels: str
+
+
 class TrainingStatistics(TypedDict):
-    """Statistics of the training split, which later rows are compared with; only images have the means."""
+    """Statistics of the training split, which later rows are compared with; only images have means and pixels."""
 
     rows: int
     class_counts: list[int]
     mean: NotRequired[float]
     standard_deviation: NotRequired[float]
     inputs: list[InputStatistics]
+    pixels: NotRequired[PixelFormat]

@@ -63,6 +63,17 @@ class Examples(NamedTuple):
     samples: dict[str, str]
 
 
+class ServedRows(NamedTuple):
+    """Rows as the app decodes them, and the training database's answers to them.
+
+    `rows` is (n, *shape); per row the database gives the class `classes` (n,) the probability `probabilities` (n,).
+    """
+
+    rows: npt.NDArray[Any]
+    classes: npt.NDArray[np.int32]
+    probabilities: npt.NDArray[np.float64]
+
+
 class Features(NamedTuple):
     """The features of dataset_batch that a model gets: an SQL expression and its parameters."""
 
@@ -152,6 +163,17 @@ def current_architecture(connection: Connection, architecture_hash: str | None =
     return StoredArchitecture(stored_hash, text, _shape(shape), classes, weight_count)
 
 
+def starting_weights(connection: Connection, architecture: StoredArchitecture) -> bytes:
+    """Return the weights that model.py set, float32 bytes with NaN for the others; empty when it set none."""
+    with connection:
+        stored = query(
+            connection,
+            "SELECT starting_weights FROM {schema}.model_architecture WHERE architecture_hash = %s",
+            (architecture.hash,),
+        )[0][0]
+    return bytes(stored) if stored else b""
+
+
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in text.split(","))
 
@@ -214,8 +236,10 @@ def model_config(
 ) -> str:  # fmt: skip
     """Return the `config` argument of `fit` and `evaluate` (JSON); 0 threads leave the number to TensorFlow."""
     hyper_parameters = parameters or {}
+    loss = {name: hyper_parameters[name] for name in LOSS_PARAMETERS if name in hyper_parameters}
     return json.dumps(
         {
+            **loss,
             "architecture": json.loads(architecture),
             "optimizer": optimizer or SGD,
             "shape": shape,
@@ -230,6 +254,8 @@ def model_config(
     )
 
 
+# Parameters of the loss, which a configuration holds only if project.yaml sets them.
+LOSS_PARAMETERS = ("class_weights", "label_smoothing")
 # An optimizer without slots, for models that are only evaluated.
 SGD = {
     "module": "keras.optimizers",
@@ -280,6 +306,22 @@ def evaluate_blocks(
     return scores
 
 
+def probabilities_of(
+    connection: Connection, rows: npt.NDArray[Any], classes: npt.NDArray[np.int32], weights: bytes, config: str
+) -> npt.NDArray[np.float64]:
+    """Return the probability (n,) that the training database gives each row's class: exp(-loss), at least 1e-7.
+
+    `rows` is (n, *shape), `classes` (n,). Each row is evaluated as a block of its own; Keras limits a loss so.
+    """
+    answers = query(
+        connection,
+        "SELECT {schema}.evaluate(features, label, 1, %s, %s) ->> 'loss' FROM unnest(%s, %s) WITH ORDINALITY "
+        "AS r (features, label, number) GROUP BY number ORDER BY number",
+        (weights, config, [row.tobytes() for row in rows], [label.tobytes() for label in classes.astype("<i4")]),
+    )
+    return np.exp([-float(loss) for (loss,) in answers])
+
+
 def training_blocks(connection: Connection, dataset: str) -> list[tuple[int, int]]:
     """Return the (batch_id, row count) of each block of the training split, in the order of batch_id."""
     rows = query(
@@ -297,8 +339,9 @@ def sample_rows(
     """Return up to `count` rows of a split, (n, *shape) of the data set's dtype, and their labels (n,), int32."""
     blocks = query(
         connection,
-        "SELECT features, labels FROM {schema}.dataset_batch WHERE dataset = %s AND split = %s "
-        "ORDER BY batch_id LIMIT %s",
+        "SELECT features, labels FROM (SELECT features, labels, batch_id, "
+        "sum(row_count) OVER (ORDER BY batch_id) - row_count AS earlier_rows FROM {schema}.dataset_batch "
+        "WHERE dataset = %s AND split = %s) AS b WHERE earlier_rows < %s ORDER BY batch_id",
         (data.dataset, split, count),
     )
     features = np.frombuffer(b"".join(bytes(packed) for packed, _ in blocks), data.dtype)

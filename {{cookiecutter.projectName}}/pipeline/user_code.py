@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -41,17 +42,24 @@ class Dataset(NamedTuple):
 
 
 class Architecture(NamedTuple):
-    """A model without its weights: Keras JSON, one row's shape, numbers of classes and of weights."""
+    """A model: Keras JSON, one row's shape, numbers of classes and of weights, and the weights that model.py set.
+
+    `starting_weights` is float32 bytes in Keras's order, NaN where a run's seed decides; empty when it does for all.
+    """
 
     json: str
     shape: tuple[int, ...]
     classes: int
     weight_count: int
+    starting_weights: bytes = b""
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the JSON and the shape, hexadecimal."""
-        return hashlib.sha256(f"{self.json}\n{self.shape}\n{self.classes}".encode()).hexdigest()
+        """SHA-256 of the JSON, the shape and the starting weights, hexadecimal."""
+        content = f"{self.json}\n{self.shape}\n{self.classes}".encode()
+        if self.starting_weights:
+            content += hashlib.sha256(self.starting_weights).digest()
+        return hashlib.sha256(content).hexdigest()
 
 
 @functools.cache
@@ -100,39 +108,102 @@ def _whole_labels(labels: npt.NDArray[Any], classes: int, where: str) -> npt.NDA
     return numbers.astype("<i4")
 
 
-def build_architecture(shape: tuple[int, ...], classes: int) -> Architecture:
-    """Build the model of `model.py` and return it as JSON. Raises StepError when it cannot be trained.
+def build_architecture(
+    shape: tuple[int, ...], classes: int, value_range: tuple[float, float] = (0, 255)
+) -> Architecture:
+    """Build the model of `model.py` and return it. Raises StepError when it cannot be trained.
 
-    `shape` is the shape of one row.
+    `shape` is the shape of one row, `value_range` has its smallest and largest value.
     """
+    where = "model.py: build_model():"
+    arguments = (shape, classes, value_range)[: _parameter_count("model", "build_model", 2, 3)]
+    model = _build_model(arguments, seed=1)
+    _require_fit(model, shape, classes, where)
+    _require_probabilities(model, shape, where)
+    adapted = _normalize_by_constants(model)
+    description = json.loads(model.to_json())
+    for key in ("compile_config", "build_config"):
+        description.pop(key, None)
+    refuse_foreign_objects(description, where)
+    text = json.dumps(description, sort_keys=True)
+    fresh: keras.Model = load_keras().models.model_from_json(text)
+    weights = [np.asarray(weight) for weight in model.weights if id(weight) not in adapted]
+    again = _build_model(arguments, seed=2)
+    adapted |= _normalize_by_constants(again)
+    others = [np.asarray(weight) for weight in again.weights if id(weight) not in adapted]
+    starting_weights = _starting_weights(weights, others, [np.asarray(weight) for weight in fresh.weights])
+    return Architecture(text, shape, classes, fresh.count_params(), starting_weights)
+
+
+def _build_model(arguments: tuple[object, ...], seed: int) -> "keras.Model":
+    """Call `build_model` with Keras's random numbers from a seed. Raises StepError."""
     keras = load_keras()
     keras.backend.clear_session()  # Keras numbers layer names; the same code must give the same JSON
-    model = _call("model", "build_model", shape, classes)
-    where = "model.py: build_model():"
+    keras.utils.set_random_seed(seed)
+    model = _call("model", "build_model", *arguments)
     if not isinstance(model, keras.Model) or not model.built:
-        raise StepError(f"{where} returned {type(model).__name__}; a keras.Model with a known input is needed")
-    if tuple(model.input_shape) != (None, *shape):
-        raise StepError(f"{where} the model takes {model.input_shape[1:]} per row; the data set has {shape}")
-    if tuple(model.output_shape) != (None, classes):
         raise StepError(
-            f"{where} the model returns {model.output_shape[1:]} per row; {classes} classes need ({classes},)"
+            f"model.py: build_model(): returned {type(model).__name__}; a keras.Model with a known input is needed"
         )
+    return model
+
+
+def _require_fit(model: "keras.Model", shape: tuple[int, ...], classes: int, where: str) -> None:
+    """Raise StepError unless the model takes one row, answers with one number per class, and is not too large."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        inputs, outputs = (", ".join(tensor.name for tensor in tensors) for tensors in (model.inputs, model.outputs))
+        raise StepError(f"{where} the model has the inputs {inputs} and the outputs {outputs}; one of each is needed")
+    # A Functional model may keep its only input or output in a list.
+    input_shape, output_shape = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
+    if input_shape != (None, *shape):
+        raise StepError(f"{where} the model takes {input_shape[1:]} per row; the data set has {shape}")
+    if output_shape != (None, classes):
+        raise StepError(f"{where} the model returns {output_shape[1:]} per row; {classes} classes need ({classes},)")
     if model.count_params() > MOST_WEIGHTS:
         raise StepError(
             f"{where} the model has {model.count_params():,} weights; at most {MOST_WEIGHTS:,} fit, with their "
             "optimizer's slots, into one value of the database (1 GB)"
         )
-    _require_probabilities(model, shape, where)
-    description = json.loads(model.to_json())
-    for key in ("compile_config", "build_config"):
-        description.pop(key, None)
-    refuse_foreign_objects(description, where)
-    return Architecture(json.dumps(description, sort_keys=True), shape, classes, model.count_params())
+    for weight in model.weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            raise StepError(f"{where} the weight {weight.path} holds NaN or infinity; every weight must be a number")
+
+
+def _normalize_by_constants(model: "keras.Model") -> set[int]:
+    """Let Normalization layers describe the mean and variance they were adapted to; return the ids of these weights.
+
+    Keras computes with copies of the two that it makes once, so weights that the database loads would have no effect.
+    """
+    ids = set()
+    for layer in model._flatten_layers(include_self=False):
+        if type(layer).__name__ == "Normalization" and layer.input_mean is None and layer.built:
+            ids |= {id(weight) for weight in layer.weights}
+            layer.input_mean, layer.input_variance = np.asarray(layer.adapt_mean), np.asarray(layer.adapt_variance)
+    return ids
+
+
+def _starting_weights(
+    weights: list[npt.NDArray[Any]], others: list[npt.NDArray[Any]], fresh: list[npt.NDArray[Any]]
+) -> bytes:
+    """Return the weights of a model as float32 bytes, NaN where `build_model` did not set them; empty if it set none.
+
+    A weight that is the same in two models built from different seeds was set by the person's code, or is a constant
+    such as a bias of zeros. `fresh` has the constants of a model that nobody changed.
+    """
+    same = [np.array_equal(weight, other) for weight, other in zip(weights, others, strict=True)]
+    if all(not is_same or np.array_equal(weight, constant) for is_same, weight, constant in zip(same, weights, fresh)):
+        return b""
+    values = [weight if is_same else np.full_like(weight, np.nan) for weight, is_same in zip(weights, same)]
+    return np.concatenate([value.ravel() for value in values]).astype("<f4").tobytes()
 
 
 def _require_probabilities(model: "keras.Model", shape: tuple[int, ...], where: str) -> None:
     """Raise StepError unless the model's output for a row is probabilities."""
-    outputs = np.asarray(model(np.zeros((2, *shape), np.float32), training=False))
+    try:
+        outputs = np.asarray(model(np.zeros((2, *shape), np.float32), training=False))
+    except Exception as error:
+        # Layers raise any kind of exception.
+        raise StepError(f"{where} the model cannot compute a row: {_described(error, 'model')}") from error
     if outputs.min() < 0 or not np.allclose(outputs.sum(axis=1), 1, atol=1e-3):
         raise StepError(
             f"{where} the model's outputs are no probabilities (they add up to {outputs[0].sum():.3g}); "
@@ -208,6 +279,18 @@ def _call(module: str, function: str, *arguments: object) -> Any:
         return getattr(code, function)(*arguments)
     except (Exception, SystemExit) as error:
         raise StepError(f"{module}.py: {function}() failed: {_described(error, module)}") from error
+
+
+def _parameter_count(module: str, function: str, least: int, most: int) -> int:
+    """Return how many of `most` arguments a person's function takes, `least` when that cannot be told."""
+    code = getattr(_import(module), function, None)
+    try:
+        parameters = inspect.signature(code).parameters.values() if callable(code) else ()
+    except ValueError:
+        return least
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return most
+    return min(most, max(least, sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters)))
 
 
 def _import(module: str) -> types.ModuleType:

@@ -43,7 +43,7 @@ def test_every_file_is_included() -> None:
         (included,) = [entry["includeAll"] for entry in changelog["databaseChangeLog"] if "includeAll" in entry]
         assert included == {"path": ".", "relativeToChangelogFile": True, "endsWithFilter": ".sql"}
         numbers = [int(path.name[:3]) for path in FILES if path.parent.name == folder]
-        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(set(numbers)) == len(numbers)
 
 
 @pytest.mark.parametrize(("attributes", "text"), ALL)
@@ -74,9 +74,12 @@ def test_python_runs_nothing_that_it_is_given(attributes: str, text: str) -> Non
 
 
 def test_aggregates_ask_the_database_nothing() -> None:
-    text = (DATABASE / "training" / "004-fit-and-evaluate.sql").read_text(encoding="utf-8")
-    for body in re.findall(r"\$python\$(.*?)\$python\$", text, re.DOTALL):
-        assert "plpy" not in body
+    """A notice asks nothing: it reaches the client while the statement runs."""
+    for name in ("004-fit-and-evaluate.sql", "007-given-weights.sql"):
+        text = (DATABASE / "training" / name).read_text(encoding="utf-8")
+        bodies = re.findall(r"\$python\$(.*?)\$python\$", text, re.DOTALL)
+        assert bodies
+        assert all("plpy" not in body.replace("plpy.notice(", "") for body in bodies)
 
 
 def test_greenplum_keys_contain_the_distribution_key() -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 
+import numpy as np
 import pytest
 
 from database.python import fit
@@ -51,6 +52,109 @@ def test_a_model_with_branches_is_accepted(monkeypatch) -> None:
 
     monkeypatch.setattr(importlib.import_module("model"), "build_model", build_model)
     assert user_code.build_architecture((2, 2, 1), 3).weight_count == 15
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """A function that replaces build_model by another one, and returns the architecture."""
+
+    def architecture(build_model, shape=(2,), classes=3) -> user_code.Architecture:
+        monkeypatch.setattr(importlib.import_module("model"), "build_model", build_model)
+        return user_code.build_architecture(shape, classes)
+
+    return architecture
+
+
+def dense(*layers, classes: int = 3):
+    """Return a model of one row of two numbers, with these layers before the last one."""
+    keras = user_code.load_keras()
+    return keras.Sequential([keras.Input((2,)), *layers, keras.layers.Dense(classes, activation="softmax")])
+
+
+def test_several_inputs_are_named(build) -> None:
+    def build_model(shape, classes):
+        keras = user_code.load_keras()
+        first, second = keras.Input(shape, name="left"), keras.Input(shape, name="right")
+        return keras.Model([first, second], keras.layers.Dense(classes, activation="softmax")(first + second))
+
+    with pytest.raises(
+        StepError, match=r"the model has the inputs left, right and the outputs .*; one of each is needed"
+    ):
+        build(build_model)
+
+
+def test_fresh_weights_are_left_to_the_seed_of_a_run(build) -> None:
+    assert build(lambda shape, classes: dense()).starting_weights == b""
+
+
+def test_weights_that_the_code_sets_are_kept(build) -> None:
+    def build_model(shape, classes):
+        model = dense(user_code.load_keras().layers.Dense(2, name="base"))
+        model.get_layer("base").set_weights([np.full((2, 2), 7, "f4"), np.ones(2, "f4")])
+        return model
+
+    fresh, given = (
+        build(lambda shape, classes: dense(user_code.load_keras().layers.Dense(2, name="base"))),
+        build(build_model),
+    )
+    values = np.frombuffer(given.starting_weights, "<f4")
+    # The kernel and bias of the base, then the kernel of the last layer, which the seed decides, and its bias.
+    assert values[:6].tolist() == [7] * 4 + [1] * 2
+    assert np.isnan(values[6:12]).all()
+    assert values[12:].tolist() == [0] * 3
+    assert given.json == fresh.json
+    assert given.hash != fresh.hash
+
+
+def test_weights_that_are_no_numbers_are_refused(build) -> None:
+    def build_model(shape, classes):
+        model = dense()
+        model.set_weights([np.full((2, 3), np.nan, "f4"), np.zeros(3, "f4")])
+        return model
+
+    with pytest.raises(StepError, match=r"the weight .*kernel holds NaN or infinity"):
+        build(build_model)
+
+
+def test_an_adapted_normalization_is_described_by_its_numbers(build) -> None:
+    def build_model(shape, classes):
+        layer = user_code.load_keras().layers.Normalization()
+        layer.adapt(np.array([[0, 10], [4, 30]], "f4"))
+        return dense(layer)
+
+    built = build(build_model)
+    assert built.weight_count == 9
+    assert built.starting_weights == b""
+    model = user_code.load_keras().models.model_from_json(built.json)
+    assert model.layers[0](np.array([[2, 20]], "f4")).numpy() == pytest.approx(0, abs=1e-6)
+
+
+def test_frozen_layers_stay_frozen(build) -> None:
+    def build_model(shape, classes):
+        keras = user_code.load_keras()
+        base = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)], name="base")
+        base.trainable = False
+        return dense(base)
+
+    model = user_code.load_keras().models.model_from_json(build(build_model).json)
+    assert [tuple(weight.shape) for weight in model.trainable_weights] == [(4, 3), (3,)]
+
+
+@pytest.mark.parametrize("wanted", [2, 3])
+def test_the_model_gets_the_range_of_values_if_it_takes_it(monkeypatch, wanted) -> None:
+    calls = []
+
+    def of_two(shape, classes):
+        calls.append((shape, classes))
+        return dense()
+
+    def of_three(shape, classes, value_range=(0, 255)):
+        calls.append((shape, classes, value_range))
+        return dense()
+
+    monkeypatch.setattr(importlib.import_module("model"), "build_model", of_two if wanted == 2 else of_three)
+    user_code.build_architecture((2,), 3, (-1.0, 1.0))
+    assert calls[0] == ((2,), 3, (-1.0, 1.0))[:wanted]
 
 
 def test_the_optimizer_has_the_learning_rate() -> None:

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    class Settings(TypedDict):
+    class Loss(TypedDict, total=False):
+        """Optional parameters of the loss."""
+
+        # One factor per class, for the losses of its rows.
+        class_weights: list[float]
+        # Share of a row's target that is spread over all classes.
+        label_smoothing: float
+
+    class Settings(Loss):
         """What `config` holds as JSON; architecture and optimizer as Keras serializes them."""
 
         architecture: dict[str, Any]
@@ -105,7 +113,7 @@ def transition(
     features   row_count rows of the shape and dtype in config, raw bytes
     labels     row_count int32, from 0
     weights    before the first row: empty (as initialised from the seed), or weights, or weights and optimizer
-               slots, float32
+               slots, float32; a weight that is NaN is initialised from the seed
     config     JSON: see Settings
 
     Raises ValueError when an argument does not fit the model, and when the loss is no longer finite.
@@ -117,7 +125,10 @@ def transition(
     # Cleared until the block is done: a cancelled block must not be taken for a finished one.
     entry["token"] = None
     if not is_live:
-        load_parts(entry, body if task == b"fit" and body is not None else weights or b"")
+        if task == b"fit" and body is None:
+            load_parts(entry, starting_values(entry, weights or b""))
+        else:
+            load_parts(entry, part_values(entry, body if task == b"fit" and body is not None else weights or b""))
         load_random_states(settings, entry)
     if task == b"fit":
         block_loss, block_correct, new_body = fitted(settings, entry, x, y, rows)
@@ -206,7 +217,7 @@ def compile_model(settings: "Settings", session: "Session") -> "Compiled":
         )
     parts = list(model.weights) + list(optimizer.variables)
     signature = [tf.TensorSpec((None, *shape), settings["dtype"]), tf.TensorSpec((None,), tf.int32)]
-    fit = fit_loop(tf, keras, model, optimizer, parts, settings["batch_size"])
+    fit = fit_loop(tf, keras, model, optimizer, parts, settings)
     evaluate = evaluate_loop(tf, keras, model, classes)
     entry: Compiled = {
         "model": model,
@@ -228,9 +239,10 @@ def compile_model(settings: "Settings", session: "Session") -> "Compiled":
 
 
 def fit_loop(
-    tf: "Any", keras: "Any", model: "Any", optimizer: "Any", parts: "list[Any]", batch_size: int
+    tf: "Any", keras: "Any", model: "Any", optimizer: "Any", parts: "list[Any]", settings: "Settings"
 ) -> "Callable[..., Any]":
     """Return a function (rows, labels) that trains on a block, one mini-batch after the other: see Compiled."""
+    batch_size, losses = settings["batch_size"], loss_function(tf, keras, settings)
 
     def fit_block(images: "Any", y: "Any") -> "Any":
         rows = tf.shape(images)[0]
@@ -240,7 +252,7 @@ def fit_loop(
             batch_images, batch_y = images[low:high], y[low:high]
             with tf.GradientTape() as tape:
                 probabilities = model(batch_images, training=True)
-                row_losses = keras.losses.sparse_categorical_crossentropy(batch_y, probabilities)
+                row_losses = losses(batch_y, probabilities)
                 total = tf.add_n([tf.reduce_mean(row_losses), *model.losses])
             gradients = tape.gradient(total, model.trainable_variables)
             optimizer.apply(gradients, model.trainable_variables)
@@ -258,6 +270,24 @@ def fit_loop(
         return loss_sum, correct, tf.concat(flat, axis=0)
 
     return fit_block
+
+
+def loss_function(tf: "Any", keras: "Any", settings: "Settings") -> "Callable[..., Any]":
+    """Return a function (labels, probabilities) -> loss per row.
+
+    It is the cross-entropy with smoothed targets, (1 - s) · one-hot + s / classes, times the weight of a row's class.
+    """
+    smoothing, weights = settings.get("label_smoothing", 0.0), settings.get("class_weights")
+
+    def losses(y: "Any", probabilities: "Any") -> "Any":
+        if smoothing:
+            targets = tf.one_hot(y, settings["classes"])
+            result = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
+        else:
+            result = keras.losses.sparse_categorical_crossentropy(y, probabilities)
+        return result if weights is None else result * tf.gather(tf.constant(weights, result.dtype), y)
+
+    return losses
 
 
 def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Callable[..., Any]":
@@ -326,8 +356,19 @@ def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
     return tf, keras
 
 
-def load_parts(entry: "Compiled", data: "bytes | memoryview") -> None:
-    """Assign weights, and optimizer slots if `data` has them; otherwise the slots start afresh. Raises ValueError."""
+def starting_values(entry: "Compiled", weights: "bytes | memoryview") -> "npt.NDArray[np.float32]":
+    """Return the values of all parts before the first row; NaN stands for a value as initialised. Raises ValueError."""
+    import numpy as np
+
+    values = part_values(entry, weights)
+    return np.where(np.isnan(values), entry["initial"], values)
+
+
+def part_values(entry: "Compiled", data: "bytes | memoryview") -> "npt.NDArray[np.float32]":
+    """Return the values of all parts from weights, with optimizer slots if `data` has them. Raises ValueError.
+
+    Without them the slots start afresh; without any number, so do the weights.
+    """
     import numpy as np
 
     initial, weight_count = entry["initial"], entry["weight_count"]
@@ -335,13 +376,18 @@ def load_parts(entry: "Compiled", data: "bytes | memoryview") -> None:
         raise ValueError(f"weights has {len(data)} bytes; it must be float32 numbers of 4 bytes")
     values = np.frombuffer(data, "<f4")
     if len(values) == 0:
-        values = initial
-    elif len(values) == weight_count:
-        values = np.concatenate([values, initial[weight_count:]])
-    elif len(values) != len(initial):
+        return initial
+    if len(values) == weight_count:
+        return np.concatenate([values, initial[weight_count:]])
+    if len(values) != len(initial):
         raise ValueError(
             f"weights has {len(values)} numbers; the model has {weight_count}, with optimizer slots {len(initial)}"
         )
+    return values
+
+
+def load_parts(entry: "Compiled", values: "npt.NDArray[np.float32]") -> None:
+    """Assign the values to weights and optimizer slots."""
     start = 0
     for part, size in zip(entry["parts"], entry["sizes"]):
         part.assign(values[start : start + size].reshape(part.shape).astype(part.dtype))

@@ -15,10 +15,12 @@ HOLDOUT_SHARE = 0.1
 
 
 class DataSpec(NamedTuple):
-    """The shape of one row and the names of the classes, for which a model is built."""
+    """The shape, dtype and values of one row and the names of the classes, for which a model is built and checked."""
 
     shape: tuple[int, ...]
     classes: list[str]
+    dtype: str
+    value_range: tuple[float, float]
 
 
 class PackResult(NamedTuple):

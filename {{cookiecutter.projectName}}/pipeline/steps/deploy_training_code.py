@@ -1,12 +1,13 @@
 """Check model.py and the training database's Python.
 
-A broken one stops the run here, before anything is deployed.
+The model is exported as it will be served. A broken one stops the run here, before anything is deployed.
 """
 
 import concurrent.futures
 
 from pipeline import doctor
 from pipeline.data import source
+from pipeline.registry import onnx_export
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
 from pipeline.user_code import build_architecture, build_optimizer, load_keras
@@ -21,11 +22,13 @@ def run() -> str:
         load_keras()
         packages.result()
     data = source.describe()
-    architecture = build_architecture(data.shape, len(data.classes))
+    architecture = build_architecture(data.shape, len(data.classes), data.value_range)
     build_optimizer(0.001)
+    onnx_export.check(architecture.json, data.dtype, data.value_range)
     with step_run("deploy_training_code", architecture_hash=architecture.hash):
         load_mlflow().log_text(architecture.json, "architecture.json")
+    given = " (those that model.py sets are kept)" if architecture.starting_weights else ""
     return (
-        f"{settings().model}: {architecture.weight_count:,} weights, "
+        f"{settings().model}: {architecture.weight_count:,} weights{given}, "
         f"{'×'.join(map(str, architecture.shape))} to {architecture.classes} classes"
     )

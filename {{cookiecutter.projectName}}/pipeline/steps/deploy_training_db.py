@@ -16,7 +16,7 @@ def run() -> str:
     """Update the training database and store the architecture. Raises StepError."""
     doctor.require(doctor.java, doctor.liquibase_program, doctor.training_database, doctor.deploying_role)
     data = source.describe()
-    architecture = build_architecture(data.shape, len(data.classes))
+    architecture = build_architecture(data.shape, len(data.classes), data.value_range)
     tag = liquibase.deploy("training-deployer", "database/training")
     connection = session("training-deployer")
     grant_role(connection, f"{settings().schema}_trainer", binding("trainer").username)
@@ -46,6 +46,7 @@ def _store(connection: Connection, architecture: Architecture) -> None:
                     "shape": ",".join(map(str, architecture.shape)),
                     "classes": architecture.classes,
                     "weight_count": architecture.weight_count,
+                    "starting_weights": architecture.starting_weights or None,
                     "git_commit": git_commit(),
                 },
             )

@@ -16,7 +16,7 @@ from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
 from pipeline.records import Encoding, Scores
-from pipeline.registry import aliases, onnx_export
+from pipeline.registry import aliases, onnx_export, round_trip
 from pipeline.run_identity import git_commit
 from pipeline.settings import chosen_stage, settings
 from pipeline.tracking import answering, client, load_mlflow, registered_alias, step_run
@@ -100,11 +100,14 @@ def _promote_candidate(stage: str) -> Promotion:
         scores = training_db.evaluate(connection, candidate.data.dataset, "holdout", candidate.weights, config)
     current = registered_alias(stage)
     version = _registered_version(candidate)
-    refusal = _refusal(connection, candidate, version, scores, current, stage)
+    refusal, exported = None, b""
+    if version is None or current is None or int(current.version) != version:
+        refusal, exported = _checked_export(connection, candidate, config)
+    refusal = refusal or _refusal(connection, candidate, version, scores, current, stage)
     tags = {"data_hash": candidate.data.data_hash, "run_hash": candidate.run_hash}
     with step_run("promote_model", **tags):
         load_mlflow().log_metrics(_metrics(scores))
-        version = version or _register(connection, candidate, scores)
+        version = version or _register(connection, candidate, scores, exported)
         load_mlflow().set_tag("reason", refusal or _accuracy(scores))
         _log_decision(version, stage, refusal is None)
     if refusal:
@@ -114,6 +117,19 @@ def _promote_candidate(stage: str) -> Promotion:
     with answering():
         client().set_registered_model_alias(settings().model, stage, str(version))
     return Promotion(True, f"version {version} now holds {stage} ({_accuracy(scores)})")
+
+
+def _checked_export(connection: Connection, candidate: FinishedRun, config: str) -> tuple[str | None, bytes]:
+    """Return why the app would not answer as the training database does, None when it would, and the ONNX file.
+
+    Rows of the validation split go through the app's own decoding and the ONNX model.
+    Raises StepError when ONNX computes another answer than Keras.
+    """
+    with connection:
+        served = source.served_rows(connection, candidate, config)
+    model = onnx_export.keras_model(candidate.architecture.json, candidate.weights)
+    exported = onnx_export.export(model, candidate.data.dtype, served.rows)
+    return round_trip.refusal(exported, served), exported
 
 
 def _accuracy(scores: Scores) -> str:
@@ -184,16 +200,11 @@ def _registered_version(candidate: FinishedRun) -> int | None:
     return max((int(version.version) for version in versions), default=None)
 
 
-def _register(connection: Connection, candidate: FinishedRun, scores: Scores) -> int:
-    """Export the candidate to ONNX, log and register it with its metadata; return the version.
-
-    Raises StepError when the export differs from Keras, or MLflow refuses.
-    """
+def _register(connection: Connection, candidate: FinishedRun, scores: Scores, exported: bytes) -> int:
+    """Log and register the candidate as ONNX with its metadata; return the version. Raises StepError."""
     data = candidate.data
     with connection:
         examples = source.examples(connection, data)
-    model = onnx_export.keras_model(candidate.architecture.json, candidate.weights)
-    exported = onnx_export.export(model, data.dtype, examples.rows)
     _log_keras(candidate)
     tags = {"run_hash": candidate.run_hash, "data_hash": data.data_hash, "git_commit": git_commit()}
     with answering():

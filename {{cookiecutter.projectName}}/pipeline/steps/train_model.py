@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline import doctor, training_db
+from pipeline import doctor, progress, training_db
 from pipeline.databases import Connection, binding, interruptible, session
 from pipeline.errors import StepError
 from pipeline.records import EpochRow
@@ -28,6 +28,7 @@ from pipeline.training.checkpoints import (
 from pipeline.training.in_database import InDatabase
 from pipeline.training.in_memory import InMemory
 from pipeline.training.learner import Learner
+from pipeline.training.row_progress import RowProgress
 from pipeline.training.run import (
     Training,
     check_parameters,
@@ -173,7 +174,8 @@ def _one_epoch(
     epoch = len(earlier) + 1
     config = training.config(epoch, learner.threads)
     started = time.monotonic()
-    with connection, interruptible():
+    rows = RowProgress(epoch, training.data.split_rows["train"], progress.show)
+    with connection, interruptible(rows.read):
         if greenplum and epoch == 1 and isinstance(learner, InDatabase):
             training_db.require_partial_aggregate(connection, training.data.dataset, config)
         fitted = learner.fit(state, config)
@@ -182,4 +184,5 @@ def _one_epoch(
         scores = learner.evaluate(fitted.weights, config)
         row = epoch_row(epoch, fitted, scores)
         write_checkpoint(connection, training, row, fitted, time.monotonic() - started, earlier)
+    progress.show("")
     return fitted.weights + fitted.optimizer_slots, row

@@ -2,6 +2,7 @@
 
 from psycopg2.extensions import connection as Connection
 
+from pipeline import training_db
 from pipeline.databases import insert, query
 from pipeline.records import EpochRow, MeanScores
 from pipeline.tracking import answering, load_mlflow
@@ -10,9 +11,12 @@ from pipeline.training_db import Fitted
 
 
 def last_state(connection: Connection, training: Training, epoch: int) -> bytes:
-    """Return weights and optimizer slots (float32) of the last committed epoch, empty before the first."""
+    """Return weights and optimizer slots (float32) of the last committed epoch.
+
+    Before the first: the starting weights of model.py, NaN where the seed decides; empty when it decides for all.
+    """
     if not epoch:
-        return b""
+        return training_db.starting_weights(connection, training.architecture)
     with connection:
         weights, slots = query(
             connection,

@@ -28,6 +28,7 @@ from pipeline.records import EpochRow
 from pipeline.run_identity import git_commit
 from pipeline.settings import require_seed, settings
 from pipeline.tracking import answering, load_mlflow
+from pipeline.training.loss import loss_parameters
 from pipeline.training_db import Blocks, StoredArchitecture, TrainingData
 from pipeline.user_code import build_optimizer
 
@@ -86,7 +87,9 @@ def current_training(parameters: dict[str, Any]) -> Training:
             f"the data set has rows of {data.shape} and {len(data.classes)} classes, the deployed architecture takes "
             f"{architecture.shape} and {architecture.classes}: run deploy_training_db again"
         )
-    return Training(data, architecture, build_optimizer(parameters["learning_rate"]), parameters)
+    return Training(
+        data, architecture, build_optimizer(parameters["learning_rate"]), {**parameters, **loss_parameters(data)}
+    )
 
 
 def reconnecting(step: str, work: Callable[[], str], committed: Callable[[], int]) -> str:

@@ -6,7 +6,10 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from app.records import PixelFormat
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
@@ -16,6 +19,8 @@ ORIENTATION = 0x0112
 # Decoding a picture of that many pixels takes up to 400 MB, whatever the file's size.
 DECODING = threading.BoundedSemaphore(2)
 DTYPES: dict[str, np.dtype[np.uint8 | np.float32]] = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
+# The values in a file, and of a model that says nothing else.
+BYTES = PixelFormat(minimum=0, maximum=255, whole=True, channels="RGB")
 
 # Set once for all threads. `_require_allowed` refuses larger pictures itself, so Pillow's warning is redundant.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -34,16 +39,18 @@ class UnknownFormat(ImageError):
     """The file is no image of an allowed format."""
 
 
-def decode(content: bytes, shape: Sequence[int], dtype: str) -> bytes:
+def decode(content: bytes, shape: Sequence[int], dtype: str, pixels: PixelFormat | None = None) -> bytes:
     """Return an image file as the bytes of one row.
 
-    Applies the EXIF orientation, resizes to the model's height and width, converts to grey or RGB by the model's
-    channels, and lays transparent parts on white. An image of the model's size keeps its pixels.
+    Applies the EXIF orientation, fits the image into the model's height and width, converts to grey or RGB by the
+    model's channels, lays transparent parts on white, and scales the values to those of the training rows. An image of
+    the model's size keeps its pixels.
 
     Args:
         content: a PNG, JPEG or WebP file.
         shape: height, width and 1 or 3 channels.
-        dtype: uint8, or float32 (little-endian); values are 0 to 255 in both.
+        dtype: uint8, or float32 (little-endian).
+        pixels: the values of the training rows; None for 0 to 255.
 
     Raises:
         ImageError: the file is refused, or the shape is not that of an image.
@@ -65,17 +72,39 @@ def decode(content: bytes, shape: Sequence[int], dtype: str) -> bytes:
     except Exception as error:
         # Pillow's decoders raise any kind of exception for a broken file.
         raise ImageError("the image cannot be decoded: the file is damaged or cut off") from error
-    return np.asarray(picture, DTYPES[dtype]).tobytes()
+    return _scaled(np.asarray(picture), dtype, pixels or BYTES).tobytes()
 
 
-def to_picture(row: bytes, shape: Sequence[int], dtype: str) -> Image.Image:
-    """Return the picture that a row holds. Raises ImageError if the row or the shape is not that of an image."""
+def to_picture(row: bytes, shape: Sequence[int], dtype: str, pixels: PixelFormat | None = None) -> Image.Image:
+    """Return the picture that a row holds: the inverse of `decode`, rounded to 256 levels.
+
+    Raises ImageError if the row or the shape is not that of an image.
+    """
     height, width, channels = _require_image_model(shape)
     size = height * width * channels * DTYPES[dtype].itemsize
     if len(row) != size:
         raise ImageError(f"the row has {len(row)} bytes; {_times(shape)} {dtype} are {size}")
-    pixels = np.clip(np.nan_to_num(np.frombuffer(row, DTYPES[dtype])), 0, 255).astype("u1")
-    return Image.fromarray(pixels.reshape((height, width) if channels == 1 else (height, width, 3)))
+    values = np.frombuffer(row, DTYPES[dtype]).reshape((height, width) if channels == 1 else (height, width, 3))
+    return Image.fromarray(_levels(values, pixels or BYTES))
+
+
+def _scaled(levels: npt.NDArray[np.uint8], dtype: str, pixels: PixelFormat) -> npt.NDArray[np.uint8 | np.float32]:
+    """Return the levels of a file, 0 to 255, as values of the training rows."""
+    if pixels["channels"] == "BGR":
+        levels = levels[..., ::-1]
+    if (pixels["minimum"], pixels["maximum"]) == (0, 255):
+        return levels.astype(DTYPES[dtype])
+    values = levels / 255 * (pixels["maximum"] - pixels["minimum"]) + pixels["minimum"]
+    return (np.rint(values) if pixels["whole"] else values).astype(DTYPES[dtype])
+
+
+def _levels(values: npt.NDArray[np.uint8 | np.float32], pixels: PixelFormat) -> npt.NDArray[np.uint8]:
+    """Return values of the training rows as the levels of a file, 0 to 255."""
+    if pixels["channels"] == "BGR":
+        values = values[..., ::-1]
+    share = (np.nan_to_num(values.astype("f8")) - pixels["minimum"]) / (pixels["maximum"] - pixels["minimum"])
+    levels: npt.NDArray[np.uint8] = np.rint(np.clip(share, 0, 1) * 255).astype("u1")
+    return levels
 
 
 def _require_image_model(shape: Sequence[int]) -> tuple[int, int, int]:
@@ -138,8 +167,22 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    if image.size == size:
-        return image
-    # Box averages restore the original pixels of an image that was enlarged by a whole number.
-    shrinks = image.width >= size[0] and image.height >= size[1]
-    return image.resize(size, Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
+    """Return the image fitted into the size, with its own proportions, on the median colour of its edge."""
+    scale = min(size[0] / image.width, size[1] / image.height)
+    inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    picture = image
+    if image.size != inner:
+        # Box averages restore the original pixels of an image that was enlarged by a whole number.
+        picture = image.resize(inner, Image.Resampling.BOX if scale <= 1 else Image.Resampling.BILINEAR)
+    if inner == size:
+        return picture
+    canvas = Image.new(picture.mode, size, _edge_colour(picture))
+    canvas.paste(picture, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    return canvas
+
+
+def _edge_colour(image: Image.Image) -> tuple[int, ...]:
+    """Return the median per channel of the pixels on the image's edge."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return tuple(int(level) for level in np.median(edge, axis=0))

@@ -9,7 +9,7 @@ from starlette.formparsers import MultiPartParser
 
 from app import problems
 from app.answers import BatchAnswer, PredictionAnswer, answer, answer_batch
-from app.images import FORMATS, MAX_BYTES, ImageError, TooLarge, UnknownFormat, decode
+from app.images import BYTES, FORMATS, MAX_BYTES, ImageError, TooLarge, UnknownFormat, decode
 from app.predictions import Model, Predictions
 
 MAX_IMAGES = 64
@@ -25,16 +25,27 @@ OPTIONS: dict[str, Any] = {"form_limits": {"max_files": MAX_IMAGES + 1, "max_fie
 MultiPartParser.spool_max_size = MAX_BYTES
 
 
+class Pixels(BaseModel):
+    """The values of the pixels that the model was trained on; the API converts image files to them."""
+
+    minimum: float = Field(description="Value of black", examples=[0])
+    maximum: float = Field(description="Value of white", examples=[255])
+    whole: bool = Field(description="Whether all values are whole numbers")
+    channels: str = Field(description="Order of three channels: RGB or BGR", examples=["RGB"])
+
+
 class ModelInput(BaseModel):
     """The input of the served model."""
 
     input_shape: list[int] = Field(description="Height, width, channels", examples=[[8, 8, 1]])
     input_dtype: str = Field(examples=["uint8"])
+    pixels: Pixels
 
 
 def describe(model: Model) -> ModelInput:
     """Return the description of the model's input."""
-    return ModelInput(input_shape=list(model.input_shape), input_dtype=model.input_dtype)
+    pixels = Pixels(**(model.pixels or BYTES))
+    return ModelInput(input_shape=list(model.input_shape), input_dtype=model.input_dtype, pixels=pixels)
 
 
 def add(app: FastAPI, predictions: Predictions) -> None:
@@ -63,8 +74,9 @@ def _add_predict(app: FastAPI, predictions: Predictions) -> None:
     ) -> PredictionAnswer:
         """Return the label and the probability per class.
 
-        The image is rotated by its EXIF orientation, resized to the model's height and width, converted to grey or RGB
-        as the model needs, and laid on white where it is transparent. The prediction is logged under its id.
+        The image is rotated by its EXIF orientation, fitted into the model's height and width, converted to grey or RGB
+        as the model needs, laid on white where it is transparent, and scaled to the values that the model was trained
+        on. The prediction is logged under its id.
         """
         return answer(request, predictions, _content(image), _rows)
 
@@ -101,7 +113,7 @@ def _rows(model: Model, contents: Sequence[bytes]) -> list[bytes]:
 
 def _row(number: int, contents: Sequence[bytes], model: Model) -> bytes:
     try:
-        return decode(contents[number], model.input_shape, model.input_dtype)
+        return decode(contents[number], model.input_shape, model.input_dtype, model.pixels)
     except ImageError as error:
         if len(contents) == 1:
             raise

@@ -92,10 +92,26 @@ def test_an_image_is_turned_as_its_exif_data_says(orientation) -> None:
 
 
 def test_an_image_of_another_size_is_resized() -> None:
-    large = np.kron(PIXELS[..., 0], np.ones((5, 7), np.uint8))
+    large = np.kron(PIXELS[..., 0], np.ones((5, 5), np.uint8))
     assert (decoded(file(Image.fromarray(large)), GREY)[..., 0] == PIXELS[..., 0]).all()
     for size in ((3, 5), (3, 50), (500, 9)):
         assert (decoded(file(Image.new("RGB", size, (10, 20, 30)))) == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "inner"), [((16, 8), (slice(2, 6), slice(0, 8))), ((4, 8), (slice(0, 8), slice(2, 6)))]
+)
+def test_an_image_of_other_proportions_is_fitted(size, inner) -> None:
+    """The colour of the image's edge fills the rest."""
+    picture = Image.new("RGB", size, (200, 100, 50))
+    picture.paste((0, 0, 0), (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2))
+    row = decoded(file(picture))
+    outside = np.ones((8, 8), bool)
+    outside[inner] = False
+    assert (row[outside] == (200, 100, 50)).all()
+    assert np.array_equal(
+        row[inner], np.asarray(picture.resize((row[inner].shape[1], row[inner].shape[0]), Image.Resampling.BOX))
+    )
 
 
 def test_a_photo_with_a_preview_is_its_first_picture() -> None:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from psycopg2.extensions import connection as Connection
 
 from pipeline.data import splits
+from pipeline.data.pixels import BYTES
 from pipeline.data.splits import HOLDOUT_SHARE, SPLITS, VALIDATION_SHARE
 from pipeline.databases import in_schema, insert
 from pipeline.errors import StepError
-from pipeline.records import InputStatistics, TrainingStatistics
+from pipeline.records import InputStatistics, PixelFormat, TrainingStatistics
 from pipeline.user_code import Dataset
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class PackedDataset(NamedTuple):
     """A data set divided and ordered: row numbers per split, and its hashes (hexadecimal)."""
 
     data: Dataset
+    pixels: PixelFormat
     rows: dict[str, npt.NDArray[np.int64]]
     data_hash: str
     dataset: str
@@ -78,7 +80,7 @@ def split_rows(digests: npt.NDArray[np.uint64]) -> dict[str, npt.NDArray[np.int6
     }
 
 
-def pack(data: Dataset, seed: int, rows_per_block: int) -> PackedDataset:
+def pack(data: Dataset, seed: int, rows_per_block: int, pixels: PixelFormat = BYTES) -> PackedDataset:
     """Divide, order and hash a data set.
 
     Rows are sorted by their hashes first, so that the result does not depend on the order in which `load` returned
@@ -88,17 +90,21 @@ def pack(data: Dataset, seed: int, rows_per_block: int) -> PackedDataset:
         raise StepError(f"rows_per_block is {rows_per_block}; allowed is 1 or more")
     digests = row_digests(data.features)
     order = np.lexsort((data.labels, digests[:, 1], digests[:, 0]))
-    data_hash = _data_hash(data, digests[order], data.labels[order])
+    data_hash = _data_hash(data, pixels, digests[order], data.labels[order])
     rows = {name: order[np.isin(order, numbers)] for name, numbers in split_rows(digests).items()}
     _require_all_classes(data, rows)
     for number, name in enumerate(SPLITS):
         rows[name] = np.random.default_rng([seed, number]).permutation(rows[name])
     name = hashlib.sha256(f"{data_hash} {seed} {rows_per_block}".encode()).hexdigest()
-    return PackedDataset(data, rows, data_hash, name, rows_per_block)
+    return PackedDataset(data, pixels, rows, data_hash, name, rows_per_block)
 
 
-def _data_hash(data: Dataset, digests: npt.NDArray[np.uint64], labels: npt.NDArray[np.int32]) -> str:
-    description = json.dumps([data.shape, str(data.features.dtype), data.classes])
+def _data_hash(
+    data: Dataset, pixels: PixelFormat, digests: npt.NDArray[np.uint64], labels: npt.NDArray[np.int32]
+) -> str:
+    # Other values of black and white make another data set, though its rows are the same.
+    contract = [pixels] if (pixels["minimum"], pixels["maximum"], pixels["channels"]) != (0, 255, "RGB") else []
+    description = json.dumps([data.shape, str(data.features.dtype), data.classes, *contract])
     return hashlib.sha256(description.encode() + digests.tobytes() + labels.astype("<i4").tobytes()).hexdigest()
 
 
@@ -203,6 +209,7 @@ def training_statistics(packed: PackedDataset) -> TrainingStatistics:
         "mean": mean,
         "standard_deviation": max(0.0, float((deviations**2 + means**2).mean()) - mean**2) ** 0.5,
         "inputs": [_tenths(name, values) for name, values in zip(names, statistics.T)],
+        "pixels": packed.pixels,
     }
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,21 +10,26 @@ import numpy as np
 import numpy.typing as npt
 from psycopg2.extensions import connection as Connection
 
+from app import images
 from pipeline import training_db
 from pipeline.data import labelled_images, mini_batches
+from pipeline.data.pixels import BYTES, load_images, pixel_format
 from pipeline.data.splits import DataSpec, HoldoutRow, PackResult
-from pipeline.training_db import AS_STORED, Examples, Features, FinishedRun, TrainingData
-from pipeline.user_code import load_dataset
+from pipeline.errors import StepError
+from pipeline.training_db import AS_STORED, Examples, Features, FinishedRun, ServedRows, TrainingData
 
 CHECKED_ROWS = 100
+# Rows that are sent as files before a version can be promoted.
+ROUND_TRIP_ROWS = 32
 # Samples are part of the model's description, which is read whole.
 SAMPLE_BYTES = 500_000
 
 
 def describe() -> DataSpec:
-    """Return the shape of a row and the classes. Raises StepError."""
-    data = load_dataset()
-    return DataSpec(data.shape, data.classes)
+    """Return the shape, dtype and values of a row, and the classes. Raises StepError."""
+    data = load_images()
+    pixels = pixel_format(data)
+    return DataSpec(data.shape, data.classes, str(data.features.dtype), (pixels["minimum"], pixels["maximum"]))
 
 
 def grant(connection: Connection, group: str) -> None:
@@ -35,8 +41,10 @@ def pack(connection: Connection, seed: int, rows_per_block: int) -> PackResult:
 
     The data set becomes the one to train on. Raises StepError.
     """
-    merged = labelled_images.merge(connection, load_dataset())
-    packed = mini_batches.pack(merged.data, seed, rows_per_block)
+    data = load_images()
+    pixels = pixel_format(data)
+    merged = labelled_images.merge(connection, data)
+    packed = mini_batches.pack(merged.data, seed, rows_per_block, pixels)
     is_new = not training_db.select_data(connection, packed.dataset)
     if is_new:
         mini_batches.upload(connection, packed, seed)
@@ -64,6 +72,35 @@ def examples(connection: Connection, data: TrainingData) -> Examples:
     return Examples(rows, _samples(rows, labels, data.classes, labelled_images.digests(connection)))
 
 
+def served_rows(connection: Connection, trained: FinishedRun, config: str) -> ServedRows:
+    """Return validation rows as the app decodes their PNG files, with the training database's answers.
+
+    Raises StepError when a row does not come back: a value changes by more than rounding to 256 levels explains.
+    """
+    data = trained.data
+    rows, labels = training_db.sample_rows(connection, data, "validation", ROUND_TRIP_ROWS)
+    decoded = np.stack([_through_a_file(row, data) for row in rows])
+    probabilities = training_db.probabilities_of(connection, decoded, labels, trained.weights, config)
+    return ServedRows(decoded, labels, probabilities)
+
+
+def _through_a_file(row: npt.NDArray[Any], data: TrainingData) -> npt.NDArray[Any]:
+    """Return a row as the app decodes it from a PNG file. Raises StepError."""
+    pixels = data.statistics.get("pixels", BYTES)
+    file = io.BytesIO()
+    images.to_picture(row.tobytes(), data.shape, data.dtype, pixels).save(file, "PNG")
+    content = images.decode(file.getvalue(), data.shape, data.dtype, pixels)
+    decoded = np.frombuffer(content, row.dtype).reshape(data.shape)
+    level = (pixels["maximum"] - pixels["minimum"]) / 255
+    difference = float(np.abs(decoded.astype("f8") - row).max())
+    if difference > (0.51 + pixels["whole"]) * level:
+        raise StepError(
+            f"a validation row that is sent as a PNG file comes back with values that differ by {difference:.3g}; "
+            f"one level of grey is {level:.3g}: is valueRange in project.yaml right?"
+        )
+    return decoded
+
+
 def _samples(
     rows: npt.NDArray[Any], labels: npt.NDArray[np.int32], classes: list[str], from_visitors: set[str]
 ) -> dict[str, str]:
@@ -80,6 +117,6 @@ def _samples(
 
 def unseen_row() -> HoldoutRow:
     """Return the first image of the holdout, whose hash keeps it out of every training."""
-    data = load_dataset()
+    data = load_images()
     row = mini_batches.split_rows(mini_batches.row_digests(data.features))["holdout"][0]
     return HoldoutRow(data.features[row].tobytes(), "bytea", data.classes[data.labels[row]], "an image")

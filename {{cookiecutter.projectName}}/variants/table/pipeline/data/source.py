@@ -10,21 +10,28 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import psycopg2.extras
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
+from app import rows as app_rows
+from database.python.encode import encode_values, row_values
 from pipeline import training_db
 from pipeline.data import packing
 from pipeline.data.catalog import read_table
 from pipeline.data.encoding import Examined, examine
-from pipeline.data.expressions import execute, labelled_rows, read_one_snapshot, row_hash, split_of_hash
+from pipeline.data.expressions import execute, labelled_rows, project_name, read_one_snapshot, row_hash, split_of_hash
 from pipeline.data.splits import DataSpec, HoldoutRow, PackResult
 from pipeline.databases import insert, query, session
 from pipeline.records import Encoding
-from pipeline.training_db import AS_STORED, Examples, Features, FinishedRun, TrainingData
+from pipeline.training_db import AS_STORED, Examples, Features, FinishedRun, ServedRows, TrainingData
 
 CHECKED_ROWS = 100
+# Rows that are answered as JSON before a version can be promoted.
+ROUND_TRIP_ROWS = 32
+# Most values of scaled columns: standard deviations from the mean.
+SCALED_VALUES = (-3.0, 3.0)
 
 
 def describe() -> DataSpec:
@@ -33,7 +40,7 @@ def describe() -> DataSpec:
     with connection:
         read_one_snapshot(connection)
         examined = examine(connection, with_labelled=False)
-    return DataSpec((examined.width,), examined.classes)
+    return DataSpec((examined.width,), examined.classes, "float32", SCALED_VALUES)
 
 
 def grant(connection: Connection, group: str) -> None:
@@ -117,6 +124,36 @@ def examples(connection: Connection, data: TrainingData) -> Examples:
     rows = np.random.default_rng(1).standard_normal((CHECKED_ROWS, *data.shape)).astype("<f4")
     rows[0] = 0
     return Examples(rows, {})
+
+
+def served_rows(connection: Connection, trained: FinishedRun, config: str) -> ServedRows:
+    """Return validation rows as the app and the inference database read their JSON, with this database's answers."""
+    read_one_snapshot(connection)
+    store_evaluated_model(connection, trained, config)
+    table = read_table(connection)
+    hashed = row_hash(table, "s")
+    answered = execute(
+        connection,
+        sql.SQL(
+            "SELECT to_jsonb(s), {predict}(to_jsonb(s)) FROM {table} AS s "
+            "WHERE {split} = 'validation' AND s.{label} IS NOT NULL ORDER BY {hash} LIMIT {count}"
+        ).format(
+            predict=project_name("predict_row"), table=table.name, split=split_of_hash(hashed), hash=hashed,
+            label=sql.Identifier(table.source.label), count=sql.Literal(ROUND_TRIP_ROWS),
+        ),
+    )  # fmt: skip
+    encoded = np.concatenate([_through_json(row, trained.data) for row, _ in answered])
+    probabilities = np.array([answer for _, answer in answered], "f8")
+    classes = probabilities.argmax(axis=1).astype("i4")
+    return ServedRows(encoded, classes, probabilities.max(axis=1))
+
+
+def _through_json(row: Mapping[str, Any], data: TrainingData) -> npt.NDArray[np.float32]:
+    """Return a row of the table, read as the app reads it and encoded as the inference database encodes it."""
+    columns: Any = data.encoding["columns"] if data.encoding else []
+    features = {column["name"]: row[column["name"]] for column in columns}
+    encoding: Any = data.encoding
+    return encode_values(columns, row_values(columns, json.loads(app_rows.read(features, encoding))))
 
 
 def unseen_row() -> HoldoutRow:

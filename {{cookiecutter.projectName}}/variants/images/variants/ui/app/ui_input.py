@@ -49,7 +49,7 @@ def _answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
     if file is None:
         return
     try:
-        row = images.decode(file.getvalue(), model.input_shape, model.input_dtype)
+        row = images.decode(file.getvalue(), model.input_shape, model.input_dtype, model.pixels)
     except images.ImageError as error:
         refuse(error)
         return
@@ -69,7 +69,7 @@ def _answer_sample(predictions: Predictions, model: Model) -> None:
 def _answer(predictions: Predictions, model: Model, row: bytes, source: str) -> None:
     """Predict a row, and store its picture."""
     try:
-        st.session_state.picture = _enlarged(images.to_picture(row, model.input_shape, model.input_dtype))
+        st.session_state.picture = _enlarged(images.to_picture(row, model.input_shape, model.input_dtype, model.pixels))
     except images.ImageError as error:
         refuse(error)
         return

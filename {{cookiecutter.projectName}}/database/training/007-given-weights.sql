@@ -1,0 +1,432 @@
+--liquibase formatted sql
+
+--changeset project:model_architecture_starting_weights
+-- Weights that model.py set, float32 in Keras's order, NaN where a run's seed decides; NULL when it decides for all.
+ALTER TABLE "${schema}".model_architecture ADD COLUMN starting_weights bytea;
+ALTER TABLE "${schema}".model_architecture ALTER COLUMN starting_weights SET STORAGE EXTERNAL;
+--rollback ALTER TABLE "${schema}".model_architecture DROP COLUMN starting_weights;
+
+--changeset project:model_transition_with_given_weights splitStatements:false stripComments:false
+-- Weights that model.py sets, class weights and label smoothing; once per second, a notice with the rows so far.
+CREATE OR REPLACE FUNCTION "${schema}".model_transition(
+    state bytea, features bytea, labels bytea, row_count int, weights bytea, config text
+) RETURNS bytea LANGUAGE plpython3u AS $python$
+# begin database/python/signals.py (make sql writes this; edit that file)
+import signal
+
+
+def with_signals_blocked(action: "Callable[[], Result]") -> "Result":
+    """Return the result of `action`, which may start threads: they inherit the mask and receive no signal.
+
+    Only signals that report a fault of the thread itself stay open, and those that cannot be blocked.
+    """
+    blocked = set(signal.Signals) - {
+        signal.SIGSEGV,
+        signal.SIGFPE,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGABRT,
+        signal.SIGKILL,
+        signal.SIGSTOP,
+    }
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        return action()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+# end database/python/signals.py
+# begin database/python/state.py (make sql writes this; edit that file)
+# Task char(8), token char(16), rows int64, sum of losses float64, correct answers int64.
+HEADER = "<8s16sqdq"
+# end database/python/state.py
+# begin database/python/fit.py (make sql writes this; edit that file)
+import hashlib
+import json
+import os
+import struct
+
+
+KERAS_MODULES = {
+    "keras",
+    "keras.layers",
+    "keras.initializers",
+    "keras.regularizers",
+    "keras.constraints",
+    "keras.optimizers",
+    "keras.optimizers.schedules",
+    "keras.dtype_policies",
+    "keras.src.models.functional",
+    "keras.src.ops.numpy",
+}
+# These run code of their own or read files of the server.
+REFUSED_CLASSES = {
+    "Lambda",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+    "JaxLayer",
+    "FlaxLayer",
+    "StringLookup",
+    "IntegerLookup",
+    "TextVectorization",
+}
+
+
+def transition(
+    state: bytes,
+    features: "bytes | None",
+    labels: "bytes | None",
+    row_count: "int | None",
+    weights: "bytes | None",
+    config: str,
+    session: "Session",
+) -> bytes:
+    """Train on a block of rows, or score it, and return the new state. All numbers are little-endian.
+
+    state      before the first row the aggregate's name (INITCOND), then HEADER and a body; of `fit` the weights and
+               optimizer slots, float32; of `evaluate` the confusion matrix, int64 (classes, classes)
+    features   row_count rows of the shape and dtype in config, raw bytes
+    labels     row_count int32, from 0
+    weights    before the first row: empty (as initialised from the seed), or weights, or weights and optimizer
+               slots, float32; a weight that is NaN is initialised from the seed
+    config     JSON: see Settings
+
+    Raises ValueError when an argument does not fit the model, and when the loss is no longer finite.
+    """
+    settings, entry = cached_model(config, session)
+    x, y = block_arrays(settings, features, labels, row_count)
+    task, token, rows, loss_sum, correct, body = unpacked(state)
+    is_live = token is not None and token == entry["token"]
+    # Cleared until the block is done: a cancelled block must not be taken for a finished one.
+    entry["token"] = None
+    if not is_live:
+        if task == b"fit" and body is None:
+            load_parts(entry, starting_values(entry, weights or b""))
+        else:
+            load_parts(entry, part_values(entry, body if task == b"fit" and body is not None else weights or b""))
+        load_random_states(settings, entry)
+    if task == b"fit":
+        block_loss, block_correct, new_body = fitted(settings, entry, x, y, rows)
+        correct += block_correct
+    else:
+        block_loss, correct, new_body = evaluated(entry, x, y, body)
+    entry["token"] = token if is_live else os.urandom(16)
+    header = struct.pack(HEADER, task, entry["token"], rows + len(y), loss_sum + block_loss, correct)
+    return b"".join((header, new_body.data.cast("B")))
+
+
+def unpacked(state: bytes) -> "tuple[bytes, bytes | None, int, float, int, memoryview | None]":
+    """Return task, token, rows, loss sum, correct answers and body; token and body are None before the first row."""
+    if state in (b"fit", b"evaluate"):
+        return bytes(state), None, 0, 0.0, 0, None
+    task, token, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
+    return task.rstrip(b"\0"), token, rows, loss_sum, correct, memoryview(state)[struct.calcsize(HEADER) :]
+
+
+def fitted(
+    settings: "Settings", entry: "Compiled", x: "npt.NDArray[Any]", y: "npt.NDArray[np.int32]", rows: int
+) -> "tuple[float, int, npt.NDArray[Any]]":
+    """Train on a block in random order and return its loss sum, correct answers and all parts as float32.
+
+    `rows` counts the rows of the epoch before the block. Raises ValueError when a number is no longer finite.
+    """
+    import numpy as np
+
+    order = np.random.default_rng([settings["seed"], settings["epoch"], rows]).permutation(len(y))
+    loss, correct, parts = entry["fit"](x[order], y[order])
+    values = parts.numpy()
+    if not (np.isfinite(float(loss)) and np.isfinite(values).all()):
+        raise ValueError(
+            f"the loss is no longer a finite number after {rows + len(y)} rows of epoch "
+            f"{settings['epoch']}: lower learning_rate"
+        )
+    return float(loss), int(correct), values
+
+
+def evaluated(
+    entry: "Compiled", x: "npt.NDArray[Any]", y: "npt.NDArray[np.int32]", body: "memoryview | None"
+) -> "tuple[float, int, npt.NDArray[Any]]":
+    """Score a block; return its loss sum, and correct answers and confusion matrix (int64) with those of `body`."""
+    import numpy as np
+
+    loss, block_matrix = entry["evaluate"](x, y)
+    matrix = block_matrix.numpy()
+    if body is not None:
+        matrix = matrix + np.frombuffer(body, "<i8").reshape(matrix.shape)
+    return float(loss), int(np.trace(matrix)), matrix.astype("<i8")
+
+
+def cached_model(config: str, session: "Session") -> "tuple[Settings, Compiled]":
+    """Return the settings and the compiled model of a configuration; a session keeps eight models at most."""
+    if session.get("config") == config:
+        return session["settings"], session["entry"]
+    settings = json.loads(config)
+    identity = {name: value for name, value in settings.items() if name != "epoch"}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    models = session.setdefault("models", {})
+    if key not in models:
+        if len(models) >= 8:
+            models.clear()
+        # TensorFlow's threads must not receive PostgreSQL's signals.
+        models[key] = with_signals_blocked(lambda: compile_model(settings, session))
+    session["config"], session["settings"], session["entry"] = config, settings, models[key]
+    return settings, models[key]
+
+
+def compile_model(settings: "Settings", session: "Session") -> "Compiled":
+    """Build the model and compile the two loops over a block's mini-batches. Raises ValueError."""
+    refuse_foreign_objects(settings["architecture"])
+    refuse_foreign_objects(settings["optimizer"])
+    tf, keras = start_tensorflow(settings["threads"], session)
+    # Not before: its threads, too, must start while signals are blocked.
+    import numpy as np
+
+    keras.utils.set_random_seed(settings["seed"])
+    model = keras.models.model_from_json(json.dumps(settings["architecture"]))
+    optimizer = keras.optimizers.deserialize(settings["optimizer"])
+    optimizer.build(model.trainable_variables)
+    shape, classes = tuple(settings["shape"]), settings["classes"]
+    if tuple(model.output_shape) != (None, classes):
+        raise ValueError(
+            f"the model returns {model.output_shape[1:]} values per row; {classes} classes need ({classes},)"
+        )
+    parts = list(model.weights) + list(optimizer.variables)
+    signature = [tf.TensorSpec((None, *shape), settings["dtype"]), tf.TensorSpec((None,), tf.int32)]
+    fit = fit_loop(tf, keras, model, optimizer, parts, settings)
+    evaluate = evaluate_loop(tf, keras, model, classes)
+    entry: Compiled = {
+        "model": model,
+        "parts": parts,
+        "sizes": [int(np.prod(part.shape)) for part in parts],
+        "weight_count": sum(int(np.prod(weight.shape)) for weight in model.weights),
+        "initial": np.concatenate([np.ravel(part.numpy()).astype("<f4") for part in parts]),
+        "random_states": [v for v in model.variables if not any(v is weight for weight in model.weights)],
+        # Code that comes as text has no source that AutoGraph could read.
+        "fit": tf.function(fit, autograph=False, input_signature=signature),
+        "evaluate": tf.function(evaluate, autograph=False, input_signature=signature),
+        "token": None,
+    }
+    # Threads start at the first computation, which must happen while signals are blocked.
+    zeros = tf.zeros((1, *shape), settings["dtype"]), tf.zeros((1,), tf.int32)
+    entry["fit"](*zeros)
+    entry["evaluate"](*zeros)
+    return entry
+
+
+def fit_loop(
+    tf: "Any", keras: "Any", model: "Any", optimizer: "Any", parts: "list[Any]", settings: "Settings"
+) -> "Callable[..., Any]":
+    """Return a function (rows, labels) that trains on a block, one mini-batch after the other: see Compiled."""
+    batch_size, losses = settings["batch_size"], loss_function(tf, keras, settings)
+
+    def fit_block(images: "Any", y: "Any") -> "Any":
+        rows = tf.shape(images)[0]
+
+        def fit_batch(low: "Any", loss_sum: "Any", correct: "Any") -> "Any":
+            high = tf.minimum(low + batch_size, rows)
+            batch_images, batch_y = images[low:high], y[low:high]
+            with tf.GradientTape() as tape:
+                probabilities = model(batch_images, training=True)
+                row_losses = losses(batch_y, probabilities)
+                total = tf.add_n([tf.reduce_mean(row_losses), *model.losses])
+            gradients = tape.gradient(total, model.trainable_variables)
+            optimizer.apply(gradients, model.trainable_variables)
+            answers = tf.argmax(probabilities, axis=1, output_type=tf.int32)
+            loss_sum += tf.cast(tf.reduce_sum(row_losses), tf.float64)
+            return high, loss_sum, correct + tf.reduce_sum(tf.cast(answers == batch_y, tf.int64))
+
+        _, loss_sum, correct = tf.while_loop(
+            lambda low, *_: low < rows,
+            fit_batch,
+            [tf.constant(0), tf.constant(0.0, tf.float64), tf.constant(0, tf.int64)],
+            parallel_iterations=1,
+        )
+        flat = [tf.reshape(tf.cast(part.value, tf.float32), [-1]) for part in parts]
+        return loss_sum, correct, tf.concat(flat, axis=0)
+
+    return fit_block
+
+
+def loss_function(tf: "Any", keras: "Any", settings: "Settings") -> "Callable[..., Any]":
+    """Return a function (labels, probabilities) -> loss per row.
+
+    It is the cross-entropy with smoothed targets, (1 - s) · one-hot + s / classes, times the weight of a row's class.
+    """
+    smoothing, weights = settings.get("label_smoothing", 0.0), settings.get("class_weights")
+
+    def losses(y: "Any", probabilities: "Any") -> "Any":
+        if smoothing:
+            targets = tf.one_hot(y, settings["classes"])
+            result = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
+        else:
+            result = keras.losses.sparse_categorical_crossentropy(y, probabilities)
+        return result if weights is None else result * tf.gather(tf.constant(weights, result.dtype), y)
+
+    return losses
+
+
+def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Callable[..., Any]":
+    """Return a function (rows, labels) that scores a block, 256 rows at a time: see Compiled."""
+
+    def evaluate_block(images: "Any", y: "Any") -> "Any":
+        rows = tf.shape(images)[0]
+
+        def evaluate_batch(low: "Any", loss_sum: "Any", matrix: "Any") -> "Any":
+            high = tf.minimum(low + 256, rows)
+            probabilities = model(images[low:high], training=False)
+            row_losses = keras.losses.sparse_categorical_crossentropy(y[low:high], probabilities)
+            answers = tf.argmax(probabilities, axis=1, output_type=tf.int32)
+            matrix += tf.math.confusion_matrix(y[low:high], answers, classes, dtype=tf.int64)
+            loss_sum += tf.cast(tf.reduce_sum(row_losses), tf.float64)
+            return high, loss_sum, matrix
+
+        _, loss_sum, matrix = tf.while_loop(
+            lambda low, *_: low < rows,
+            evaluate_batch,
+            [tf.constant(0), tf.constant(0.0, tf.float64), tf.zeros((classes, classes), tf.int64)],
+            parallel_iterations=1,
+        )
+        return loss_sum, matrix
+
+    return evaluate_block
+
+
+def refuse_foreign_objects(node: object) -> None:
+    """Raise ValueError for a class that is not Keras' own: nothing is imported by a caller's name."""
+    if isinstance(node, list):
+        for child in node:
+            refuse_foreign_objects(child)
+    elif isinstance(node, dict):
+        name = node.get("class_name")
+        if name not in (None, "__keras_tensor__") and not is_known(node):
+            raise ValueError(
+                f"the architecture names {node.get('module')}.{name}; "
+                "only layers, initializers and optimizers of Keras itself can be trained in the database"
+            )
+        refuse_foreign_objects(list(node.values()))
+
+
+def is_known(node: "dict[str, Any]") -> bool:
+    """Return whether the class that a serialized object names is one of Keras' own and harmless."""
+    return (
+        node.get("module") in KERAS_MODULES
+        and node["class_name"] not in REFUSED_CLASSES
+        and node.get("registered_name") in (None, node["class_name"])
+    )
+
+
+def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
+    """Import TensorFlow and Keras, and return both. `threads`: see Settings; the first call of a session decides."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import tensorflow as tf
+
+    if threads and "threads" not in session:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        session["threads"] = threads
+    import keras
+
+    return tf, keras
+
+
+def starting_values(entry: "Compiled", weights: "bytes | memoryview") -> "npt.NDArray[np.float32]":
+    """Return the values of all parts before the first row; NaN stands for a value as initialised. Raises ValueError."""
+    import numpy as np
+
+    values = part_values(entry, weights)
+    return np.where(np.isnan(values), entry["initial"], values)
+
+
+def part_values(entry: "Compiled", data: "bytes | memoryview") -> "npt.NDArray[np.float32]":
+    """Return the values of all parts from weights, with optimizer slots if `data` has them. Raises ValueError.
+
+    Without them the slots start afresh; without any number, so do the weights.
+    """
+    import numpy as np
+
+    initial, weight_count = entry["initial"], entry["weight_count"]
+    if len(data) % 4:
+        raise ValueError(f"weights has {len(data)} bytes; it must be float32 numbers of 4 bytes")
+    values = np.frombuffer(data, "<f4")
+    if len(values) == 0:
+        return initial
+    if len(values) == weight_count:
+        return np.concatenate([values, initial[weight_count:]])
+    if len(values) != len(initial):
+        raise ValueError(
+            f"weights has {len(values)} numbers; the model has {weight_count}, with optimizer slots {len(initial)}"
+        )
+    return values
+
+
+def load_parts(entry: "Compiled", values: "npt.NDArray[np.float32]") -> None:
+    """Assign the values to weights and optimizer slots."""
+    start = 0
+    for part, size in zip(entry["parts"], entry["sizes"]):
+        part.assign(values[start : start + size].reshape(part.shape).astype(part.dtype))
+        start += size
+
+
+def load_random_states(settings: "Settings", entry: "Compiled") -> None:
+    """Seed the model's random layers, such as dropout, for the epoch."""
+    import numpy as np
+
+    for random_state in entry["random_states"]:
+        random_state.assign(np.array([settings["seed"], settings["epoch"]], random_state.dtype))
+
+
+def block_arrays(
+    settings: "Settings", features: "bytes | None", labels: "bytes | None", row_count: "int | None"
+) -> "tuple[npt.NDArray[Any], npt.NDArray[np.int32]]":
+    """Return a block's rows (row_count, *shape) and labels (row_count,). Raises ValueError."""
+    import numpy as np
+
+    if features is None or labels is None or not row_count or row_count < 0:
+        raise ValueError("features, labels and row_count must not be NULL, and row_count must be above 0")
+    shape, dtype = tuple(settings["shape"]), np.dtype(settings["dtype"]).newbyteorder("<")
+    expected = row_count * int(np.prod(shape)) * dtype.itemsize
+    if len(features) != expected:
+        raise ValueError(
+            f"features has {len(features)} bytes; {row_count} rows of {'×'.join(map(str, shape))} "
+            f"{settings['dtype']} are {expected}"
+        )
+    if len(labels) != 4 * row_count:
+        raise ValueError(f"labels has {len(labels)} bytes; {row_count} int32 are {4 * row_count}")
+    y = np.frombuffer(labels, "<i4")
+    if y.min() < 0 or y.max() >= settings["classes"]:
+        raise ValueError(f"a label is {y.min() if y.min() < 0 else y.max()}; allowed is 0 to {settings['classes'] - 1}")
+    return np.frombuffer(features, dtype).reshape((row_count, *shape)), y
+# end database/python/fit.py
+# begin database/python/heartbeat.py (make sql writes this; edit that file)
+import os
+import struct
+import time
+
+
+# The client looks for messages that start so: pipeline/training/row_progress.py.
+HEARTBEAT = "rows seen"
+SECONDS_BETWEEN_HEARTBEATS = 1
+
+
+def is_heartbeat_due(session: "dict[str, Any]") -> bool:
+    """Return whether the last message of this session is a second old; the next one then counts as sent."""
+    now = time.monotonic()
+    if now - session.get("heartbeat_at", 0.0) < SECONDS_BETWEEN_HEARTBEATS:
+        return False
+    session["heartbeat_at"] = now
+    return True
+
+
+def heartbeat(state: bytes) -> str:
+    """Return the message for a state: the aggregate, this process, and the rows it has seen."""
+    task, _, rows, _, _ = struct.unpack_from(HEADER, state)
+    return f"{HEARTBEAT}: {task.rstrip(bytes(1)).decode()} {os.getpid()} {rows}"
+# end database/python/heartbeat.py
+
+new_state = transition(state, features, labels, row_count, weights, config, GD)
+if is_heartbeat_due(GD):
+    plpy.notice(heartbeat(new_state))
+return new_state
+$python$;
+--rollback changeSetId:model_transition changeSetAuthor:project changeSetPath:004-fit-and-evaluate.sql

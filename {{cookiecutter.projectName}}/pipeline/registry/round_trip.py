@@ -1,0 +1,27 @@
+"""The comparison of what the app will answer with what the training database answers, before a promotion."""
+
+import numpy as np
+
+from pipeline.registry.onnx_export import TOLERANCE, probabilities
+from pipeline.training_db import ServedRows
+
+# Keras limits a loss to that of this probability.
+LEAST_PROBABILITY = 1e-7
+
+
+def difference(onnx: bytes, served: ServedRows) -> float:
+    """Return the largest difference of a probability between the ONNX model and the training database."""
+    answers = probabilities(onnx, served.rows)
+    own = answers[np.arange(len(answers)), served.classes].astype("f8")
+    return float(np.abs(np.clip(own, LEAST_PROBABILITY, 1) - served.probabilities).max())
+
+
+def refusal(onnx: bytes, served: ServedRows) -> str | None:
+    """Return the reason why the model cannot be served, None when both answer alike."""
+    largest = difference(onnx, served)
+    if largest <= TOLERANCE:
+        return None
+    return (
+        f"the app would answer {len(served.rows)} validation rows otherwise than the training database: a probability "
+        f"differs by {largest:.2g}; allowed is {TOLERANCE:g}"
+    )

@@ -1,0 +1,53 @@
+"""What is exported answers as Keras does; what cannot be exported is refused with its layer."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import StepError
+from pipeline.registry import onnx_export, round_trip
+from pipeline.training_db import ServedRows
+from pipeline.user_code import load_keras
+
+
+def model(*layers, shape=(12, 10, 3)):
+    """Return a classifier of four classes with these layers first."""
+    keras = load_keras()
+    last = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4, activation="softmax")]
+    return keras.Sequential([keras.Input(shape), *layers, *last])
+
+
+def test_layers_for_training_are_left_out() -> None:
+    layers = load_keras().layers
+    augmentation = load_keras().Sequential([layers.RandomFlip("horizontal"), layers.RandomRotation(0.1)])
+    built = model(augmentation, layers.RandomTranslation(0.1, 0.1), layers.GaussianNoise(0.1), layers.Dropout(0.5))
+    onnx_export.check(built.to_json(), "float32", (0, 1))
+    rows = np.random.default_rng(1).random((5, 12, 10, 3), "float32")
+    exported = onnx_export.export(built, "float32", rows)
+    assert np.allclose(onnx_export.probabilities(exported, rows), built(rows, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_normalization_is_exported(dtype) -> None:
+    layer = load_keras().layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])
+    onnx_export.check(model(layer).to_json(), dtype, (0, 255))
+
+
+def test_a_layer_that_cannot_be_served_is_named() -> None:
+    built = model(load_keras().layers.Conv2D(4, 3), load_keras().layers.RandomCrop(5, 5, name="cut"))
+    with pytest.raises(StepError, match=r"the layer cut \(RandomCrop\) cannot be served: ") as refused:
+        onnx_export.check(built.to_json(), "float32", (0, 1))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_difference_between_the_databases_is_measured() -> None:
+    rows = np.random.default_rng(1).random((6, 12, 10, 3), "float32")
+    built = model()
+    exported = onnx_export.export(built, "float32", rows)
+    answers = np.asarray(built(rows))
+    classes = np.arange(6, dtype="<i4") % 4
+    served = ServedRows(rows, classes, answers[np.arange(6), classes].astype("f8"))
+    assert round_trip.refusal(exported, served) is None
+    reason = round_trip.refusal(exported, served._replace(probabilities=served.probabilities + 0.25))
+    assert reason is not None
+    assert "6 validation rows" in reason
+    assert "differs by 0.25; allowed is 0.0001" in reason

@@ -1,0 +1,90 @@
+"""The values of a data set's pixels: measured at upload, kept with each version, and applied to files by the app."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import StepError
+from pipeline.records import PixelFormat
+from pipeline.settings import section
+from pipeline.user_code import Dataset, load_dataset
+
+BYTES = PixelFormat(minimum=0, maximum=255, whole=True, channels="RGB")
+ORDERS = ("RGB", "BGR")
+# Values of black and white, the largest minimum and the smallest maximum of data that is taken for it.
+KNOWN_RANGES = ((0, 255, 127, 128), (0, 1, 0.5, 0.5), (-1, 1, -0.5, 0.5))
+
+
+def load_images() -> Dataset:
+    """Return the data set of dataset.py. Raises StepError when its rows are not images that the app can serve."""
+    data = load_dataset()
+    shape = data.shape
+    where = f"dataset.py: load(): features have the shape {data.features.shape}"
+    wanted = "images are (rows, height, width, channels) with 1 or 3 channels"
+    if len(shape) == 2:
+        raise StepError(f"{where}; {wanted}: add the channel with features[..., np.newaxis]")
+    if len(shape) == 3 and shape[2] not in (1, 3) and shape[0] in (1, 3):
+        raise StepError(f"{where}; {wanted}: move the channels with np.moveaxis(features, 1, -1)")
+    if len(shape) != 3 or shape[2] not in (1, 3):
+        raise StepError(f"{where}; {wanted}")
+    return data
+
+
+def pixel_format(data: Dataset) -> PixelFormat:
+    """Return the values of black and white, measured or as project.yaml declares them.
+
+    Raises StepError when they are neither recognised nor declared, or when a value lies outside the declared range.
+    """
+    low, high = float(data.features.min()), float(data.features.max())
+    declared = _declared_range()
+    if declared and not declared[0] <= low <= high <= declared[1]:
+        raise StepError(
+            f"project.yaml: valueRange is {list(declared)}, but the values of dataset.py lie from {low:g} to {high:g}; "
+            "give the values of black and white"
+        )
+    minimum, maximum = declared or _recognised(low, high)
+    return PixelFormat(minimum=minimum, maximum=maximum, whole=_is_whole(data.features), channels=_order(data.shape))
+
+
+def _recognised(low: float, high: float) -> tuple[float, float]:
+    """Return the values of black and white of data from `low` to `high`. Raises StepError when they are unclear."""
+    for minimum, maximum, most, least in KNOWN_RANGES:
+        if minimum <= low <= most and least <= high <= maximum:
+            return minimum, maximum
+    raise StepError(
+        f"dataset.py: load(): the values lie from {low:g} to {high:g}, which is none of 0 to 255, 0 to 1 and -1 to 1; "
+        "declare the values of black and white in project.yaml, for example "
+        f"`valueRange: [{np.floor(low):g}, {np.ceil(high):g}]`"
+    )
+
+
+def _is_whole(features: npt.NDArray[Any]) -> bool:
+    """Return whether all values are whole numbers."""
+    return features.dtype == np.uint8 or bool((features == np.floor(features)).all())
+
+
+def _declared_range() -> tuple[float, float] | None:
+    """Return `valueRange` of project.yaml, None when it is absent. Raises StepError."""
+    value = section("valueRange")
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list) else []
+    are_numbers = all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
+    if len(numbers) != 2 or not are_numbers or not -np.inf < numbers[0] < numbers[1] < np.inf:
+        raise StepError(
+            f"project.yaml: valueRange is {value!r}; use the values of black and white, for example [0, 255]"
+        )
+    return float(numbers[0]), float(numbers[1])
+
+
+def _order(shape: tuple[int, ...]) -> str:
+    """Return `channelOrder` of project.yaml, RGB when it is absent. Raises StepError."""
+    order = section("channelOrder")
+    if order is None:
+        return "RGB"
+    if order not in ORDERS or shape[-1] != 3:
+        raise StepError(
+            f"project.yaml: channelOrder is {order!r}; allowed is {' or '.join(ORDERS)}, for images with 3 channels"
+        )
+    return str(order)
