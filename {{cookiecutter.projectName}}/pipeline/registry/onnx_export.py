@@ -142,7 +142,7 @@ def is_for_training_only(layer: "keras.Layer") -> bool:
     name = type(layer).__name__
     return name != "RandomCrop" and (
         name.startswith(("Random", "Gaussian", "SpatialDropout", "AlphaDropout"))
-        or name in ("Dropout", "ActivityRegularization")
+        or name in ("Dropout", "ActivityRegularization", "AugMix", "RandAugment")
     )
 
 

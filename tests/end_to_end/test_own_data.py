@@ -1,0 +1,88 @@
+"""A person's own pictures and models: the API answers files as the training database answers the rows."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import change
+
+from . import own_code
+from .conftest import commit_all
+from .project import Project
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent.parent / "template" / "docs" / "reference" / "layers.md"
+# Name of the project: dataset.py, model.py, lines of project.yaml, epochs, least accuracy.
+CASES: dict[str, tuple[str, str, str, str, float]] = {
+    "own-shapes": (own_code.SHAPES, own_code.AUGMENTED, "labelSmoothing: 0.05\n", "6", 0.95),
+    "own-grey": (own_code.GREY_FROM_MINUS_1, own_code.FROZEN_BASE, "classWeights: balanced\n", "6", 0.85),
+    "own-colours": (own_code.HUNDRED_CLASSES, own_code.DEPTHWISE, "channelOrder: BGR\n", "8", 0.6),
+}
+Made = Callable[..., Project]
+FITTED = "return _scaled(np.asarray(picture), dtype, pixels or BYTES)"
+LOADED = "return np.stack([draw(kind, rng) for kind in labels])"
+
+
+@pytest.fixture(scope="module")
+def own(default_project: Project, work: Path) -> Made:
+    """A function that generates a project with a person's own code."""
+
+    def generate(name: str, folder: str = "whole") -> Project:
+        dataset, model, lines, epochs, _ = CASES[name]
+        project = Project.generate(
+            work / folder, default_project.servers, projectName=name, epochs=epochs, minimumAccuracy="0.5"
+        )
+        (project.folder / "dataset.py").write_text(dataset, encoding="utf-8")
+        (project.folder / "model.py").write_text(own_code.MODEL + model, encoding="utf-8")
+        with (project.folder / "project.yaml").open("a", encoding="utf-8") as file:
+            file.write(lines)
+        commit_all(project.folder)
+        return project
+
+    return generate
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_are_answered_as_the_rows_were(own: Made, name: str) -> None:
+    """The accuracy on held-out pictures sent as files is that of promote_model, within half a percent."""
+    project = own(name)
+    project.pipeline("all")
+    with project.database("inference-app") as app:
+        metrics, classes, pixels = app.query("SELECT metrics, classes, pixels FROM {schema}.model_info")[0]
+    assert metrics["accuracy_score"] >= CASES[name][-1]
+    asked = json.loads(project.run("python", str(HERE / "holdout_as_files.py")).stdout)
+    assert asked["rows"] == metrics["rows"]
+    assert asked["accuracy"] == pytest.approx(metrics["accuracy_score"], abs=0.005)
+    assert set(asked["answer"]["probabilities"]) == set(classes)
+    expected = {"own-shapes": (0, 1, "RGB"), "own-grey": (-1, 1, "RGB"), "own-colours": (0, 255, "BGR")}[name]
+    assert (pixels["minimum"], pixels["maximum"], pixels["channels"]) == expected
+
+
+def test_a_model_that_the_app_would_feed_otherwise_is_not_promoted(own: Made) -> None:
+    """An app that forgot the range of the values, as it once did, would answer otherwise than the database."""
+    project = own("own-shapes", "unscaled")
+    change(project.folder / "app" / "images.py", FITTED, "return np.asarray(picture, DTYPES[dtype])")
+    project.pipeline("deploy_training_db", "upload_dataset")
+    project.pipeline("train_model", "--epochs", "3", "--run", "2")
+    assert "comes back with values that differ by 2" in project.refuses("promote_model")
+
+
+def test_the_page_about_layers_is_true(default_project: Project) -> None:
+    """Every public layer of Keras is trained and exported; `python tests/tools/layers.py` writes the page."""
+    completed = default_project.run("python", str(HERE.parent / "tools" / "layers.py"), str(default_project.folder))
+    assert completed.stdout == PAGE.read_text(encoding="utf-8"), completed.stderr
+
+
+@pytest.mark.parametrize(
+    ("change_data", "sentence"),
+    [
+        ("images * 4", "the values lie from 0 to 4, which is none of 0 to 255, 0 to 1 and -1 to 1; declare"),
+        ("np.moveaxis(images, -1, 1)", "move the channels with np.moveaxis(features, 1, -1)"),
+    ],
+)
+def test_pictures_that_cannot_be_served_are_refused_first(own: Made, change_data: str, sentence: str) -> None:
+    """The first step says so, in one sentence."""
+    project = own("own-shapes", sentence.split()[0])
+    change(project.folder / "dataset.py", LOADED, f"{LOADED.replace('return', 'images =')}\n    return {change_data}")
+    assert sentence in project.refuses("deploy_training_code")
