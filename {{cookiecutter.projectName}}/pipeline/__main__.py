@@ -21,7 +21,7 @@ try:
     from pipeline.databases import first_line, may_pass
     from pipeline.errors import StepError
     from pipeline.help import Help, help_of
-    from pipeline.mlproject import LAST_OF_CHAIN, Step, Value, chain, steps
+    from pipeline.mlproject import LAST_OF_CHAIN, Step, Value, chain, no_module, steps
 except ModuleNotFoundError as error:
     fix = lock_file.REBUILD_HINT if os.environ.get(lock_file.LOCK) else "run it as `./run …`"
     sys.exit(f"error: {error.name} is not installed here: {fix}")
@@ -53,9 +53,7 @@ def run_step(context: click.Context, step: Step, values: dict[str, Value]) -> No
     started = time.monotonic()
     with progress.elapsed_time(step.name):
         run = importlib.import_module(f"pipeline.steps.{step.name}").run
-        accepted = sorted(inspect.signature(run).parameters)
-        if accepted != sorted(values):
-            raise StepError(f"MLproject: {step.name} has the parameters {sorted(values)}; the step takes {accepted}")
+        step.require_parameters(inspect.signature(run).parameters)
         result = run(**values)
     if step.name == "promote_model":
         context.obj["is_refused"] = not result.promoted
@@ -75,7 +73,7 @@ def step_command(step: Step) -> click.Command:
 
     texts = help_of(f"pipeline.steps.{step.name}")
     if texts is None:
-        raise StepError(f"MLproject names the entry point {step.name}; there is no pipeline/steps/{step.name}.py")
+        raise StepError(no_module(step.name))
     options: list[click.Parameter] = [
         click.Option(
             _spellings(name), type=parameter.type, default=parameter.default, show_default=True,

@@ -19,6 +19,8 @@ class Help(NamedTuple):
 
     description: str
     options: dict[str, str]
+    # Of the function `run`; None where the module has no such function or is not Python.
+    parameters: tuple[str, ...] | None = None
 
     @property
     def summary(self) -> str:
@@ -42,7 +44,11 @@ def help_of(module: str) -> Help | None:
         return Help(f"{path.name}:{error.lineno or 1}: {error.msg}.", {})
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     run = functions.get("run")
-    return Help(ast.get_docstring(tree) or "", arguments(ast.get_docstring(run) or "") if run else {})
+    description = ast.get_docstring(tree) or ""
+    if not run:
+        return Help(description, {})
+    parameters = tuple(argument.arg for argument in (*run.args.args, *run.args.kwonlyargs))
+    return Help(description, arguments(ast.get_docstring(run) or ""), parameters)
 
 
 def arguments(docstring: str) -> dict[str, str]:

@@ -2,14 +2,19 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from pipeline.errors import StepError
-from pipeline.settings import read_yaml
+from pipeline.help import help_of
+from pipeline.settings import read_yaml, refuse_unknown
 
 # The entry points of MLproject up to this one are the chain; the others run on request.
 LAST_OF_CHAIN = "deploy_inference_db"
 TYPES: dict[str, type[int] | type[float] | type[str]] = {"int": int, "float": float, "string": str}
+
+ENTRY_KEYS = ("parameters", "command")
+PARAMETER_KEYS = ("type", "default")
 
 Value = int | float | str
 
@@ -33,6 +38,12 @@ class Step:
         """Parameter names with their defaults."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
 
+    def require_parameters(self, accepted: Iterable[str]) -> None:
+        """Raise StepError unless the step's function accepts these parameters and no others."""
+        declared = sorted(self.parameters)
+        if declared != sorted(accepted):
+            raise StepError(f"MLproject: {self.name} has the parameters {declared}; the step takes {sorted(accepted)}")
+
 
 @functools.cache
 def steps() -> dict[str, Step]:
@@ -40,13 +51,7 @@ def steps() -> dict[str, Step]:
     entry_points = read_yaml("MLproject").get("entry_points")
     if not isinstance(entry_points, dict) or not all(isinstance(entry, dict) for entry in entry_points.values()):
         raise StepError("MLproject: entry_points must name the steps, each with its parameters and command")
-    return {
-        name: Step(
-            name,
-            {key: _parameter(f"{name}.{key}", declared) for key, declared in (entry.get("parameters") or {}).items()},
-        )
-        for name, entry in entry_points.items()
-    }
+    return {name: Step(name, _parameters(name, entry)) for name, entry in entry_points.items()}
 
 
 def chain() -> list[Step]:
@@ -57,8 +62,34 @@ def chain() -> list[Step]:
     return list(steps().values())[: names.index(LAST_OF_CHAIN) + 1]
 
 
+def require_modules() -> None:
+    """Check that each entry point has a step with its parameters, without importing the steps. Raises StepError."""
+    for step in steps().values():
+        texts = help_of(f"pipeline.steps.{step.name}")
+        if texts is None:
+            raise StepError(no_module(step.name))
+        if texts.parameters is not None:
+            step.require_parameters(texts.parameters)
+
+
+def no_module(name: str) -> str:
+    """Return the message for an entry point without a step."""
+    return f"MLproject names the entry point {name}; there is no pipeline/steps/{name}.py"
+
+
+def _parameters(name: str, entry: dict[str, Any]) -> dict[str, Parameter]:
+    """Return the parameters of an entry point. Raises StepError."""
+    refuse_unknown(entry, ENTRY_KEYS, "MLproject: ", f"{name}.")
+    declared = entry.get("parameters") or {}
+    if not isinstance(declared, dict):
+        raise StepError(f"MLproject: {name}.parameters is {declared!r}; write one line per parameter, or none")
+    return {key: _parameter(f"{name}.{key}", parameter) for key, parameter in declared.items()}
+
+
 def _parameter(name: str, declared: object) -> Parameter:
     """Return a parameter's type and default. Raises StepError when one is missing or they do not match."""
+    if isinstance(declared, dict):
+        refuse_unknown(declared, PARAMETER_KEYS, "MLproject: ", f"{name}.")
     if not isinstance(declared, dict) or declared.get("type") not in TYPES or "default" not in declared:
         raise StepError(f"MLproject: {name} is {declared!r}; write it as " + "{type: int, float or string, default: …}")
     kind, default = TYPES[declared["type"]], declared["default"]

@@ -1,11 +1,13 @@
 """The project's answers (project.yaml), and the names that derive from them."""
 
 import dataclasses
+import difflib
 import functools
 import os
 import pathlib
 import re
 import types
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import yaml
@@ -109,6 +111,11 @@ MONITORING_RULES = {
 }
 
 
+SECTIONS = ("monitoring", "search", "source")
+# A project may leave them out.
+OPTIONAL_KEYS = ("valueRange", "channelOrder", "classWeights", "labelSmoothing")
+
+
 @functools.cache
 def settings() -> Settings:
     """Return the answers in project.yaml. Raises StepError when the file is missing or an answer is not allowed."""
@@ -130,7 +137,8 @@ def settings() -> Settings:
 
 
 def _check_answers(answers: dict[str, Any]) -> None:
-    """Raise StepError with the first answer outside the sections that is not allowed."""
+    """Raise StepError with the first answer outside the sections that is unknown or not allowed."""
+    refuse_unknown(answers, (*RULES, *SECTIONS, *OPTIONAL_KEYS), "project.yaml: ")
     for name, rule in RULES.items():
         if not rule.allows(answers.get(name)):
             raise StepError(f"project.yaml: {name} is {answers.get(name)!r}; it must be {rule.words}")
@@ -149,9 +157,7 @@ def _check_answers(answers: dict[str, Any]) -> None:
 def _source(section: object) -> Source:
     """Return the section `source`. Raises StepError when a value is missing, unknown or not allowed."""
     values = section if isinstance(section, dict) else {}
-    for name in values:
-        if name not in SOURCE_KEYS:
-            raise StepError(f"project.yaml: source.{name} is not known; there are {', '.join(SOURCE_KEYS)}")
+    refuse_unknown(values, SOURCE_KEYS, "project.yaml: ", "source.")
     for name in SOURCE_KEYS:
         value = values.get(name)
         if not isinstance(value, str) or "\0" in value or (name != "key" and not value.strip()):
@@ -183,6 +189,7 @@ def _own_stage() -> str:
 def _monitoring(section: object) -> Monitoring:
     """Return the section `monitoring`. Raises StepError when a value is missing or not allowed."""
     values = section if isinstance(section, dict) else {}
+    refuse_unknown(values, tuple(MONITORING_RULES), "project.yaml: ", "monitoring.")
     for name, rule in MONITORING_RULES.items():
         if not rule.allows(values.get(name)):
             raise StepError(f"project.yaml: monitoring.{name} is {values.get(name)!r}; it must be {rule.words}")
@@ -199,6 +206,19 @@ def _monitoring(section: object) -> Monitoring:
         maximum_psi=values["maximumPsi"],
         retention_days=values["retentionDays"],
     )
+
+
+def refuse_unknown(values: Mapping[str, object], known: Collection[str], file: str, path: str = "") -> None:
+    """Raise StepError with the first unknown key, which is at `path` in the file, and what may be meant."""
+    for name in values:
+        if name not in known:
+            raise StepError(f"{file}{path}{name} is unknown; {suggestion(name, known)}")
+
+
+def suggestion(name: object, known: Collection[str]) -> str:
+    """Return the known name that is nearest to an unknown one, or all where none is near."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}"
 
 
 def section(name: str) -> object:

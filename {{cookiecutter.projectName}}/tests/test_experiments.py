@@ -172,7 +172,8 @@ def test_the_section_of_the_project_is_good(train) -> None:
     [
         (None, "search is None; it must have method, number, seed, parameters"),
         ({"method": "gird"}, "search.method is 'gird'; allowed is grid or random"),
-        ({"numbers": 3}, "search.numbers is unknown; allowed are method, number, seed, parameters"),
+        ({"numbers": 3}, r"search.numbers is unknown; did you mean number\?"),
+        ({"x": 3}, "search.x is unknown; allowed are method, number, seed, parameters"),
         ({"number": 0}, "search.number is 0; it must be a whole number from 1 to 1000"),
         ({"number": True}, "search.number is True; it must be a whole number"),
         ({"seed": -1}, "search.seed is -1; it must be a whole number from 0"),

@@ -163,7 +163,9 @@ def test_the_command_of_an_entry_point_passes_all_its_parameters() -> None:
         ("project.yaml", "minimumAccuracy: ", "minimumAccuracy: 7", "allowed is 0 to 1"),
         ("project.yaml", "promotionStage: '", "promotionStage: 'x", "allowed is staging or production"),
         ("project.yaml", "trainingDatabase: '", "trainingDatabase: 'x", "allowed is greenplum or postgresql"),
-        ("project.yaml", "owner: ", "ignored: ", "owner is None; it must be text"),
+        ("project.yaml", "owner: ", "owner: null #", "owner is None; it must be text"),
+        ("project.yaml", "owner: ", "ownr: ", r"project.yaml: ownr is unknown; did you mean owner\?"),
+        ("project.yaml", "owner: ", "5: ", "project.yaml: 5 is unknown; allowed are projectName, owner"),
         ("project.yaml", "projectName: '", "projectName: 'Foo Bar", "allowed are 3 to 40 lower-case letters"),
         ("project.yaml", "minimumAccuracy: ", "minimumAccuracy: true #", "it must be a number from 0 to 1"),
         ("project.yaml", "owner: ", "owner: [", "project.yaml is not valid YAML"),
@@ -172,13 +174,21 @@ def test_the_command_of_an_entry_point_passes_all_its_parameters() -> None:
         ("project.yaml", "window: 500", "window: 20", "minimumLabels is 50; use at most 20"),
         ("project.yaml", "window: 500", "window: 60", "minimumPredictions is 200; use at most 60"),
         ("project.yaml", "maximumPsi: 0.25", "maximumPsi: .nan", "maximumPsi is nan; it must be a number from 0"),
-        ("project.yaml", "monitoring:", "monitored:", r"monitoring\.window is None; it must be a whole number"),
+        ("project.yaml", "monitoring:", "monitoring: 5 #", "is not valid YAML"),
+        ("project.yaml", "monitoring:", "monitored:", r"monitored is unknown; did you mean monitoring\?"),
+        ("project.yaml", "window: 500", "windw: 500", r"monitoring\.windw is unknown; did you mean window\?"),
     ],
 )
 def test_a_wrong_answer_is_refused(project, file, old, new, message) -> None:
     replace(project / file, old, new)
     with pytest.raises(StepError, match=message):
         settings.settings()
+
+
+def test_optional_answers_are_accepted(project) -> None:
+    with open(project / "project.yaml", "a", encoding="utf-8") as file:
+        file.write("valueRange: [0, 1]\nchannelOrder: RGB\nclassWeights: {a: 1}\nlabelSmoothing: 0.1\n")
+    assert settings.settings().owner
 
 
 def test_inputs_are_not_stored_without_monitoring(project) -> None:
@@ -196,12 +206,32 @@ def test_inputs_are_not_stored_without_monitoring(project) -> None:
         ("seed: {type: int, default: 1}", "seed: {type: int, default: 2.5}", r"seed is 2\.5; its type is int"),
         ("entry_points:", "entry_points: 5\nothers:", "entry_points must name the steps"),
         ("entry_points:", "entry_pints:", "entry_points must name the steps"),
+        ("type: int, default: 1}", "type: int, defualt: 1}", r"seed\.defualt is unknown; did you mean default\?"),
+        ("    parameters:", "    parameter:", r"upload_dataset\.parameter is unknown; did you mean parameters\?"),
+        ("    parameters:", "    parameters: 5\n    command:", "upload_dataset.parameters is 5; write one line per"),
     ],
 )
 def test_a_wrong_entry_point_is_refused(project, old, new, message) -> None:
     replace(project / "MLproject", old, new)
     with pytest.raises(StepError, match=message):
         mlproject.steps()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("patience: {type: int, default: 10}", "", "train_model has the parameters"),
+        ("  upload_dataset:", "  upload_data:", "names the entry point upload_data; there is no pipeline/steps/upload"),
+    ],
+)
+def test_an_entry_point_that_fits_no_step_is_refused(project, old, new, message) -> None:
+    replace(project / "MLproject", old, new)
+    with pytest.raises(StepError, match=message):
+        mlproject.require_modules()
+
+
+def test_every_entry_point_fits_its_step() -> None:
+    mlproject.require_modules()
 
 
 def test_a_database_that_dies_repeatedly_ends_the_training(monkeypatch) -> None:

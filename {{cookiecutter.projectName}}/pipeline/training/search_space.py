@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import StepError
 from pipeline.mlproject import Step
+from pipeline.settings import refuse_unknown, suggestion
 from pipeline.training import run
 
 METHODS = ("grid", "random")
@@ -37,9 +38,7 @@ def configurations(section: Any, train: Step) -> list[dict[str, float]]:
     """
     if not isinstance(section, dict):
         raise StepError(f"{WHERE} is {section!r}; it must have {', '.join(KEYS)} (docs/how-to/experiments.md)")
-    for name in section:
-        if name not in KEYS:
-            raise StepError(f"{WHERE}.{name} is unknown; allowed are {', '.join(KEYS)}")
+    refuse_unknown(section, KEYS, "project.yaml: ", "search.")
     method = section.get("method")
     if method not in METHODS:
         raise StepError(f"{WHERE}.method is {method!r}; allowed is {' or '.join(METHODS)}")
@@ -74,7 +73,7 @@ def _choices(parameters: Any, known: dict[str, Kind], method: str) -> dict[str, 
     for name, written in parameters.items():
         where = f"{WHERE}.parameters.{name}"
         if name not in known:
-            raise StepError(f"{where} cannot be searched; allowed are {', '.join(known)}")
+            raise StepError(f"{where} cannot be searched; {suggestion(name, known)}")
         if isinstance(written, dict):
             if method == "grid":
                 raise StepError(f"{where} is a range; a grid needs a list of values (method: random draws from ranges)")

@@ -66,7 +66,7 @@ def test_a_row_that_is_none_is_refused(row, message) -> None:
         (None, "source.schema is None; it must be text, not empty"),
         ({"table": " "}, "source.table is ' '; it must be text, not empty"),
         ({"key": 7}, "source.key is 7; it must be text"),
-        ({"tabel": "t"}, "source.tabel is not known; there are schema, table, label, features, key"),
+        ({"tabel": "t"}, "source.tabel is unknown; did you mean table?"),
         ({"features": "a,"}, "source.features has a comma without a name"),
         ({"features": "a, b,a"}, "source.features names a twice"),
     ],
