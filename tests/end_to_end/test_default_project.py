@@ -152,7 +152,7 @@ def test_second_run_changes_nothing(trained: Project) -> None:
 def test_help_lists_the_entry_points(trained: Project) -> None:
     """`python -m pipeline --help` offers exactly MLproject's entry points, in their order, and the other commands."""
     listed = trained.pipeline("--help").stdout.partition("Commands:")[2]
-    other_commands = ["all", "retrain", "demo", "doctor", "psql"]
+    other_commands = ["all", "retrain", "check", "demo", "doctor", "psql"]
     assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == [*entry_points(trained), *other_commands]
 
 

@@ -1,23 +1,32 @@
-"""The pipeline's steps as `./run` takes them: checked first, so that a wrong name starts no server."""
+"""The pipeline's steps as `./run` takes them: names and files are checked first, so that no mistake starts a server."""
 
 import difflib
 import os
+import subprocess
 from collections.abc import Sequence
-from typing import NoReturn
 
 from local import commands, environments
 from local.errors import LocalError
+from local.packages import SYSTEM_PYTHON
 from local.state import PROJECT
 
 ROLE = "pipeline"
 # Commands that run several steps.
 CHAINS = ("all", "retrain")
+# The command that starts no server.
+CHECK = "check"
 
 
-def run(arguments: Sequence[str]) -> NoReturn:
-    """Become `python -m pipeline` with these arguments, in the project's folder. Raises LocalError."""
+def run(arguments: Sequence[str]) -> int:
+    """Become `python -m pipeline` with these arguments, in the project's folder. Raises LocalError.
+
+    Returns the exit status of the check of the person's files where that is all, or where it finds a mistake.
+    """
     if wants_servers(arguments):
         require_step(arguments[0])
+        status = check(arguments)
+        if status or arguments[0] == CHECK:
+            return status
         environment = commands.bound_environment(ROLE)
         # It may be relative to the folder that the caller is in.
         environment["SERVICE_BINDING_ROOT"] = os.path.abspath(environment["SERVICE_BINDING_ROOT"])
@@ -34,6 +43,20 @@ def run(arguments: Sequence[str]) -> NoReturn:
 def wants_servers(arguments: Sequence[str]) -> bool:
     """Return whether the arguments run a step: help, and a command line that begins with an option, run none."""
     return bool(arguments) and not arguments[0].startswith("-") and "--help" not in arguments
+
+
+def check(arguments: Sequence[str]) -> int:
+    """Check the files that the steps among the arguments read, all files where there is none; return the exit status.
+
+    The pipeline does it, in less than a second. Without its environment, only Python code can be checked.
+    """
+    environment = environments.environment(ROLE)
+    # -S: no packages, whatever the system has.
+    python = [str(environment / "bin" / "python")] if environments.is_complete(environment) else [SYSTEM_PYTHON, "-S"]
+    named = [name for name in names() if name in arguments and name != CHECK]
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+    command = [*python, "-m", f"pipeline.commands.{CHECK}", *named]
+    return subprocess.run(command, cwd=PROJECT, env=variables).returncode
 
 
 def names() -> list[str]:

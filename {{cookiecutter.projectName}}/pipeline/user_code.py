@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from database.python.fit import KERAS_MODULES, REFUSED_CLASSES
+from pipeline import code_files
 from pipeline.errors import StepError
 from pipeline.settings import ROOT
 
@@ -274,7 +275,7 @@ def _call(module: str, function: str, *arguments: object) -> Any:
     """Call a person's function. Raises StepError with its error and line."""
     code = _import(module)
     if not callable(getattr(code, function, None)):
-        raise StepError(f"{module}.py has no function {function}")
+        raise StepError(code_files.no_function(module, function))
     try:
         return getattr(code, function)(*arguments)
     except (Exception, SystemExit) as error:
@@ -299,17 +300,19 @@ def _import(module: str) -> types.ModuleType:
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        raise StepError(f"{module}.py cannot be imported: {_described(error, module)}") from error
+        raise StepError(code_files.not_imported(module, _described(error, module))) from error
 
 
 def _described(error: BaseException, module: str) -> str:
-    """Return the error with the line of the person's own file that raised it."""
-    lines: list[int | None] = [
+    """Return the error with the line of the person's own file that raised it, and the fix for a missing package."""
+    if isinstance(error, SyntaxError):
+        return code_files.syntax_error(error)
+    lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"{module}.py")
     ]
-    if isinstance(error, SyntaxError):
-        lines = [error.lineno]
     place = f" ({module}.py, line {lines[-1]})" if lines else ""
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    text = (message or "").strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}{place}"
+    text = str(error).strip().splitlines()
+    described = f"{type(error).__name__}: {text[0] if text else ''}{place}"
+    if isinstance(error, ModuleNotFoundError) and error.name and code_files.is_missing(error.name):
+        return f"{described}; {code_files.package_hint(error.name.partition('.')[0])}"
+    return described

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -85,6 +86,80 @@ class TestRun:
         monkeypatch.setattr(environments, "is_complete", lambda folder: False)
         with pytest.raises(LocalError, match="train_model"):
             steps.require_environment()
+
+
+BROKEN = "def (\n"
+
+
+class TestFiles:
+    """A mistake in a person's file is reported before a server is started or asked."""
+
+    @pytest.fixture
+    def project(self, tmp_path) -> pathlib.Path:
+        """A copy of the project, which a test may change."""
+        ignored = shutil.ignore_patterns(".*", "__pycache__")
+        shutil.copytree(ROOT, tmp_path / "project", ignore=ignored)
+        return tmp_path / "project"
+
+    def run(self, project: pathlib.Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+        """Call the script of the copy; what it would start would lie beside it."""
+        bound = {"SERVICE_BINDING_ROOT": "", "MLFLOW_TRACKING_URI": "", "LOCAL_STATE": str(project.parent / "state")}
+        completed = subprocess.run(
+            [project / "run", *arguments], env={**os.environ, **bound, **variables}, capture_output=True, text=True
+        )
+        assert not (project.parent / "state").exists()
+        return completed.returncode, completed.stdout, completed.stderr
+
+    @pytest.mark.parametrize("step", ["deploy_training_code", "all", "train_model", "check"])
+    def test_code_that_is_not_python(self, project, step):
+        with open(project / "model.py", "a", encoding="utf-8") as model:
+            model.write(BROKEN)
+        line = (project / "model.py").read_text().count("\n")
+        sentence = f"error: model.py cannot be imported: SyntaxError: invalid syntax (model.py, line {line})\n"
+        assert self.run(project, step) == (1, "", sentence)
+        # Python alone finds it too.
+        assert self.run(project, step, IN_DATABASE_ML_CACHE=str(project.parent / "cache")) == (1, "", sentence)
+
+    @pytest.mark.parametrize("arguments", [[], ["--help"], ["deploy_training_code", "--help"]])
+    def test_help_needs_no_code(self, project, arguments):
+        (project / "model.py").write_text(BROKEN)
+        status, output, stderr = self.run(project, *arguments)
+        assert status == (0 if arguments else 2)
+        assert (output + stderr).startswith("Usage: ./run")
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new", "sentence"),
+        [
+            ("model.py", "def build_optimizer", "def build_optimiser", "model.py has no function build_optimizer"),
+            ("project.yaml", "minimumAccuracy: ", "minimumAccuracy: 7", "project.yaml: minimumAccuracy is 7"),
+            ("project.yaml", "method: grid", "method: gird", "project.yaml: search.method is 'gird'"),
+            ("MLproject", "epochs: {type: int,", "epochs: {type: integer,", "MLproject: train_model.epochs is"),
+            ("MLproject", "batch_size: {", "batch_sizes: {", "MLproject: train_model has the parameters"),
+            ("MLproject", "epochs: {type: int, default: ", "epochs: {type: int, default: -", "epochs is -"),
+            ("MLproject", "  deploy_inference_db:", "  #", "MLproject: the entry point deploy_inference_db"),
+        ],
+    )
+    def test_a_wrong_file(self, project, file, old, new, sentence):
+        text = (project / file).read_text(encoding="utf-8")
+        assert old in text
+        (project / file).write_text(text.replace(old, new), encoding="utf-8")
+        status, _, stderr = self.run(project, "all")
+        assert status == 1
+        assert stderr.startswith(f"error: {sentence}")
+        assert stderr.count("\n") == 1
+
+    def test_a_step_that_runs_no_code_of_the_person(self, project):
+        (project / "model.py").write_text(BROKEN)
+        bindings = project.parent / "bindings"
+        bindings.mkdir()
+        status, _, stderr = self.run(project, "rollback", "--to_version", "1", SERVICE_BINDING_ROOT=str(bindings))
+        assert status == 1
+        assert "model.py" not in stderr
+
+    def test_check(self, project):
+        status, output, stderr = self.run(project, "check")
+        assert (status, stderr) == (0, "")
+        assert output.startswith("no mistake found: project.yaml, MLproject, model.py")
 
 
 class TestNextCommands:

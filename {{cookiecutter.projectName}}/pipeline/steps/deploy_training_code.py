@@ -5,7 +5,7 @@ The model is exported as it will be served. A broken one stops the run here, bef
 
 import concurrent.futures
 
-from pipeline import doctor
+from pipeline import code_files, doctor
 from pipeline.data import source
 from pipeline.registry import onnx_export
 from pipeline.settings import settings
@@ -15,6 +15,7 @@ from pipeline.user_code import build_architecture, build_optimizer, load_keras
 
 def run() -> str:
     """Check the training database's Python, build the model and log its architecture. Raises StepError."""
+    code_files.require("model")
     doctor.require(doctor.training_database, doctor.mlflow_server)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         # TensorFlow takes seconds to import, here and in the database: do both at the same time.
