@@ -132,21 +132,29 @@ def _doctor(options: argparse.Namespace) -> int:
     print("on this machine:")
     bound = os.environ.get("SERVICE_BINDING_ROOT")
     state = State(location())
-    started = state.load()
+    state.load()
     backend = {} if bound or os.environ.get("MLFLOW_TRACKING_URI") else mlflow_backend.chosen(state)
     missing = report([*environments.ROLES, mlflow_backend.ROLE] if backend else environments.ROLES)
     if backend and not missing:
         missing += mlflow_backend.report(state, backend)
-    running = started and all(server.is_running() for server in startup.servers(state, to_start=False))
-    if not missing and (bound or running):
+    stopped = [] if bound else _stopped(state)
+    if not missing and not stopped:
         sys.stdout.flush()
         # It asks the databases for what they need.
         environment = commands.bound_environment("pipeline")
         commands.activate(environment, "pipeline")
         commands.execute(["python", "-m", "pipeline", "doctor"], environment)
     if not missing:
-        print("missing  local servers: they do not run\n         fix: run `make start`")
+        print(f"missing  running servers: {', '.join(stopped)}\n         fix: run `make start`")
     return 1
+
+
+def _stopped(state: State) -> list[str]:
+    """Return the names of the needed local servers that do not run."""
+    own = bool(os.environ.get("MLFLOW_TRACKING_URI"))
+    servers = startup.servers(state, to_start=False)
+    needed = [server for server in servers if server.name in startup.DATABASES or not own]
+    return [server.name for server in needed if not server.is_running()]
 
 
 def _next(options: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ def bound_environment(role: str) -> dict[str, str]:
         startup.install([role], databases=False)
         return environment
     own = bool(environment.get("MLFLOW_TRACKING_URI"))
-    names = startup.SERVERS[:2] if own else startup.SERVERS
+    names = startup.DATABASES if own else startup.SERVERS
     state = startup.start(names, list(dict.fromkeys([*environments.ROLES, role])))
     environment["SERVICE_BINDING_ROOT"] = str(state.folder / "bindings")
     if not own:

@@ -24,6 +24,12 @@ def report(roles: Sequence[str]) -> int:
 
 
 def _parts(roles: Sequence[str]) -> Iterator[tuple[str, bool, str]]:
+    """Yield each part, whether it is there, and the fix. The rest depends on Python, so nothing follows without it."""
+    try:
+        packages.system_python()
+    except LocalError as error:
+        yield "Python 3.11 or newer", False, str(error)
+        return
     yield from _packages()
     unbuilt = []
     for role in roles:
@@ -37,21 +43,15 @@ def _parts(roles: Sequence[str]) -> Iterator[tuple[str, bool, str]]:
 
 
 def _packages() -> Iterator[tuple[str, bool, str]]:
-    version = packages.installed_postgresql()
     server = not os.environ.get("SERVICE_BINDING_ROOT")
     if server:
+        version = packages.installed_postgresql()
         yield f"PostgreSQL with PL/Python {version or ''}".rstrip(), bool(version), FIX
-    try:
-        npm = not environments.is_complete(environments.liquibase())
-        missing = packages.tools_missing(server, java=True, npm=npm)
-    except LocalError as error:
-        yield "Java", False, str(error)
-        missing = packages.tools_missing(server, java=False, npm=npm)
-    names = {"python3-venv": "Python's venv", "default-jre-headless": f"Java {packages.OLDEST_JAVA} or newer"}
-    for package in missing:
-        yield names.get(package, package), False, FIX
-    if not missing:
-        yield "Python's venv, Java, openssl", True, ""
+    npm = not environments.is_complete(environments.liquibase())
+    names = {"python3-venv": "Python's venv", packages.JAVA: f"Java {packages.OLDEST_JAVA} or newer"}
+    for package, is_there in packages.tools(server, java=True, npm=npm).items():
+        java_home = packages.java_home_mistake() if package == packages.JAVA else ""
+        yield names.get(package, package), is_there, java_home or FIX
 
 
 def _disk() -> tuple[str, bool, str]:

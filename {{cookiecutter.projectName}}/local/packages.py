@@ -17,6 +17,8 @@ from local.state import lock
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 OLDEST_JAVA = 17
+# Its package.
+JAVA = "default-jre-headless"
 # While PostgreSQL is installed, this keeps its packages from starting a cluster of the system's own.
 NO_MAIN_CLUSTER = pathlib.Path("/etc/postgresql-common/createcluster.d/in-database-ml.conf")
 LOCK = pathlib.Path("/run/lock/in-database-ml-packages")
@@ -86,24 +88,34 @@ def _major(text: str, pattern: str) -> int:
     return int(match.group(1)) if match else 0
 
 
+def tools(databases: bool, java: bool, npm: bool) -> dict[str, bool]:
+    """Return whether each needed tool is there, by its package, PostgreSQL aside. Raises LocalError."""
+    there = {"python3-venv": system_python()[1]}
+    if databases:
+        there["openssl"] = shutil.which("openssl") is not None
+    if java:
+        there[JAVA] = java_version() >= OLDEST_JAVA
+    if npm:
+        there["npm"] = shutil.which("npm") is not None
+    return there
+
+
+def java_home_mistake() -> str:
+    """Return the mistake in JAVA_HOME when there is no Java that can be used; empty when it is not set."""
+    home = os.environ.get("JAVA_HOME")
+    where = f"JAVA_HOME is {home}, where there is no Java {OLDEST_JAVA} or newer"
+    return f"{where}: point it at one, or unset it" if home else ""
+
+
 def tools_missing(databases: bool, java: bool, npm: bool) -> list[str]:
     """Return the names of missing packages, PostgreSQL's aside.
 
     Raises LocalError when JAVA_HOME points to no such Java: no package fixes that.
     """
-    java_missing = java and java_version() < OLDEST_JAVA
-    if java_missing and os.environ.get("JAVA_HOME"):
-        raise LocalError(
-            f"JAVA_HOME is {os.environ['JAVA_HOME']}, where there is no Java {OLDEST_JAVA} or newer: "
-            "point it at one, or unset it"
-        )
-    missing = {
-        "python3-venv": not system_python()[1],
-        "openssl": databases and not shutil.which("openssl"),
-        "default-jre-headless": java_missing,
-        "npm": npm and not shutil.which("npm"),
-    }
-    return [name for name in missing if missing[name]]
+    missing = [package for package, is_there in tools(databases, java, npm).items() if not is_there]
+    if JAVA in missing and java_home_mistake():
+        raise LocalError(java_home_mistake())
+    return missing
 
 
 def postgresql_packages(

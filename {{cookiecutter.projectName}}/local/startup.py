@@ -17,7 +17,8 @@ from local.progress import Progress, say
 from local.servers import Server
 from local.state import PROJECT, State, location, locked
 
-SERVERS = ("training", "inference", "mlflow")
+DATABASES = ("training", "inference")
+SERVERS = (*DATABASES, "mlflow")
 
 
 def servers(state: State, to_start: bool) -> list[Server]:

@@ -23,6 +23,8 @@ from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import ROOT, settings
 
 DISK_GIB = 2
+NO_JAVA = "java is not on PATH"
+NO_DATABASE = "start the local servers with `make start`, or correct the service binding"
 # Imports each package wherever a function of the project will run: a package with metadata may still fail to load.
 # TensorFlow's threads must not receive PostgreSQL's signals.
 PACKAGES_FUNCTION = """
@@ -101,14 +103,18 @@ def require(*checks: Callable[[], Finding]) -> None:
 @functools.cache
 def java() -> Finding:
     """Java 17 or later, for Liquibase."""
+    # Liquibase takes it from there as well.
+    home = os.environ.get("JAVA_HOME")
     fix = "install it: sudo apt-get install -y default-jre-headless"
-    program = shutil.which("java")
+    if home:
+        fix = "point JAVA_HOME at Java 17 or later, or unset it"
+    program = shutil.which(f"{home}/bin/java" if home else "java")
     if not program:
-        return Finding("Java", False, "java is not on PATH", fix)
+        return Finding("Java", False, f"JAVA_HOME is {home}, where there is no bin/java" if home else NO_JAVA, fix)
     stderr = subprocess.run([program, "-version"], capture_output=True, text=True).stderr
-    version = re.search(r'version "(\d+)', stderr)
+    version = re.search(r'^.*version "(\d+).*$', stderr, re.MULTILINE)
     is_new_enough = version is not None and int(version[1]) >= 17
-    return Finding("Java", is_new_enough, stderr.splitlines()[0] if stderr else "no version", fix)
+    return Finding("Java", is_new_enough, version[0] if version else "no version", fix)
 
 
 @functools.cache
@@ -130,7 +136,6 @@ def disk() -> Finding:
 
 
 def _database(name: str, title: str) -> Finding:
-    fix = "start the local servers with `make start`, or correct the service binding"
     # A mistake in project.yaml raises StepError here: its fix is not the one above.
     settings()
     try:
@@ -139,8 +144,13 @@ def _database(name: str, title: str) -> Finding:
         with connection:
             version = query(connection, "SELECT version()")[0][0]
     except (StepError, psycopg2.Error) as error:
-        return Finding(title, False, first_line(error).removeprefix(f"{name}: "), fix, may_pass(error))
+        return _no_answer(title, name, error)
     return Finding(title, True, f"{where}, {version.split(' on ')[0]}")
+
+
+def _no_answer(title: str, name: str, error: StepError | psycopg2.Error) -> Finding:
+    """Return the finding of a check whose database does not answer."""
+    return Finding(title, False, first_line(error).removeprefix(f"{name}: "), NO_DATABASE, may_pass(error))
 
 
 @functools.cache
@@ -185,11 +195,15 @@ def mlflow_server() -> Finding:
 @functools.cache
 def deploying_role() -> Finding:
     """Only a superuser creates functions in plpython3u."""
-    connection = session("training-deployer")
+    title = "Rights of the deploying role"
+    try:
+        connection = session("training-deployer")
+    except (StepError, psycopg2.Error) as error:
+        return _no_answer(title, "training-deployer", error)
     with connection:
         user, is_superuser = query(connection, "SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user")[0]
     return Finding(
-        "Rights of the deploying role",
+        title,
         is_superuser,
         f"{user} is {'a' if is_superuser else 'not a'} superuser",
         f'as an administrator: ALTER ROLE "{user}" SUPERUSER (undo: NOSUPERUSER), see docs/how-to/greenplum.md',
@@ -210,7 +224,10 @@ def inference_packages() -> Finding:
 
 def _packages(name: str, role: str, title: str) -> Finding:
     try:
-        address, connection = binding(name), session(name)
+        connection, address = session(name), binding(name)
+    except (StepError, psycopg2.Error) as error:
+        return _no_answer(title, name, error)
+    try:
         with connection:
             has_extension = bool(query(connection, "SELECT 1 FROM pg_extension WHERE extname = 'plpython3u'"))
             places = _packages_by_place(connection, address, role) if has_extension else []
