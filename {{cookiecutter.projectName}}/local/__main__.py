@@ -1,4 +1,4 @@
-"""`python3 -m local install|start|stop|status|run|serve|doctor|next|sql|path` in the project's folder; Python 3.11+."""
+"""`python3 -m local install|start|stop|status|run|serve|doctor|next|sql|lock|path` in the project's folder."""
 
 import argparse
 import concurrent.futures
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from local import commands, environments, mlflow_backend, next_commands, serve, sql_bodies, startup
+from local import commands, environments, lock_files, mlflow_backend, next_commands, serve, sql_bodies, startup
 from local.doctor import report
 from local.errors import LocalError, exit_status
 from local.mlflow_backend import StoreCluster
@@ -61,6 +61,10 @@ def _parser() -> Parser:
     sql.add_argument("--check", action="store_true", help="only fail if a copy is stale")
     sql.add_argument("folders", nargs="*", type=pathlib.Path, metavar="FOLDER", help="to write; then: to read from too")
     sql.set_defaults(run=sql_bodies.run)
+    lock = subparsers.add_parser("lock", help="write the lock files, with one more package if you name one")
+    lock.add_argument("--add", default="", metavar="PACKAGE", help="as pip knows it: pandas, pandas==2.3.3")
+    lock.add_argument("--role", default="pipeline", help="whose package it is (default: pipeline)")
+    lock.set_defaults(run=_lock)
     path = subparsers.add_parser("path", help="print where something is, or will be")
     path.add_argument("what", help="a role of requirements/ (pipeline, training-db, …), liquibase, cache, state")
     path.set_defaults(run=_path)
@@ -161,6 +165,10 @@ def _next(options: argparse.Namespace) -> None:
     state = State(location())
     state.load()
     print("\n".join(next_commands.lines(state)))
+
+
+def _lock(options: argparse.Namespace) -> None:
+    lock_files.lock(options.add.split(), options.role or "pipeline")
 
 
 def _path(options: argparse.Namespace) -> None:

@@ -91,7 +91,7 @@ def not_imported(module: str, error: str) -> str:
 
 def package_hint(package: str) -> str:
     """Return the command that adds a missing package."""
-    return f"`make lock ADD=NAME` installs a package, NAME being what pip calls the package of {package}"
+    return f"add the package of {package} with `make lock ADD=NAME`, NAME as in `pip install NAME`"
 
 
 def syntax_error(error: SyntaxError) -> str:

@@ -74,9 +74,9 @@ def test_a_missing_package_is_reported_with_the_command_that_adds_it(project, st
     (project / "dataset.py").write_text(f'"""Data."""\n\n{statement}\n')
     with pytest.raises(StepError) as refused:
         code_files.require_imports("dataset")
-    assert str(refused.value).startswith(
+    assert str(refused.value) == (
         "dataset.py cannot be imported: ModuleNotFoundError: No module named 'nowhere' (dataset.py, line 3); "
-        "`make lock ADD=NAME` "
+        "add the package of nowhere with `make lock ADD=NAME`, NAME as in `pip install NAME`"
     )
 
 

@@ -36,6 +36,27 @@ def test_a_model_without_probabilities_is_refused(monkeypatch, units, activation
         user_code.build_architecture((2,), 3)
 
 
+def test_a_package_that_is_missing_while_the_model_is_built_is_named(monkeypatch) -> None:
+    def build_model(shape: tuple[int, ...], classes: int):
+        importlib.import_module("nowhere.at.all")
+
+    monkeypatch.setattr(importlib.import_module("model"), "build_model", build_model)
+    with pytest.raises(StepError, match=r"No module named 'nowhere'; add the package of nowhere with `make lock ADD="):
+        user_code.build_architecture((2,), 3)
+
+
+def test_a_syntax_error_in_a_module_beside_the_model_names_its_file(monkeypatch, tmp_path) -> None:
+    (tmp_path / "beside.py").write_text("\n\ndef (\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def build_model(shape: tuple[int, ...], classes: int):
+        importlib.import_module("beside")
+
+    monkeypatch.setattr(importlib.import_module("model"), "build_model", build_model)
+    with pytest.raises(StepError, match=r"SyntaxError: invalid syntax \(beside\.py, line 3\)"):
+        user_code.build_architecture((2,), 3)
+
+
 def test_a_model_that_is_too_large_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(user_code, "MOST_WEIGHTS", 10)
     with pytest.raises(StepError, match="at most 10 fit"):
