@@ -4,9 +4,11 @@ cookiecutter creates the project's folder before it runs hooks, so a hook is too
 `../evil` the folder already exists. Before that it renders the default of each question and the name
 of the folder. This extension therefore
 
-* checks the answers whenever cookiecutter renders something, and
+* checks the answers when cookiecutter renders something, as soon as all are given, and
 * keeps the text of an answer unchanged. cookiecutter renders answers as templates: `{{ 7*7 }}`
   becomes the valid number 49, and Jinja may drop a line break at the end.
+
+After questions it leaves the right answers for `cookiecutter --replay`, which asks for the others.
 
 For a FailedHookException cookiecutter prints the text without a traceback, and exits with 1.
 
@@ -15,17 +17,19 @@ template within one process.
 """
 
 import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import click
+from cookiecutter import replay
+from cookiecutter.config import get_user_config
 from cookiecutter.exceptions import FailedHookException
 from jinja2 import Environment
 from jinja2.ext import Extension
 from jinja2.runtime import Context
 
-from accelerator_engine.options import InvalidAnswer, check, completed, read_options
+from accelerator_engine.options import completed, mistakes, read_options
 
 _TEMPLATE = Path(__file__).resolve().parents[1]
 _FOLDER = "{{cookiecutter.projectName}}"
@@ -35,6 +39,8 @@ _COMPLETE = "_template"
 
 # Tells the hook after generation whether files that are there stay.
 _KEEPS_FILES = "_keepsFiles"
+
+REPLAY_HINT = "With --replay, cookiecutter asks for these answers again and keeps the others."
 
 # Settings of cookiecutter itself, whether or not this template sets them.
 _OBEYED = ("_extensions", "_copy_without_render", "_jinja2_env_vars", "_new_lines")
@@ -50,6 +56,22 @@ def _keeps_files() -> bool:
     """Whether cookiecutter's command line has --skip-if-file-exists, which cookiecutter gives to no hook."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.params.get("skip_if_file_exists"))
+
+
+def keep_for_replay(answers: Mapping[str, object], right: Collection[str]) -> bool:
+    """Write the right answers of a person to cookiecutter's replay file; return False if nobody was asked.
+
+    A replay asks for what the file lacks. So the file also lacks the settings, which the template then provides.
+    """
+    context = click.get_current_context(silent=True)
+    parameters = context.params if context else {}
+    # Other tools, such as cruft, have no replay.
+    if "replay" not in parameters or parameters["no_input"] or parameters["replay_file"]:
+        return False
+    settings = get_user_config(parameters["config_file"], parameters["default_config"])
+    template = Path(str(answers["_repo_dir"])).absolute().name
+    replay.dump(settings["replay_dir"], template, {"cookiecutter": {name: answers[name] for name in right}})
+    return True
 
 
 def _as_text(value: object) -> object:
@@ -104,25 +126,31 @@ class AnswersExtension(Extension):
         return literal
 
     def check(self, answers: Mapping[str, object]) -> None:
-        """Check the answers so far; once generation starts, all answers must be present.
-
-        Raises FailedHookException with one sentence.
-        """
+        """Check the settings, and the answers once all are given. Raises FailedHookException."""
         unasked = [option.name for option in self._options if option.name not in self._settings]
         if unasked:
             raise FailedHookException(
                 f"cookiecutter.json does not ask for {unasked[0]}: run make derive in the template."
             )
-        try:
-            check(self._options, answers, partial=_COMPLETE not in answers)
-        except InvalidAnswer as error:
-            raise FailedHookException(str(error)) from None
+        if _COMPLETE in answers:
+            self._check_answers(answers)
         self._check_settings(answers)
         if _COMPLETE in answers and isinstance(answers, MutableMapping):
             # cookiecutter asks every question; one that does not apply keeps its default.
             answers.update(completed(self._options, answers))
             if _keeps_files():
                 answers[_KEEPS_FILES] = True
+
+    def _check_answers(self, answers: Mapping[str, object]) -> None:
+        """Raise FailedHookException with one sentence per wrong answer."""
+        wrong = mistakes(self._options, answers)
+        if not wrong:
+            return
+        lines = [str(error) for error in wrong.values()]
+        right = [option.name for option in self._options if option.name not in wrong]
+        if keep_for_replay(answers, right):
+            lines.append(REPLAY_HINT)
+        raise FailedHookException("\n".join(lines))
 
     def _check_settings(self, answers: Mapping[str, object]) -> None:
         """Refuse changed private values: some of them name files to remove."""

@@ -291,11 +291,27 @@ def check(
     Raises InvalidAnswer for the first invalid option in the manifest's order, and InvalidManifest for
     an invalid validationRegex.
     """
+    for error in mistakes(options, answers, partial=partial, search=search).values():
+        raise error
+
+
+def mistakes(
+    options: Iterable[Option], answers: Mapping[str, object], *, partial: bool = False, search: Search = re.search
+) -> dict[str, InvalidAnswer]:
+    """Return the error of each invalid option by its name, in the manifest's order; arguments as for `check`.
+
+    Raises InvalidManifest for an invalid validationRegex.
+    """
+    errors: dict[str, InvalidAnswer] = {}
     for option in options:
-        if option.name in answers:
-            check_answer(option, answers[option.name], search)
-        elif not partial:
-            raise InvalidAnswer(f"{option.name} is missing; {_allowed(option)}.")
+        try:
+            if option.name in answers:
+                check_answer(option, answers[option.name], search)
+            elif not partial:
+                raise InvalidAnswer(f"{option.name} is missing; {_allowed(option)}.")
+        except InvalidAnswer as error:
+            errors.setdefault(option.name, error)
+    return errors
 
 
 def check_answer(option: Option, answer: object, search: Search = re.search) -> None:

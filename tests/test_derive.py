@@ -107,11 +107,14 @@ def test_cookiecutter_asks_the_questions_of_accelerator_yaml(options: dict[str, 
     context = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
     questions = {name: value for name, value in context.items() if not name.startswith("_")}
     assert list(questions) == list(options)
+    table = ("sourceSchema", "sourceTable", "labelColumn", "featureColumns")
+    when = {**dict.fromkeys(table, " (table only)"), "storeInputs": " (monitoring only)"}
     for option in options.values():
         assert questions[option.name] == (list(option.values) or option.default)
         prompt = context["__prompts__"][option.name]
         texts = {choice.value: choice.text for choice in option.choices}
-        assert prompt == ({"__prompt__": option.label, **texts} if texts else option.label)
+        label = option.label + when.get(option.name, "")
+        assert prompt == ({"__prompt__": label, **texts} if texts else label)
 
 
 def test_cookiecutter_offers_the_default_first(template: Path) -> None:

@@ -7,12 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, Sandbox, in_body
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.generate import generate_files
 from cookiecutter_runs import FLAVOUR, cookiecutter, files, refusal, variants
 from pytest_cookies.plugin import Cookies
 
+from accelerator_engine.cookiecutter import REPLAY_HINT
 from accelerator_engine.options import Option
 
 HOSTILE_NAMES = [
@@ -89,12 +91,49 @@ def test_an_answer_cannot_claim_to_be_checked(sandbox: Sandbox, options: dict[st
     assert sandbox.untouched()
 
 
-def test_a_wrong_answer_stops_the_questions(sandbox: Sandbox, options: dict[str, Option]) -> None:
-    completed = cookiecutter(sandbox, stdin="../evil\n")
-    assert completed.stdout.endswith(refusal("projectName", "../evil", options["projectName"]) + "\n")
-    assert "[2/8]" not in completed.stdout
+def test_all_wrong_answers_are_listed(cookies: Cookies, options: dict[str, Option]) -> None:
+    wrong = {"projectName": "../evil", "epochs": "0", "domain": "x"}
+    assert failed_bake(cookies, **wrong).splitlines() == [
+        refusal(name, answer, options[name]) for name, answer in wrong.items()
+    ]
+
+
+def test_wrong_answers_are_asked_for_again(sandbox: Sandbox, options: dict[str, Option]) -> None:
+    """After the last question all of them are listed; a replay keeps the other answers."""
+    given = {"projectName": "../evil", "owner": "us", "epochs": "0"}
+    questions = "".join(f"{given.get(name, '')}\n" for name in options)
+    completed = cookiecutter(sandbox, stdin=questions)
+    name, epochs = (refusal(name, given[name], options[name]) for name in ("projectName", "epochs"))
+    assert completed.stdout.endswith(f"{name}\n{epochs}\n{REPLAY_HINT}\n")
     assert (completed.returncode, completed.stderr) == (1, "")
     assert sandbox.untouched()
+    again = cookiecutter(sandbox, "--replay", stdin="abc\n0\n")
+    assert "[1/2] Project name" in again.stdout
+    assert again.stdout.endswith(f"{epochs}\n{REPLAY_HINT}\n")
+    assert sandbox.untouched()
+    last = cookiecutter(sandbox, "--replay", stdin="7\n")
+    assert "[1/1] Epochs" in last.stdout
+    assert (last.returncode, last.stderr) == (0, "")
+    answers = yaml.safe_load((sandbox.output / "abc" / ".provenance.yaml").read_text())["answers"]
+    assert (answers["owner"], answers["epochs"]) == ("us", "7")
+
+
+def test_the_replay_file_is_kept_where_the_users_settings_say(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"replay_dir: {tmp_path / 'replays'}\n")
+    completed = cookiecutter(sandbox, "--config-file", settings, "epochs=0", stdin="\n" * 30)
+    assert completed.stdout.endswith(f"{REPLAY_HINT}\n")
+    (file,) = (tmp_path / "replays").iterdir()
+    answers = json.loads(file.read_text())["cookiecutter"]
+    assert "epochs" not in answers
+    assert answers["projectName"] == "image-classifier"
+    assert not [name for name in answers if name.startswith("_")]
+
+
+def test_a_refusal_without_questions_has_no_advice_about_them(sandbox: Sandbox, options: dict[str, Option]) -> None:
+    completed = cookiecutter(sandbox, "--no-input", "epochs=0", "owner=-")
+    lines = [refusal("owner", "-", options["owner"]), refusal("epochs", "0", options["epochs"])]
+    assert completed.stdout.splitlines() == lines
 
 
 def test_a_wrong_default_in_the_users_settings_is_refused(sandbox: Sandbox, options: dict[str, Option]) -> None:
