@@ -5,7 +5,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-from local import commands, environments
+from local import commands, environments, startup
 from local.errors import LocalError
 from local.packages import SYSTEM_PYTHON
 from local.state import PROJECT
@@ -24,7 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     if wants_servers(arguments):
         require_step(arguments[0])
-        status = check(arguments)
+        status = check_before(arguments)
         if status or arguments[0] == CHECK:
             return status
         environment = commands.bound_environment(ROLE)
@@ -43,6 +43,19 @@ def run(arguments: Sequence[str]) -> int:
 def wants_servers(arguments: Sequence[str]) -> bool:
     """Return whether the arguments run a step: help, and a command line that begins with an option, run none."""
     return bool(arguments) and not arguments[0].startswith("-") and "--help" not in arguments
+
+
+def check_before(arguments: Sequence[str]) -> int:
+    """Check the files that a step reads before a server starts; return the exit status.
+
+    A missing environment is installed after the check of the code, for the check of the rest. Raises LocalError.
+    """
+    status = check(arguments)
+    if status or arguments[0] == CHECK or environments.is_complete(environments.environment(ROLE)):
+        return status
+    is_bound = bool(os.environ.get("SERVICE_BINDING_ROOT"))
+    startup.install([ROLE] if is_bound else environments.ROLES, databases=not is_bound)
+    return check(arguments)
 
 
 def check(arguments: Sequence[str]) -> int:

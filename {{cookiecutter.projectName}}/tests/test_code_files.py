@@ -4,8 +4,9 @@ import pathlib
 
 import pytest
 
-from pipeline import code_files
+from pipeline import code_files, doctor
 from pipeline.errors import StepError
+from pipeline.steps import deploy_training_code
 
 LOAD = "def load(): return 1\n"
 
@@ -34,6 +35,15 @@ def test_code_with_the_function_is_accepted_and_not_run(project, recwarn, text) 
     (project / "dataset.py").write_bytes(text.encode("latin-1"))
     code_files.require("dataset")
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("module", ["model", "dataset"])
+def test_the_first_step_reads_the_code_before_it_asks_a_server(project, monkeypatch, module) -> None:
+    monkeypatch.setattr(doctor, "require", lambda *checks: pytest.fail("a server was asked"))
+    for name, text in (("model", "def build_model(): pass\nbuild_optimizer = 1\n"), ("dataset", LOAD)):
+        (project / f"{name}.py").write_text("def (" if name == module else text)
+    with pytest.raises(StepError, match=rf"{module}\.py cannot be imported: SyntaxError"):
+        deploy_training_code.run()
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,17 @@ class TestRun:
         assert executed == [["pipeline"], ["python", "-m", "pipeline", "train_model", "--epochs", "3"]]
         assert pathlib.Path.cwd() == PROJECT
 
+    @pytest.mark.parametrize(("bound", "roles"), [("", environments.ROLES), ("/bindings", ["pipeline"])])
+    def test_files_are_checked_again_with_a_new_environment(self, monkeypatch, bound, roles):
+        checked, installed = [], []
+        monkeypatch.setenv("SERVICE_BINDING_ROOT", bound)
+        monkeypatch.setattr(environments, "is_complete", lambda folder: False)
+        monkeypatch.setattr(steps, "check", lambda arguments: checked.append(arguments) or len(checked) - 1)
+        monkeypatch.setattr(steps.startup, "install", lambda roles, **parts: installed.append((roles, parts)))
+        assert steps.run(["all"]) == 1
+        assert checked == [["all"], ["all"]]
+        assert installed == [(roles, {"databases": not bound})]
+
     def test_help_without_an_environment(self, monkeypatch):
         monkeypatch.setattr(environments, "is_complete", lambda folder: False)
         with pytest.raises(LocalError, match="train_model"):

@@ -16,6 +16,8 @@ from pipeline.user_code import build_architecture, build_optimizer, load_keras
 def run() -> str:
     """Check the training database's Python, build the model and log its architecture. Raises StepError."""
     code_files.require("model")
+    if code_files.exists("dataset"):
+        code_files.require("dataset")
     doctor.require(doctor.training_database, doctor.mlflow_server)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         # TensorFlow takes seconds to import, here and in the database: do both at the same time.
