@@ -90,14 +90,13 @@ def _major(text: str, pattern: str) -> int:
 
 def tools(databases: bool, java: bool, npm: bool) -> dict[str, bool]:
     """Return whether each needed tool is there, by its package, PostgreSQL aside. Raises LocalError."""
-    there = {"python3-venv": system_python()[1]}
-    if databases:
-        there["openssl"] = shutil.which("openssl") is not None
-    if java:
-        there[JAVA] = java_version() >= OLDEST_JAVA
-    if npm:
-        there["npm"] = shutil.which("npm") is not None
-    return there
+    checks: dict[str, tuple[bool, Callable[[], bool]]] = {
+        "python3-venv": (True, lambda: system_python()[1]),
+        "openssl": (databases, lambda: shutil.which("openssl") is not None),
+        "default-jre-headless": (java, lambda: java_version() >= OLDEST_JAVA),
+        "npm": (npm, lambda: shutil.which("npm") is not None),
+    }
+    return {package: is_there() for package, (is_needed, is_there) in checks.items() if is_needed}
 
 
 def java_home_mistake() -> str:
