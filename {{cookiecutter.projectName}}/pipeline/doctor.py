@@ -176,6 +176,8 @@ def mlflow_server() -> Finding:
     """The tracking server answers."""
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     fix = "start the local servers with `make start`, or set MLFLOW_TRACKING_URI"
+    if not address and os.environ.get("SERVICE_BINDING_ROOT"):
+        fix = "set it to your tracking server: with SERVICE_BINDING_ROOT, no local server is used"
     if not address.startswith(("http://", "https://")):
         detail = f"MLFLOW_TRACKING_URI is {address!r}" if address else "MLFLOW_TRACKING_URI is not set"
         return Finding("MLflow", False, detail, fix)

@@ -108,6 +108,13 @@ class TestServers:
             "         fix: point JAVA_HOME at Java 17 or later, or unset it"
         )
 
+    def test_a_tracking_server_is_not_started_beside_bindings(self, clean_environment, monkeypatch):
+        monkeypatch.setenv("SERVICE_BINDING_ROOT", "/bindings")
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        finding = doctor.mlflow_server()
+        assert finding.detail == "MLFLOW_TRACKING_URI is not set"
+        assert finding.fix.startswith("set it to your tracking server: with SERVICE_BINDING_ROOT,")
+
     @pytest.mark.parametrize("check", [doctor.deploying_role, doctor.training_packages])
     def test_a_database_that_does_not_answer_is_the_reason_of_each_check(self, monkeypatch, check):
         def refuse(name: str) -> databases.Connection:
