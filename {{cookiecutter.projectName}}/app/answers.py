@@ -1,7 +1,7 @@
 """The API's answers about one or several inputs, whether images or rows of a table."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, NamedTuple
 
 from fastapi import Request
 from pydantic import BaseModel, Field
@@ -9,9 +9,17 @@ from pydantic import BaseModel, Field
 from app import logs
 from app.predictions import Input, Model, Prediction, Predictions, RefusedInput
 
-# An input of a request: the bytes of an image file, or a row of a table.
-Item = TypeVar("Item")
 EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
+
+
+class Reader(NamedTuple):
+    """Functions for the items of a request: image files, or rows of a table.
+
+    `read` turns items into the model's inputs; `unlike` returns what of an input is unlike all training rows.
+    """
+
+    read: Callable[[Model, Sequence[Any]], Sequence[Input]]
+    unlike: Callable[[Model, Any], list[str]]
 
 
 class PredictionAnswer(BaseModel):
@@ -26,6 +34,10 @@ class PredictionAnswer(BaseModel):
     )
     model: str = Field(description="Name of the model", examples=["image_classifier"])
     version: int = Field(description="Version of the model that answered", examples=[3])
+    unlike_training: list[str] = Field(
+        description="What of the input lies outside of all training rows; empty when nothing does",
+        examples=[["mean 215 (training rows: 32 to 101)"]],
+    )
 
 
 class BatchAnswer(BaseModel):
@@ -34,23 +46,16 @@ class BatchAnswer(BaseModel):
     predictions: list[PredictionAnswer] = Field(description="In the order of the inputs")
 
 
-def answer(
-    request: Request, predictions: Predictions, item: Item, read: Callable[[Model, Sequence[Item]], Sequence[Input]]
-) -> PredictionAnswer:
-    """Answer one item and add the answer to the request's log line; `read` turns items into the model's inputs."""
-    prediction = _answers(predictions, [item], read)[0]
+def answer(request: Request, predictions: Predictions, item: object, reader: Reader) -> PredictionAnswer:
+    """Answer one item and add the answer to the request's log line."""
+    prediction = _answers(predictions, [item], reader)[0]
     logs.note(request, prediction_id=prediction.prediction_id, label=prediction.label, version=prediction.version)
     return prediction
 
 
-def answer_batch(
-    request: Request,
-    predictions: Predictions,
-    items: Sequence[Item],
-    read: Callable[[Model, Sequence[Item]], Sequence[Input]],
-) -> BatchAnswer:
+def answer_batch(request: Request, predictions: Predictions, items: Sequence[object], reader: Reader) -> BatchAnswer:
     """Answer several items in their order, all or none, and add the answers to the request's log line."""
-    answers = _answers(predictions, items, read)
+    answers = _answers(predictions, items, reader)
     logs.note(
         request,
         prediction_ids=[answer.prediction_id for answer in answers],
@@ -59,29 +64,35 @@ def answer_batch(
     return BatchAnswer(predictions=answers)
 
 
-def _answers(
-    predictions: Predictions, items: Sequence[Item], read: Callable[[Model, Sequence[Item]], Sequence[Input]]
-) -> list[PredictionAnswer]:
+def _answers(predictions: Predictions, items: Sequence[object], reader: Reader) -> list[PredictionAnswer]:
     """Read and predict; do both again if a model with another kind of input replaced the first one meanwhile."""
     model = predictions.served()
     answers: list[Prediction] = []
+    inputs: Sequence[Input] = ()
     try:
-        answers = predictions.predict_many(read(model, items))
+        inputs = reader.read(model, items)
+        answers = predictions.predict_many(inputs)
         replaced = any(prediction.version != model.version for prediction in answers)
     except RefusedInput:
         replaced = True
     if replaced:
         newest = predictions.served(newest=True)
         if not answers or not newest.has_same_input(model):
-            answers = predictions.predict_many(read(newest, items))
-    return [_answer(prediction, predictions.classes(prediction.version)) for prediction in answers]
+            inputs = reader.read(newest, items)
+            answers = predictions.predict_many(inputs)
+        model = newest
+    return [
+        _answer(prediction, predictions.classes(prediction.version), reader.unlike(model, given))
+        for prediction, given in zip(answers, inputs, strict=True)
+    ]
 
 
-def _answer(prediction: Prediction, classes: Sequence[str]) -> PredictionAnswer:
+def _answer(prediction: Prediction, classes: Sequence[str], unlike: list[str]) -> PredictionAnswer:
     return PredictionAnswer(
         prediction_id=prediction.prediction_id,
         label=prediction.label,
         probabilities=dict(zip(classes, prediction.probabilities, strict=True)),
         model=prediction.model,
         version=prediction.version,
+        unlike_training=unlike,
     )

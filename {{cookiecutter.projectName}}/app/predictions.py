@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import greenplumpython as gp
 import psycopg2
 
-from app.records import AccuracyRow, DriftRow, Encoding, Metrics, PixelFormat, RecordedLabel
+from app.records import AccuracyRow, DriftRow, Encoding, InputStatistics, Metrics, PixelFormat, RecordedLabel
 from app.settings import Settings
 
 Result = TypeVar("Result")
@@ -74,6 +74,8 @@ class Model:
     encoding: Encoding | None = None
     # None for a model of a table, and of images whose pixels are 0 to 255.
     pixels: PixelFormat | None = None
+    # Statistics of the training rows; empty in versions that were registered before they had their extremes.
+    inputs: tuple[InputStatistics, ...] = ()
 
     def has_same_input(self, other: "Model") -> bool:
         """Return whether both models have the same input shape and dtype, and the same columns or values of pixels."""
@@ -351,6 +353,7 @@ def _model(row: Iterable[tuple[str, Any]]) -> Model:
     return Model(
         **{name: values[name] for name in _PLAIN & values.keys()},
         classes=tuple(values["classes"]),
+        inputs=tuple(values.get("inputs") or ()),
         input_shape=tuple(values["input_shape"]),
         created_at=_time(values["created_at"]),
         changed_at=_time(values["changed_at"]),

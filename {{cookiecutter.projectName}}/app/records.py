@@ -37,6 +37,14 @@ class Encoding(TypedDict):
     columns: list[EncodedColumn]
 
 
+class InputStatistics(TypedDict):
+    """A statistic of the training rows; numbers have the smallest and the largest value."""
+
+    statistic: str
+    minimum: NotRequired[float]
+    maximum: NotRequired[float]
+
+
 class PixelFormat(TypedDict):
     """The values of a model's pixels: those of black and of white, and whether all are whole numbers."""
 

@@ -60,8 +60,18 @@ class Encoding(TypedDict):
     columns: list[ColumnEncoding]
 
 
-class InputStatistics(TypedDict):
-    """The edges of a statistic's tenths, and the rows per bin: a value is in the bin of the edges not above it."""
+class Extremes(TypedDict, total=False):
+    """The smallest and the largest value of a number in the training rows."""
+
+    minimum: float
+    maximum: float
+
+
+class InputStatistics(Extremes):
+    """The edges of a statistic's tenths, and the rows per bin: a value is in the bin of the edges not above it.
+
+    Numbers have their extremes as well.
+    """
 
     statistic: str
     edges: list[float]

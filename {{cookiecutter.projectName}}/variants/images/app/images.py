@@ -4,6 +4,7 @@ import io
 import threading
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from app.records import PixelFormat
 
+# Parts of a row whose means are compared with the training rows; the inference database has the same number.
+MOST_PARTS = 8
+# Few enough rows to stay in the processor's cache.
+ROWS_IN_CACHE = 256
 FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 MAX_BYTES = 10 * 2**20
@@ -105,6 +110,30 @@ def _levels(values: npt.NDArray[np.uint8 | np.float32], pixels: PixelFormat) -> 
     share = (np.nan_to_num(values.astype("f8")) - pixels["minimum"]) / (pixels["maximum"] - pixels["minimum"])
     levels: npt.NDArray[np.uint8] = np.rint(np.clip(share, 0, 1) * 255).astype("u1")
     return levels
+
+
+def row_statistics(features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return (n, 2 + parts) float32: per row the mean, the standard deviation and the means of up to MOST_PARTS parts.
+
+    The function row_statistics of the inference database computes the same of every row that it answers.
+    """
+    flat = np.ascontiguousarray(features).reshape(len(features), -1)
+    parts = min(MOST_PARTS, flat.shape[1])
+    starts = np.arange(parts) * flat.shape[1] // parts
+    widths = np.diff([*starts, flat.shape[1]])
+    statistics = np.empty((len(flat), 2 + parts), np.float32)
+    for start in range(0, len(flat), ROWS_IN_CACHE):
+        chunk = slice(start, start + ROWS_IN_CACHE)
+        rows = flat[chunk].astype(np.float64)
+        statistics[chunk, 0] = rows.mean(axis=1)
+        statistics[chunk, 1] = rows.std(axis=1)
+        statistics[chunk, 2:] = np.add.reduceat(rows, starts, axis=1) / widths
+    return statistics
+
+
+def statistic_names(count: int) -> list[str]:
+    """Return the names of `count` statistics of a row."""
+    return ["mean", "standard_deviation", *(f"part_{number}" for number in range(1, count - 1))]
 
 
 def _require_image_model(shape: Sequence[int]) -> tuple[int, int, int]:

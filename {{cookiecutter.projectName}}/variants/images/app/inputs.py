@@ -3,13 +3,26 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, File, Request, UploadFile
 from pydantic import BaseModel, Field
 from starlette.formparsers import MultiPartParser
 
 from app import problems
-from app.answers import BatchAnswer, PredictionAnswer, answer, answer_batch
-from app.images import BYTES, FORMATS, MAX_BYTES, ImageError, TooLarge, UnknownFormat, decode
+from app.answers import BatchAnswer, PredictionAnswer, Reader, answer, answer_batch
+from app.images import (
+    BYTES,
+    DTYPES,
+    FORMATS,
+    MAX_BYTES,
+    ImageError,
+    TooLarge,
+    UnknownFormat,
+    decode,
+    row_statistics,
+    statistic_names,
+)
+from app.likeness import outside
 from app.predictions import Model, Predictions
 
 MAX_IMAGES = 64
@@ -78,7 +91,7 @@ def _add_predict(app: FastAPI, predictions: Predictions) -> None:
         as the model needs, laid on white where it is transparent, and scaled to the values that the model was trained
         on. The prediction is logged under its id.
         """
-        return answer(request, predictions, _content(image), _rows)
+        return answer(request, predictions, _content(image), READER)
 
 
 def _add_predict_batch(app: FastAPI, predictions: Predictions) -> None:
@@ -97,7 +110,7 @@ def _add_predict_batch(app: FastAPI, predictions: Predictions) -> None:
         ],
     ) -> BatchAnswer:
         """Return one answer per image, in their order. All are logged, or none if one is refused."""
-        return answer_batch(request, predictions, [_content(image) for image in images], _rows)
+        return answer_batch(request, predictions, [_content(image) for image in images], READER)
 
 
 def _content(image: UploadFile) -> bytes:
@@ -118,3 +131,12 @@ def _row(number: int, contents: Sequence[bytes], model: Model) -> bytes:
         if len(contents) == 1:
             raise
         raise type(error)(f"image {number + 1}: {error}") from error
+
+
+def unlike(model: Model, row: bytes) -> list[str]:
+    """Return the statistics of a row, given as bytes, that lie outside of all training rows."""
+    values = row_statistics(np.frombuffer(row, DTYPES[model.input_dtype])[np.newaxis])[0].tolist()
+    return outside(model, dict(zip(statistic_names(len(values)), values)))
+
+
+READER = Reader(_rows, unlike)

@@ -44,6 +44,7 @@ def test_a_prediction(client, stand_in) -> None:
         "probabilities": {"cat": 0.25, "dog": 0.75},
         "model": "pictures",
         "version": 3,
+        "unlike_training": [],
     }
     assert stand_in.rows == [bytes([1, 2, 3, 4])]
 

@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 
+from app import images
 from pipeline.data import mini_batches
 from pipeline.errors import StepError
 from pipeline.user_code import Dataset
@@ -100,12 +101,12 @@ def test_statistics_are_those_of_the_training_rows(data) -> None:
 
 def test_statistics_of_a_row() -> None:
     rows = np.arange(40, dtype=np.float32).reshape(2, 20)
-    mean, deviation, *parts = mini_batches.row_statistics(rows)[1]
+    mean, deviation, *parts = images.row_statistics(rows)[1]
     assert (mean, deviation) == pytest.approx((rows[1].mean(), rows[1].std()))
     assert len(parts) == 8
     # 20 values in 8 parts: the first part has two values, the second three.
     assert parts[:2] == [20.5, 23.0]
-    assert mini_batches.row_statistics(rows[:, :3]).shape == (2, 5)
+    assert images.row_statistics(rows[:, :3]).shape == (2, 5)
 
 
 def test_tenths_of_the_training_rows_are_alike(data) -> None:
@@ -120,5 +121,5 @@ def test_tenths_of_the_training_rows_are_alike(data) -> None:
 
 def test_a_statistic_that_never_varies_has_one_edge() -> None:
     assert mini_batches._tenths("mean", np.full(50, 3.0, np.float32)) == {
-        "statistic": "mean", "edges": [3.0], "counts": [0, 50],
+        "statistic": "mean", "edges": [3.0], "counts": [0, 50], "minimum": 3.0, "maximum": 3.0,
     }  # fmt: skip

@@ -4,6 +4,7 @@ import numpy as np
 import psycopg2
 import pytest
 
+from app import images
 from pipeline.data import mini_batches
 from pipeline.databases import query
 from pipeline.errors import StepError
@@ -67,7 +68,7 @@ def label(log, answer: dict, name: str) -> dict:
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_the_database_measures_a_row_as_the_pipeline_does(log, dtype) -> None:
     rows = np.random.default_rng(1).normal(100, 50, (5, 3, 7)).clip(0, 255).astype(dtype)
-    for row, expected in zip(rows, mini_batches.row_statistics(rows)):
+    for row, expected in zip(rows, images.row_statistics(rows)):
         measured = query(log, "SELECT {schema}.row_statistics(%s, %s)", (row.tobytes(), dtype))[0][0]
         assert np.array(measured, np.float32).tolist() == expected.tolist()
 
@@ -97,7 +98,7 @@ def test_drift_is_the_population_stability_index(log) -> None:
 
     classes = [data.classes.index(answer["label"]) for answer in answers]
     expected = {"class": psi(np.array(statistics["class_counts"]), np.bincount(classes, minlength=len(data.classes)))}
-    for entry, values in zip(statistics["inputs"], mini_batches.row_statistics(rows).T):
+    for entry, values in zip(statistics["inputs"], images.row_statistics(rows).T):
         bins = np.searchsorted(np.array(entry["edges"], np.float32), values, side="right")
         expected[entry["statistic"]] = psi(np.array(entry["counts"]), np.bincount(bins, minlength=len(entry["counts"])))
     assert measured == pytest.approx(expected)

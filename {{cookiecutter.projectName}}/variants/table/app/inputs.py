@@ -1,5 +1,6 @@
 """The API's operations that predict, and its limits, for a model of a table: the inputs are rows as JSON objects."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -9,11 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
 from starlette.routing import Route
 
 from app import problems, rows
-from app.answers import BatchAnswer, PredictionAnswer, answer, answer_batch
+from app.answers import BatchAnswer, PredictionAnswer, Reader, answer, answer_batch
+from app.likeness import outside
 from app.predictions import Model, PredictionError, Predictions, RefusedInput
 from app.records import Encoding
 
 MAX_ROWS = 1000
+# The name of the drift of the predicted classes.
+CLASS_STATISTIC = "class"
 # Longest body per path, in bytes.
 LIMITS = {"/predictions": 256 * 2**10, "/predictions/batch": 16 * 2**20}
 # HTTP status per error; a wrong row is a RefusedInput, which app.problems knows.
@@ -79,7 +83,7 @@ def add(app: FastAPI, predictions: Predictions) -> None:
         The body is the row itself: a value for each column, null if it is not known, and nothing else. A text that no
         training row has counts as unknown. The prediction is logged under its id.
         """
-        return answer(request, predictions, row.root, _rows)
+        return answer(request, predictions, row.root, READER)
 
     @app.post(
         "/predictions/batch",
@@ -92,7 +96,7 @@ def add(app: FastAPI, predictions: Predictions) -> None:
         rows: Annotated[list[Row], Body(min_length=1, max_length=MAX_ROWS, description="1 to 1000 rows")],
     ) -> BatchAnswer:
         """Return one answer per row, in their order. All are logged, or none if one is refused."""
-        return answer_batch(request, predictions, [row.root for row in rows], _rows)
+        return answer_batch(request, predictions, [row.root for row in rows], READER)
 
     def openapi(request: Request) -> JSONResponse:
         """Return the OpenAPI description with the served model's columns."""
@@ -132,3 +136,23 @@ def _encoding(model: Model) -> Encoding:
     if model.encoding is None:
         raise RefusedInput(f"version {model.version} of {model.model} does not take rows of a table")
     return model.encoding
+
+
+def unlike(model: Model, row: str) -> list[str]:
+    """Return the values of a row, given as JSON, that lie outside of all training rows, and its unknown texts."""
+    values: dict[str, Any] = json.loads(row)
+    unknown = [
+        f"{column['name']} is a text that no training row has"
+        for column in _encoding(model)["columns"]
+        if column["kind"] == "text" and values[column["name"]] not in (None, *column["vocabulary"])
+    ]
+    # The statistic of a column with the name of the classes' own has another name.
+    numbers = {
+        f"column {name}" if name == CLASS_STATISTIC else name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return [*outside(model, numbers), *unknown]
+
+
+READER = Reader(_rows, unlike)

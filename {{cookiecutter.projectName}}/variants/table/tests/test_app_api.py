@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from app import endpoints, rows
 from app.predictions import DatabaseAway, Model, Prediction, RefusedInput, WaitingForModel
+from app.records import InputStatistics
 from app.settings import Settings
 
 NOW = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
@@ -100,8 +101,24 @@ def test_the_body_is_the_row(client, stand_in) -> None:
         "probabilities": {"ill": 0.25, "well": 0.75},
         "model": "visits",
         "version": 3,
+        "unlike_training": [],
     }
     assert stand_in.rows == [ROW]
+
+
+def test_the_answer_names_what_is_unlike_the_training_rows() -> None:
+    known = InputStatistics(statistic="weight", minimum=40, maximum=140)
+    stand_in = StandIn(dataclasses.replace(MODEL, inputs=(known,)))
+    with serving(stand_in) as client:
+        answers = [
+            client.post("/predictions", json={**ROW, **changed}).json()["unlike_training"]
+            for changed in ({"weight": 150}, {"weight": None}, {"weight": 700, "city": "Nowhere"})
+        ]
+    assert answers == [
+        [],
+        [],
+        ["weight 700 (training rows: 40 to 140)", "city is a text that no training row has"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 --changeset project:model_info_pixels
 -- pixels: the values of black and white in the rows that the version was trained on. NULL for 0 to 255 in versions that
--- were registered before they were measured.
+-- were registered before they were measured. inputs: the statistics of its training rows.
 CREATE OR REPLACE VIEW "${schema}".model_info AS
 SELECT
     a.model,
@@ -17,7 +17,8 @@ SELECT
     v.git_commit,
     v.created_at,
     a.changed_at,
-    v.training_statistics -> 'pixels' AS pixels
+    v.training_statistics -> 'pixels' AS pixels,
+    v.training_statistics -> 'inputs' AS inputs
 FROM "${schema}".model_alias AS a
 INNER JOIN "${schema}".model_version AS v ON a.model = v.model AND a.version = v.version;
 /* liquibase rollback

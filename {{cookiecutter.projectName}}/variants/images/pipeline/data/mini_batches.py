@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from psycopg2.extensions import connection as Connection
 
+from app.images import row_statistics, statistic_names
 from pipeline.data import splits
 from pipeline.data.pixels import BYTES
 from pipeline.data.splits import HOLDOUT_SHARE, SPLITS, VALIDATION_SHARE
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 SALT = b"split"
-# Parts of a row whose means are compared with later rows; the inference database has the same number.
-MOST_PARTS = 8
 ROWS_PER_STATISTICS = 4096
-# Few enough rows to stay in the processor's cache.
-ROWS_IN_CACHE = 256
 COPY_BUFFER_BYTES = 1 << 20
 
 
@@ -171,25 +168,6 @@ def upload(connection: Connection, packed: PackedDataset, seed: int) -> None:
     )
 
 
-def row_statistics(features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return (n, 2 + parts) float32: per row the mean, the standard deviation and the means of up to MOST_PARTS parts.
-
-    The function row_statistics of the inference database computes the same of every row that it answers.
-    """
-    flat = np.ascontiguousarray(features).reshape(len(features), -1)
-    parts = min(MOST_PARTS, flat.shape[1])
-    starts = np.arange(parts) * flat.shape[1] // parts
-    widths = np.diff([*starts, flat.shape[1]])
-    statistics = np.empty((len(flat), 2 + parts), np.float32)
-    for start in range(0, len(flat), ROWS_IN_CACHE):
-        chunk = slice(start, start + ROWS_IN_CACHE)
-        rows = flat[chunk].astype(np.float64)
-        statistics[chunk, 0] = rows.mean(axis=1)
-        statistics[chunk, 1] = rows.std(axis=1)
-        statistics[chunk, 2:] = np.add.reduceat(rows, starts, axis=1) / widths
-    return statistics
-
-
 def training_statistics(packed: PackedDataset) -> TrainingStatistics:
     """Return the statistics of the training split, which later rows are compared with.
 
@@ -202,7 +180,7 @@ def training_statistics(packed: PackedDataset) -> TrainingStatistics:
     means, deviations = statistics[:, 0].astype(np.float64), statistics[:, 1].astype(np.float64)
     mean = float(means.mean())
     counts = np.bincount(packed.data.labels[rows], minlength=len(packed.data.classes))
-    names = ["mean", "standard_deviation", *(f"part_{number}" for number in range(1, statistics.shape[1] - 1))]
+    names = statistic_names(statistics.shape[1])
     return {
         "rows": len(rows),
         "class_counts": counts.tolist(),
@@ -214,12 +192,12 @@ def training_statistics(packed: PackedDataset) -> TrainingStatistics:
 
 
 def _tenths(name: str, values: npt.NDArray[np.float32]) -> InputStatistics:
-    """Return the edges of the values' tenths, without repetitions, and the number of values per bin."""
+    """Return the edges of the values' tenths, without repetitions, the number of values per bin, and the extremes."""
     edges = np.unique(np.quantile(values, np.arange(1, 10) / 10).astype(np.float32))
     bins = np.searchsorted(edges, values, side="right")
-    return InputStatistics(
-        statistic=name, edges=edges.tolist(), counts=np.bincount(bins, minlength=len(edges) + 1).tolist()
-    )
+    counts = np.bincount(bins, minlength=len(edges) + 1).tolist()
+    low, high = float(values.min()), float(values.max())
+    return InputStatistics(statistic=name, edges=edges.tolist(), counts=counts, minimum=low, maximum=high)
 
 
 class CopyStream(io.RawIOBase):

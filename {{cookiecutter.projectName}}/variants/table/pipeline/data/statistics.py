@@ -6,7 +6,7 @@ from psycopg2.extensions import connection as Connection
 from pipeline.data.encoding import Examined, encoded_numbers
 from pipeline.data.expressions import comma_separated, evaluated_once, execute, split_of_hash
 from pipeline.databases import query
-from pipeline.records import ColumnEncoding, InputStatistics, TrainingStatistics
+from pipeline.records import ColumnEncoding, Extremes, InputStatistics, TrainingStatistics
 
 # Enough rows for the tenths of a column: a share is off by less than 0.01.
 ROWS_FOR_TENTHS = 10_000
@@ -26,6 +26,7 @@ def training_statistics(connection: Connection, examined: Examined) -> TrainingS
     execute(connection, sql.SQL("CREATE TEMP TABLE sample ON COMMIT DROP AS {}").format(sample))
     columns = examined.encoding["columns"]
     edges = _edges(connection, columns)
+    extremes = _extremes(connection, columns)
     counts = _bin_counts(connection, edges)
     query(connection, "DROP TABLE sample")
     inputs = [
@@ -33,6 +34,7 @@ def training_statistics(connection: Connection, examined: Examined) -> TrainingS
             statistic=f"column {column['name']}" if column["name"] == CLASS_STATISTIC else column["name"],
             edges=edges[number],
             counts=[counts.get((number, bin_number), 0) for bin_number in range(len(edges[number]) + 1)],
+            **extremes.get(number, {}),
         )
         for number, column in enumerate(columns)
     ]
@@ -79,6 +81,20 @@ def _edges(connection: Connection, columns: list[ColumnEncoding]) -> list[list[f
             value_count = len(column["vocabulary"]) if column["kind"] == "text" else 1
             edges.append([0.5 + number for number in range(value_count)])
     return edges
+
+
+def _extremes(connection: Connection, columns: list[ColumnEncoding]) -> dict[int, Extremes]:
+    """Return the smallest and the largest value per column of numbers; a column without any value has none."""
+    numbers = [number for number, column in enumerate(columns) if column["kind"] == "number"]
+    expressions = [sql.SQL("min({0}), max({0})").format(sql.Identifier(f"v{number}")) for number in numbers]
+    if not expressions:
+        return {}
+    measured = execute(connection, sql.SQL("SELECT {} FROM sample").format(comma_separated(expressions)))[0]
+    return {
+        number: Extremes(minimum=low, maximum=high)
+        for number, low, high in zip(numbers, measured[::2], measured[1::2])
+        if low is not None
+    }
 
 
 def _bin_counts(connection: Connection, edges: list[list[float]]) -> dict[tuple[int, int], int]:
