@@ -1,8 +1,5 @@
-"""Figures and the HTML report of a trained model, for MLflow."""
+"""Figures of trained models, for MLflow."""
 
-import base64
-import html
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
@@ -11,13 +8,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot
+from matplotlib import font_manager, pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.records import EpochRow
 
 LABELLED_CLASSES = 25
+LONGEST_LABEL = 24
 NAMED_CANDIDATES = 12
 
 
@@ -65,14 +63,15 @@ def _draw_metric(
 def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
     """Draw the row counts per true class (down) and predicted class (across).
 
-    The cells carry numbers for up to LABELLED_CLASSES classes.
+    The cells carry numbers for up to LABELLED_CLASSES classes. The report has the same matrix with full names.
     """
     size = max(4.0, 0.45 * len(classes) + 2)
+    labels = tick_labels(classes)
     figure, axis = pyplot.subplots(figsize=(size, size), layout="constrained")
     axis.imshow(matrix, cmap="Blues")
     axis.set(xlabel="predicted", ylabel="true", xticks=range(len(classes)), yticks=range(len(classes)))
-    axis.set_xticklabels(classes, rotation=90)
-    axis.set_yticklabels(classes)
+    axis.set_xticklabels(labels, rotation=90)
+    axis.set_yticklabels(labels)
     most = max(max(row) for row in matrix)
     if len(classes) <= LABELLED_CLASSES:
         for true, row in enumerate(matrix):
@@ -86,6 +85,18 @@ def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
                     color="white" if count > most / 2 else "black",
                 )
     return figure
+
+
+def tick_labels(classes: Sequence[str]) -> list[str]:
+    """Return a label per class: its name, cut to LONGEST_LABEL characters, or its number where the font lacks it."""
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    glyphs = font.get_charmap()
+    labels = []
+    for number, name in enumerate(classes):
+        short = name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
+        # Matplotlib reads a text between two dollar signs as a formula.
+        labels.append(short.replace("$", r"\$") if all(ord(sign) in glyphs for sign in short) else f"#{number}")
+    return labels
 
 
 def candidates(trainings: Mapping[str, Sequence[EpochRow]], best: str, best_epoch: int) -> Figure:
@@ -127,25 +138,3 @@ def learning_curve(points: Sequence[CurvePoint], sentence: str) -> Figure:
     axis.set_title(textwrap.fill(sentence, 90), fontsize="small")
     axis.legend()
     return figure
-
-
-def page(title: str, facts: Mapping[str, object], figures: Mapping[str, Figure]) -> str:
-    """Return a self-contained HTML page: a table of facts and the figures."""
-    rows = "\n".join(
-        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items()
-    )
-    pictures = "\n".join(
-        f'<h2>{html.escape(name)}</h2>\n<img alt="{html.escape(name)}" src="data:image/png;base64,{_png(figure)}">'
-        for name, figure in figures.items()
-    )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title></head>\n<body>\n<h1>{html.escape(title)}</h1>\n"
-        f"<table>\n{rows}\n</table>\n{pictures}\n</body>\n</html>\n"
-    )
-
-
-def _png(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return base64.b64encode(buffer.getvalue()).decode()

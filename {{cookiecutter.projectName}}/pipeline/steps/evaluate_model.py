@@ -10,7 +10,7 @@ from pipeline import doctor, training_db
 from pipeline.data import source
 from pipeline.databases import binding, session
 from pipeline.records import Scores
-from pipeline.registry import report
+from pipeline.registry import report, report_page
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
 from pipeline.training_db import FinishedRun
@@ -46,7 +46,6 @@ def _log(trained: FinishedRun, scores: Scores, figures: dict[str, Figure]) -> No
         "validation loss": f"{scores['loss']:.4f}",
         "validation rows": scores["rows"],
         "best epoch": trained.best_epoch,
-        "parameters": trained.parameters,
         "data": trained.data.data_hash,
         "run": trained.run_hash,
         "commit": trained.git_commit,
@@ -55,5 +54,13 @@ def _log(trained: FinishedRun, scores: Scores, figures: dict[str, Figure]) -> No
         mlflow.log_metrics({"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]})
         mlflow.log_figure(figures[CURVES], "curves.png")
         mlflow.log_figure(figures[CONFUSION_MATRIX], "confusion_matrix.png")
-        mlflow.log_text(report.page(f"{settings().project_name}: evaluation", facts, figures), "report.html")
+        page = report_page.page(
+            f"{settings().project_name}: evaluation",
+            facts,
+            trained.parameters,
+            scores["confusion_matrix"],
+            trained.data.classes,
+            {CURVES: figures[CURVES]},
+        )
+        mlflow.log_text(page, "report.html")
     pyplot.close("all")
