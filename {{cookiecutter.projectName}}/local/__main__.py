@@ -109,6 +109,8 @@ def _status(options: argparse.Namespace) -> None:
         return
     for server in startup.servers(state, to_start=False):
         print(server.describe())
+    if page := next_commands.experiment_page(state):
+        print(f"{'runs':<10} {page}")
     print(f"{'state':<10} {state.folder}")
 
 

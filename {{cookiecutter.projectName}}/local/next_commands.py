@@ -10,6 +10,9 @@ from local.mlflow_server import MlflowServer
 from local.processes import answer
 from local.state import State
 
+# Without it, MLflow's pages show traces of language models.
+TRAINING_VIEW = "workflowType=machine_learning"
+
 
 def lines(state: State) -> list[str]:
     """Return the lines that end `make demo`."""
@@ -24,13 +27,16 @@ def lines(state: State) -> list[str]:
 
 
 def tracking_page(state: State) -> str:
-    """Return the address of the newest experiment's page, or the tracking server's own where it is not known."""
+    """Return the address of the newest experiment's runs, or the tracking server's own where it is not known."""
     chosen = os.environ.get("MLFLOW_TRACKING_URI")
-    if chosen:
-        return chosen
+    return chosen or experiment_page(state) or MlflowServer("mlflow", state, None).address
+
+
+def experiment_page(state: State) -> str:
+    """Return the address of the newest experiment's runs on the local server, an empty text where there are none."""
     server = MlflowServer("mlflow", state, None)
     experiment = newest_experiment(server.port)
-    return f"{server.address}/#/experiments/{experiment}" if experiment else server.address
+    return f"{server.address}/#/experiments/{experiment}/runs?{TRAINING_VIEW}" if experiment else ""
 
 
 def newest_experiment(port: int) -> str:

@@ -3,6 +3,7 @@
 MLproject declares the steps and the defaults of their options. Exit status 75 marks an error worth retrying.
 """
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -17,7 +18,7 @@ try:
     import click
     import psycopg2
 
-    from pipeline import commands
+    from pipeline import commands, tracking
     from pipeline.databases import first_line, may_pass
     from pipeline.errors import StepError
     from pipeline.help import Help, help_of
@@ -120,6 +121,13 @@ def command_line() -> click.Group:
     @click.pass_context
     def group(context: click.Context) -> None:
         context.obj = {}
+
+    @group.result_callback()
+    def print_page(_: object) -> None:
+        """Print the address of MLflow's page about the last training, unless MLflow is away."""
+        if tracking.used_parents:
+            with contextlib.suppress(StepError), tracking.impatient():
+                click.echo(f"MLflow: {tracking.page_of(tracking.used_parents[-1])}")
 
     for step in steps().values():
         group.add_command(step_command(step))

@@ -20,12 +20,22 @@ def pipeline_run() -> str:
 
     Raises StepError when $PIPELINE_RUN holds a character that is not allowed.
     """
-    new_name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{os.getpid()}"
-    name = os.environ.get("PIPELINE_RUN") or new_name
+    name = os.environ.get("PIPELINE_RUN") or _new_name()
     if not re.fullmatch(RUN_NAME, name):
         raise StepError(f"PIPELINE_RUN is {name!r}; allowed are 1 to 100 letters, digits, dots, hyphens, underscores")
     os.environ["PIPELINE_RUN"] = name
     return name
+
+
+def is_named() -> bool:
+    """Return whether an orchestrator or a person chose the run's name."""
+    return os.environ.get("PIPELINE_RUN", "") not in ("", _new_name())
+
+
+@functools.cache
+def _new_name() -> str:
+    """Return the name of this process's own run."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{os.getpid()}"
 
 
 @functools.cache

@@ -1,29 +1,34 @@
-"""MLflow: one parent run per pipeline run, one child run per step, one registered model."""
+"""MLflow: one parent run per training, one child run per step, one registered model."""
 
 import contextlib
 import functools
 import logging
 import os
 import types
+import urllib.parse
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.databases import binding, in_schema
 from pipeline.errors import StepError, TemporaryError
-from pipeline.run_identity import git_commit, pipeline_run
+from pipeline.run_identity import git_commit, is_named, pipeline_run
 from pipeline.settings import settings
 
 # Importing MLflow takes 3 s, so it is imported when it is first used.
 if TYPE_CHECKING:
     from mlflow import ActiveRun, MlflowClient
-    from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import Experiment, Run
     from mlflow.entities.model_registry import ModelVersion
 
 # Timeout of a request in seconds, and retries: of a step's own work, and while the step holds a lock.
 USUAL = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+# MLflow's pages show traces of language models unless the address asks for training runs. Other versions of it
+# decide by the experiment's tag.
+TRAINING_VIEW = "workflowType=machine_learning"
+EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
+# Parent runs of this process's steps, in the order of their use: the command line prints the page of the last.
+used_parents: list[str] = []
 
 
 @contextlib.contextmanager
@@ -45,7 +50,10 @@ def load_mlflow() -> types.ModuleType:
     import mlflow.onnx
 
     with answering():
-        mlflow.set_experiment(settings().model)
+        experiment = mlflow.set_experiment(settings().model)
+        name, kind = EXPERIMENT_KIND
+        if name not in experiment.tags:
+            mlflow.set_experiment_tag(name, kind)
     return mlflow
 
 
@@ -121,18 +129,47 @@ def _may_pass(status: int) -> bool:
     return status in (408, 429) or (status >= 500 and status != 501)
 
 
-@functools.cache
-def parent_run() -> str:
-    """Return the id of the parent run, which is tagged with $PIPELINE_RUN; create it when it is missing."""
-    name = pipeline_run()
+def parent_run(run_hash: str = "") -> str:
+    """Return the id of the parent run of this pipeline run, or of one of its trainings; create it when it is missing.
+
+    A pipeline run that trains twice has a parent run per training. A step that runs alone, without $PIPELINE_RUN,
+    belongs to the parent run under which the training ran.
+    """
     mlflow_client = client()
     experiment = _experiment(mlflow_client)
-    runs = mlflow_client.search_runs([experiment.experiment_id], f"tags.pipeline_run = '{name}'", max_results=1)
-    if runs:
-        return str(runs[0].info.run_id)
+    name = pipeline_run()
+    # The newest comes first.
+    parents = _runs(mlflow_client, experiment, f"tags.pipeline_run = '{name}'")
+    if not parents and not is_named():
+        if used_parents and not run_hash:
+            return used_parents[-1]
+        trained = _runs(mlflow_client, experiment, f"tags.run_hash = '{run_hash}'") if run_hash else []
+        parents = [run for run in trained if "pipeline_run" in run.data.tags]
+    known = chosen_parent(parents, run_hash)
+    if known:
+        return known
     tags = {"pipeline_run": name, "owner": settings().owner, "git_commit": git_commit()}
     created = mlflow_client.create_run(experiment.experiment_id, run_name=f"pipeline {name}", tags=tags)
     return str(created.info.run_id)
+
+
+def chosen_parent(parents: "Sequence[Run]", run_hash: str) -> str | None:
+    """Return the id of a training's parent run: its own, else one without a training; without a hash, the first."""
+    for accepted in ([run_hash], [None]) if run_hash else ():
+        for run in parents:
+            if run.data.tags.get("run_hash") in accepted:
+                return str(run.info.run_id)
+    return None if run_hash or not parents else str(parents[0].info.run_id)
+
+
+def page_of(run_id: str) -> str:
+    """Return the address of a run's page, without a password that MLflow's address may hold."""
+    address = urllib.parse.urlsplit(os.environ["MLFLOW_TRACKING_URI"])
+    place = urllib.parse.urlunsplit((address.scheme, address.netloc.rpartition("@")[2], address.path, "", ""))
+    mlflow_client = client()
+    with answering():
+        experiment = _experiment(mlflow_client).experiment_id
+    return f"{place.rstrip('/')}/#/experiments/{experiment}/runs/{run_id}?{TRAINING_VIEW}"
 
 
 @contextlib.contextmanager
@@ -143,9 +180,9 @@ def step_run(step: str, run_id: str | None = None, **tags: str) -> Iterator["Act
     Raises StepError when MLflow refuses, TemporaryError when it is away.
     """
     mlflow = load_mlflow()
-    with answering(), _parent_follows():
+    with answering(), parent_follows(tags.get("run_hash", "")) as parent:
         tags = {
-            "mlflow.parentRunId": parent_run(),
+            "mlflow.parentRunId": parent,
             "step": step,
             "owner": settings().owner,
             "git_commit": git_commit(),
@@ -174,15 +211,17 @@ def _run_of_mlflow() -> str | None:
 
 
 @contextlib.contextmanager
-def _parent_follows() -> Iterator[None]:
-    """Give the parent run the status of its last step."""
+def parent_follows(run_hash: str = "") -> Iterator[str]:
+    """Yield the id of the parent run, which afterwards has the status of this step; see parent_run."""
     mlflow_client = client()
+    parent = parent_run(run_hash)
+    used_parents.append(parent)
     try:
-        yield
+        yield parent
     except BaseException:
-        mlflow_client.set_terminated(parent_run(), "FAILED")
+        mlflow_client.set_terminated(parent, "FAILED")
         raise
-    mlflow_client.set_terminated(parent_run())
+    mlflow_client.set_terminated(parent)
 
 
 def run_of_experiment(step: str, experiment_hash: str) -> str | None:
@@ -272,16 +311,6 @@ def _experiment(mlflow_client: "MlflowClient") -> "Experiment":
 
 def _runs(mlflow_client: "MlflowClient", experiment: "Experiment", condition: str) -> "list[Run]":
     return list(mlflow_client.search_runs([experiment.experiment_id], condition, max_results=1000))
-
-
-def dataset_input(data_hash: str) -> "MetaDataset":
-    """Return MLflow's description of the uploaded data set: its place and digest."""
-    from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.meta_dataset import MetaDataset
-
-    source = CodeDatasetSource({"table": in_schema("{schema}.dataset_batch"), "database": binding("trainer").where})
-    # MLflow's own class leaves `profile` abstract without marking its base class as abstract.
-    return MetaDataset(source, name=settings().model, digest=data_hash[:32])  # type: ignore[abstract]
 
 
 def registered_alias(alias: str) -> "ModelVersion | None":

@@ -195,7 +195,7 @@ class TestNextCommands:
             f"  make serve     serve {served} on this machine",
             "  ./run --help   list the steps, to run them one by one",
             "  make down      stop the servers and remove their data",
-            "MLflow: http://127.0.0.1:5000/#/experiments/7",
+            "MLflow: http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning",
         ]
 
     @pytest.mark.parametrize(("status", "content"), [(0, b""), (http.client.OK, b"{}"), (http.client.OK, b"<html>")])

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 
-from pipeline import doctor, training_db
+from pipeline import doctor, training_db, training_rows
 from pipeline.data import source
 from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
 from pipeline.records import Encoding, Scores
 from pipeline.registry import aliases, onnx_export, round_trip
+from pipeline.registry.summaries import encoding_summary
 from pipeline.run_identity import git_commit
 from pipeline.settings import chosen_stage, settings
 from pipeline.tracking import answering, client, load_mlflow, registered_alias, step_run
@@ -106,7 +107,7 @@ def _promote_candidate(stage: str) -> Promotion:
     refusal = refusal or _refusal(connection, candidate, version, scores, current, stage)
     tags = {"data_hash": candidate.data.data_hash, "run_hash": candidate.run_hash}
     with step_run("promote_model", **tags):
-        load_mlflow().log_metrics(_metrics(scores))
+        _log_metrics(connection, candidate, scores)
         version = version or _register(connection, candidate, scores, exported)
         load_mlflow().set_tag("reason", refusal or _accuracy(scores))
         _log_decision(version, stage, refusal is None)
@@ -134,6 +135,15 @@ def _checked_export(connection: Connection, candidate: FinishedRun, config: str)
 
 def _accuracy(scores: Scores) -> str:
     return f"accuracy {scores['accuracy']:.4f} on {scores['rows']} held-out rows"
+
+
+def _log_metrics(connection: Connection, candidate: FinishedRun, scores: Scores) -> None:
+    """Log the scores on the holdout with the step's run, and with the row of the training."""
+    load_mlflow().log_metrics(_metrics(scores))
+    with connection:
+        epochs = training_db.epoch_rows(connection, candidate.run_hash)
+    row = training_rows.describe(candidate, next(epoch for epoch in epochs if epoch["epoch"] == candidate.best_epoch))
+    training_rows.log_scores(row, **_metrics(scores))
 
 
 def _metrics(scores: Scores) -> Metrics:
@@ -205,10 +215,10 @@ def _register(connection: Connection, candidate: FinishedRun, scores: Scores, ex
     data = candidate.data
     with connection:
         examples = source.examples(connection, data)
-    _log_keras(candidate)
-    tags = {"run_hash": candidate.run_hash, "data_hash": data.data_hash, "git_commit": git_commit()}
+    row = training_rows.row_of(candidate)
+    _log_keras(candidate, row)
     with answering():
-        logged = _log_onnx(exported, candidate, scores, examples)
+        logged = _log_onnx(exported, candidate, scores, examples, row)
         mlflow_client = client()
         if not mlflow_client.search_registered_models(f"name = '{settings().model}'"):
             mlflow_client.create_registered_model(
@@ -217,21 +227,37 @@ def _register(connection: Connection, candidate: FinishedRun, scores: Scores, ex
         created = mlflow_client.create_model_version(
             settings().model,
             logged.model_uri,
-            load_mlflow().active_run().info.run_id,
-            tags=tags,
+            row,
+            tags=_version_tags(candidate),
+            description=_version_description(candidate, scores),
             model_id=logged.model_id,
         )
     return int(created.version)
 
 
-def _log_onnx(exported: bytes, candidate: FinishedRun, scores: Scores, examples: Examples) -> "ModelInfo":
-    """Log the ONNX file with the metadata that deploy_inference_db stores beside it."""
+def _version_tags(candidate: FinishedRun) -> dict[str, str]:
+    """Return the tags of the candidate's version; a table's says how columns become numbers."""
+    tags = {"run_hash": candidate.run_hash, "data_hash": candidate.data.data_hash, "git_commit": git_commit()}
+    encoding = candidate.data.encoding
+    return tags | ({"encoding": encoding_summary(encoding)} if encoding else {})
+
+
+def _version_description(candidate: FinishedRun, scores: Scores) -> str:
+    """Return one sentence about the candidate's version: accuracy, data and commit."""
+    commit = candidate.git_commit
+    code = "uncommitted code" if commit == "uncommitted" else f"the code of commit {commit[:12]}"
+    return f"{_accuracy(scores).capitalize()}; trained on data {candidate.data.data_hash[:12]} with {code}."
+
+
+def _log_onnx(exported: bytes, candidate: FinishedRun, scores: Scores, examples: Examples, row: str) -> "ModelInfo":
+    """Log the ONNX file with the run `row`, and the metadata that deploy_inference_db stores beside it."""
     import onnx
 
     data = candidate.data
     logged: ModelInfo = load_mlflow().onnx.log_model(
         onnx.load_from_string(exported),
         name="model",
+        run_id=row,
         signature=_signature(data),
         input_example=examples.rows[:1],
         pip_requirements=["onnxruntime", "numpy"],
@@ -265,8 +291,8 @@ def _signature(data: TrainingData) -> "ModelSignature":
     )
 
 
-def _log_keras(candidate: FinishedRun) -> None:
-    """Log architecture and weights: a later candidate is compared with this model on its own holdout."""
+def _log_keras(candidate: FinishedRun, row: str) -> None:
+    """Log architecture and weights with the run `row`: a later candidate is compared with this model."""
     data = candidate.data
     stored: StoredModel = {
         "architecture": candidate.architecture.json,
@@ -278,4 +304,4 @@ def _log_keras(candidate: FinishedRun) -> None:
     with tempfile.TemporaryDirectory() as folder, answering():
         (pathlib.Path(folder) / "weights.f4").write_bytes(candidate.weights)
         (pathlib.Path(folder) / "model.json").write_text(json.dumps(stored), encoding="utf-8")
-        load_mlflow().log_artifacts(folder, "keras")
+        load_mlflow().log_artifacts(folder, "keras", run_id=row)

@@ -10,13 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline import doctor, progress, training_db
+from pipeline import doctor, progress, training_db, training_rows
 from pipeline.databases import Connection, binding, interruptible, session
 from pipeline.errors import StepError
 from pipeline.records import EpochRow
-from pipeline.tracking import dataset_input, load_mlflow, step_run
+from pipeline.tracking import load_mlflow, parent_follows, step_run
 from pipeline.training.checkpoints import (
     best_epoch,
+    best_row,
     epoch_line,
     epoch_row,
     is_patience_over,
@@ -100,24 +101,30 @@ def _train(training: Training) -> str:
         with connection:
             select(connection, training)
         if mlflow_run is None:
+            with parent_follows(training.run_hash):
+                training_rows.describe(training, best_row(epoch_rows))
             return (
                 f"run {training.run_hash[:12]} was trained before: best epoch {best_epoch(epoch_rows)} is chosen again"
             )
-        with step_run("train_model", mlflow_run or None, data_hash=training.data.data_hash) as tracked:
+        tags = {"data_hash": training.data.data_hash, "run_hash": training.run_hash}
+        with step_run("train_model", mlflow_run or None, **tags) as tracked:
             _describe(connection, training, tracked.info.run_id)
             with heartbeat([training.run_hash]), recording_failures([training.run_hash]):
                 epoch_rows = _run_epochs(connection, training, greenplum, epoch_rows)
                 mark_finished(connection, training, best_epoch(epoch_rows))
                 load_mlflow().log_metric("best_epoch", best_epoch(epoch_rows))
-    best = best_epoch(epoch_rows)
-    loss, accuracy = next((row["val_loss"], row["val_accuracy"]) for row in epoch_rows if row["epoch"] == best)
+                training_rows.describe(training, best_row(epoch_rows))
+    best = best_row(epoch_rows)
     count = f"{len(epoch_rows)} epoch{'s' if len(epoch_rows) > 1 else ''}"
-    return f"{count}; best is {best}: validation loss {loss:.4f}, accuracy {accuracy:.4f}"
+    return (
+        f"{count}; best is {best['epoch']}: validation loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.4f}"
+    )
 
 
 def _describe(connection: Connection, training: Training, mlflow_run: str) -> None:
     log_parameters(training, mlflow_run)
-    load_mlflow().log_input(dataset_input(training.data.data_hash), context="training")
+    training_rows.log_data(mlflow_run, training.data)
+    training_rows.describe(training)
     mark_running(connection, training, mlflow_run)
 
 

@@ -3,13 +3,15 @@
 The rows of collect_labels are added. Nothing changes when the same data set is there already.
 """
 
-from pipeline import doctor
+from pipeline import doctor, training_db
 from pipeline.data import source
 from pipeline.data.splits import PackResult
 from pipeline.databases import session
 from pipeline.errors import StepError
 from pipeline.settings import require_seed
-from pipeline.tracking import dataset_input, load_mlflow, step_run
+from pipeline.tracking import load_mlflow, step_run
+from pipeline.training_db import TrainingData
+from pipeline.training_rows import log_data
 
 
 def run(seed: int, rows_per_block: int) -> str:
@@ -29,17 +31,18 @@ def run(seed: int, rows_per_block: int) -> str:
     connection = session("trainer")
     with connection:
         packed = source.pack(connection, seed, rows_per_block)
-    _log(packed, seed, rows_per_block)
+        data = training_db.current_data(connection)
+    _log(packed, data, seed, rows_per_block)
     row_counts = ", ".join(f"{count:,} {split}" for split, count in packed.row_counts.items())
     if packed.labelled or packed.unused:
         row_counts += f" (labelled in the app: {packed.labelled:,} of them; {packed.unused:,} not used)"
     return f"{row_counts} rows; data {packed.data_hash[:12]} {'uploaded' if packed.is_new else 'was there already'}"
 
 
-def _log(packed: PackResult, seed: int, rows_per_block: int) -> None:
+def _log(packed: PackResult, data: TrainingData, seed: int, rows_per_block: int) -> None:
     mlflow = load_mlflow()
-    with step_run("upload_dataset", data_hash=packed.data_hash):
-        mlflow.log_input(dataset_input(packed.data_hash), context="training")
+    with step_run("upload_dataset", data_hash=packed.data_hash) as tracked:
+        log_data(tracked.info.run_id, data)
         mlflow.log_params({"seed": seed, "rows_per_block": rows_per_block})
         counts = {**packed.row_counts, "labelled": packed.labelled}
         mlflow.log_metrics({f"rows_{split}": count for split, count in counts.items()})

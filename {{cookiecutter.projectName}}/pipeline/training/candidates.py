@@ -53,8 +53,7 @@ class Candidate:
     @property
     def best(self) -> EpochRow:
         """The epoch with the lowest validation loss."""
-        number = checkpoints.best_epoch(self.epoch_rows)
-        return next(row for row in self.epoch_rows if row["epoch"] == number)
+        return checkpoints.best_row(self.epoch_rows)
 
     @property
     def is_complete(self) -> bool:

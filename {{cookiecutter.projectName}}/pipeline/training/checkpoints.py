@@ -70,6 +70,12 @@ def best_epoch(epoch_rows: list[EpochRow]) -> int:
     return min(epoch_rows, key=lambda row: (row["val_loss"], row["epoch"]))["epoch"]
 
 
+def best_row(epoch_rows: list[EpochRow]) -> EpochRow:
+    """Return the metrics of the best epoch."""
+    best = best_epoch(epoch_rows)
+    return next(row for row in epoch_rows if row["epoch"] == best)
+
+
 def is_patience_over(epoch_rows: list[EpochRow], patience: int) -> bool:
     """Return whether the validation loss has not fallen for `patience` epochs."""
     return bool(epoch_rows) and len(epoch_rows) - best_epoch(epoch_rows) >= patience

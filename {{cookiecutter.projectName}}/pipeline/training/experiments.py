@@ -8,12 +8,13 @@ from psycopg2.extensions import connection as Connection
 from pipeline import training_db
 from pipeline.databases import binding, query, session
 from pipeline.errors import StepError
-from pipeline.tracking import dataset_input, load_mlflow, run_of_experiment, step_run
+from pipeline.tracking import run_of_experiment, step_run
 from pipeline.training import run as training_run
 from pipeline.training.candidates import Candidate, Division
 from pipeline.training.run import Training
 from pipeline.training.scheduler import Scheduler
 from pipeline.training.session_pool import SessionPool
+from pipeline.training_rows import log_data
 
 MOST_SESSIONS = 64
 
@@ -62,7 +63,7 @@ def _run(step: str, kind: str, trainings: Sequence[Training], division: Division
         training_run.training_lock(step, connection),
         step_run(step, run_of_experiment(step, identity), data_hash=data_hash, experiment_hash=identity) as parent,
     ):
-        load_mlflow().log_input(dataset_input(data_hash), context="training")
+        log_data(parent.info.run_id, trainings[0].data)
         candidates = [Candidate(number, training) for number, training in enumerate(trainings, 1)]
         with (
             training_run.heartbeat(hashes),

@@ -30,6 +30,7 @@ from pipeline.settings import require_seed, settings
 from pipeline.tracking import answering, load_mlflow
 from pipeline.training.loss import loss_parameters
 from pipeline.training_db import Blocks, StoredArchitecture, TrainingData
+from pipeline.training_rows import logged_parameters
 from pipeline.user_code import build_optimizer
 
 HEARTBEAT_SECONDS = 10
@@ -205,9 +206,8 @@ def select(connection: Connection, training: Training) -> None:
 
 def log_parameters(training: Training, mlflow_run: str) -> None:
     """Log the parameters of a training with a run of MLflow."""
-    parameters = {"where": "database", **training.parameters, "architecture_hash": training.architecture.hash}
     with answering():
-        load_mlflow().log_params(parameters, run_id=mlflow_run)
+        load_mlflow().log_params(logged_parameters(training), run_id=mlflow_run)
 
 
 def mark_running(connection: Connection, training: Training, mlflow_run: str) -> None:
