@@ -154,7 +154,7 @@ def test_lineage_is_the_same_everywhere(delivery: Delivery, first_commit: str) -
     version = delivery.served_version()
     assert (version["version"], version["git_commit"]) == (1, commit)
     assert {version["data_hash"]} == {tags(by_step[step])["data_hash"] for step in ("train_model", "promote_model")}
-    assert version["mlflow_run"] == by_step["promote_model"]["info"]["run_id"]
+    assert version["mlflow_run"] == parent["info"]["run_id"]
     training, epochs = delivery.newest_training()
     assert (training["git_commit"], training["status"], len(epochs)) == (commit, "finished", 10)
 

@@ -120,6 +120,31 @@ def test_mlflow_names_the_data(trained: Project) -> None:
     assert len(dataset["digest"]) == 32
 
 
+def test_the_parent_run_shows_the_training(trained: Project) -> None:
+    """It has parameters, scores and data set, so that MLflow compares trainings without their steps."""
+    parent, children = trained.servers.tracking.children(trained.schema, "first")
+    by_step = {tags(run)["step"]: run for run in children}
+    shown = [(param["key"], param["value"]) for param in parent["data"]["params"]]
+    assert ("learning_rate", "0.002") in shown
+    assert sorted(shown) == sorted((param["key"], param["value"]) for param in by_step["train_model"]["data"]["params"])
+    promoted = metrics(by_step["promote_model"])
+    assert {name: metrics(parent)[name] for name in promoted} == promoted
+    best = min(trained.epochs(1), key=lambda row: row[3])
+    assert metrics(parent)["val_loss"] == pytest.approx(best[3])
+    assert metrics(parent)["val_accuracy"] == pytest.approx(best[4])
+    assert parent["inputs"] == by_step["train_model"]["inputs"]
+    assert parent["info"]["run_name"] == f"{tags(parent)['data_hash'][:6]}-{tags(parent)['run_hash'][:6]}"
+
+
+def test_the_version_names_the_parent_run(trained: Project) -> None:
+    """The source run of the version is the row of the training, and the description says how good it is."""
+    parent, _ = trained.servers.tracking.children(trained.schema, "first")
+    version = trained.servers.tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
+    assert version["run_id"] == parent["info"]["run_id"]
+    accuracy = f"Accuracy {metrics(parent)['accuracy_score']:.4f} on "
+    assert re.fullmatch(rf"{accuracy}\d+ held-out rows; trained on data \w+ with .*\.", version["description"])
+
+
 @pytest.mark.parametrize(("minimum", "is_found"), [("0.5", True), ("0.9999", False)])
 def test_search_finds_the_candidate(trained: Project, minimum: str, is_found: bool) -> None:
     """A search by `metrics.accuracy_score` finds the promoted run, and none above its accuracy."""

@@ -148,7 +148,15 @@ def parent_run(run_hash: str = "") -> str:
     known = chosen_parent(parents, run_hash)
     if known:
         return known
-    tags = {"pipeline_run": name, "owner": settings().owner, "git_commit": git_commit()}
+    tags = {
+        "pipeline_run": name,
+        "owner": settings().owner,
+        "git_commit": git_commit(),
+        # The columns of MLflow's list of runs.
+        "mlflow.source.name": settings().project_name,
+        "mlflow.source.type": "PROJECT",
+        "mlflow.source.git.commit": git_commit(),
+    }
     created = mlflow_client.create_run(experiment.experiment_id, run_name=f"pipeline {name}", tags=tags)
     return str(created.info.run_id)
 

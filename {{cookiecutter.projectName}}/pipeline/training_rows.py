@@ -89,10 +89,12 @@ def log_data(run_id: str, data: TrainingData) -> None:
     """Log a data set as the input of a run: name, digest, source, schema and profile."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    source = {"tags": {"table": in_schema("{schema}.dataset_batch"), "database": binding("trainer").where}}
-    dataset = Dataset(
-        settings().model, data.data_hash[:DIGEST_LENGTH], "code", json.dumps(source), schema_of(data), profile_of(data)
-    )
+    place = {"table": in_schema("{schema}.dataset_batch"), "database": binding("trainer").where}
+    source = settings().source
+    if source:
+        place["source"] = f"{source.schema}.{source.table}"
+    text = json.dumps({"tags": place})
+    dataset = Dataset(settings().model, data.data_hash[:DIGEST_LENGTH], "code", text, schema_of(data), profile_of(data))
     with answering():
         client().log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 

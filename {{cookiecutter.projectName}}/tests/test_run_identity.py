@@ -56,8 +56,10 @@ def test_an_image_of_the_same_lock_file_is_accepted(monkeypatch, tmp_path) -> No
 def test_a_run_without_a_name_gets_one(monkeypatch) -> None:
     name = run_identity.pipeline_run()
     assert run_identity.pipeline_run() == os.environ["PIPELINE_RUN"] == name
+    assert not run_identity.is_named()
     monkeypatch.setenv("PIPELINE_RUN", "image-classifier-ver-1-1763740000")
     assert run_identity.pipeline_run() == "image-classifier-ver-1-1763740000"
+    assert run_identity.is_named()
 
 
 @pytest.mark.parametrize("name", ["a b", "a;b", "a'", "$HOME", "a#b", "a\n", "x" * 101, "a/b", "2026-11-21T10:00:00Z"])

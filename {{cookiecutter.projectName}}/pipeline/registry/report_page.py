@@ -26,7 +26,8 @@ tr.mean { background: var(--soft); }
 .matrix td { text-align: right; font-variant-numeric: tabular-nums; background: rgba(var(--cell), var(--share, 0)); }
 .matrix thead th { vertical-align: bottom; }
 .matrix thead span { writing-mode: vertical-rl; max-height: 14em; overflow-wrap: anywhere; }
-.matrix tbody th { position: sticky; left: 0; background: Canvas; font-weight: normal; min-width: 4em; }
+.matrix tbody th { position: sticky; left: 0; background: Canvas; font-weight: normal; }
+.matrix tbody span { display: block; width: max-content; max-width: 16em; }
 img { max-width: 100%; background: white; padding: .5rem; }
 """.strip()
 
@@ -88,7 +89,7 @@ def _matrix(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
     names = [html.escape(name) for name in classes]
     header = "".join(f"<th><span>{name}</span></th>" for name in names)
     rows = [
-        f"<tr><th>{name}</th>{''.join(_cell(count, sum(counts)) for count in counts)}</tr>"
+        f"<tr><th><span>{name}</span></th>{''.join(_cell(count, sum(counts)) for count in counts)}</tr>"
         for name, counts in zip(names, matrix, strict=True)
     ]
     return _table([f"<thead><tr><th>true ↓ predicted →</th>{header}</tr></thead><tbody>", *rows, "</tbody>"], "matrix")

@@ -75,9 +75,12 @@ def run(version: int, stage: str) -> Promotion:
 
 def _promote_version(version: int, stage: str) -> Promotion:
     """Promote a version whatever its scores. Raises StepError when the registry lacks it."""
-    if aliases.registered_version(version) is None:
+    registered = aliases.registered_version(version)
+    if registered is None:
         raise StepError(f"MLflow has no version {version} of the model {settings().model}")
-    with step_run("promote_model"):
+    # A version that a person registered belongs to no training.
+    tags = {name: registered.tags[name] for name in ("data_hash", "run_hash") if name in registered.tags}
+    with step_run("promote_model", **tags):
         aliases.record_manual_promotion(stage, version)
         client().set_registered_model_alias(settings().model, stage, str(version))
         _log_decision(version, stage, True)

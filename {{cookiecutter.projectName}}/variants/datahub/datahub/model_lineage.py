@@ -223,8 +223,8 @@ def _run_urn(run: Run) -> str:
 def _training_run(version: ModelVersion) -> str:
     """Return the id of the MLflow run that trained a version. Raises StepError.
 
-    The run of the promotion registered the version. The training database stores the training run under the hash in
-    the version's tag.
+    The version's own run is the parent of all steps of the training. The training database stores the run of the
+    training alone under the hash in the version's tag.
     """
     connection = session(names.ROLES["training"])
     statement = "SELECT mlflow_run FROM {schema}.training_run WHERE run_hash = %s"
