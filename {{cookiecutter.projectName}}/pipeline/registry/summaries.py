@@ -1,20 +1,18 @@
 """Short texts about a version, for the pages of MLflow's registry."""
 
-from pipeline.records import ColumnEncoding, Encoding
+import collections
+import hashlib
+import json
 
-# MLflow allows 100,000 characters in a tag, but its page shows them all.
-LONGEST_SUMMARY = 2000
+from pipeline.records import Encoding
 
 
 def encoding_summary(encoding: Encoding) -> str:
-    """Return the label and the columns of a table's encoding, in the order of the model's inputs."""
-    columns = ", ".join(_column(column) for column in encoding["columns"])
-    text = f"{encoding['label']} from {columns}"
-    return text if len(text) <= LONGEST_SUMMARY else text[: LONGEST_SUMMARY - 1] + "…"
+    """Return a table's label, its columns by kind, and a hash by which equal encodings are recognized.
 
-
-def _column(column: ColumnEncoding) -> str:
-    nulls = ", may be NULL" if column["nulls"] else ""
-    if column["kind"] == "text":
-        return f"{column['name']} (text, {len(column['vocabulary'])} words{nulls})"
-    return f"{column['name']} ({column['kind']}{nulls})"
+    The names of the columns are in the schema of the data set.
+    """
+    counts = collections.Counter(column["kind"] for column in encoding["columns"])
+    kinds = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items()]
+    digest = hashlib.sha256(json.dumps(encoding, sort_keys=True).encode()).hexdigest()
+    return f"{encoding['label']} from {', '.join(kinds)}; hash {digest[:12]}"
