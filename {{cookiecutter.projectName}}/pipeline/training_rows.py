@@ -74,7 +74,7 @@ def describe(trained: Trained, best: EpochRow | None = None) -> str:
 
 
 def log_scores(run_id: str, **scores: float) -> None:
-    """Log metrics with a run that does not have them yet: a second value of the same name would draw a line."""
+    """Log metrics with a run, except values that it has: a repeated step adds no second point."""
     from mlflow.entities import Metric
 
     with answering():

@@ -6,13 +6,14 @@ The training database computes the scores of the best epoch; MLflow gets them wi
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from pipeline import doctor, training_db
+from pipeline import doctor, training_db, training_rows
 from pipeline.data import source
 from pipeline.databases import binding, session
-from pipeline.records import Scores
+from pipeline.records import EpochRow, Scores
 from pipeline.registry import report, report_page
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
+from pipeline.training.checkpoints import best_row
 from pipeline.training_db import FinishedRun
 
 CURVES = "Training"
@@ -34,11 +35,11 @@ def run() -> str:
         CURVES: report.curves(epochs, trained.best_epoch),
         CONFUSION_MATRIX: report.confusion_matrix(scores["confusion_matrix"], trained.data.classes),
     }
-    _log(trained, scores, figures)
+    _log(trained, scores, best_row(epochs), figures)
     return f"validation: accuracy {scores['accuracy']:.4f}, F1 {scores['f1']:.4f} on {scores['rows']} rows"
 
 
-def _log(trained: FinishedRun, scores: Scores, figures: dict[str, Figure]) -> None:
+def _log(trained: FinishedRun, scores: Scores, best: EpochRow, figures: dict[str, Figure]) -> None:
     mlflow = load_mlflow()
     facts = {
         "validation accuracy": f"{scores['accuracy']:.4f}",
@@ -51,13 +52,14 @@ def _log(trained: FinishedRun, scores: Scores, figures: dict[str, Figure]) -> No
         "commit": trained.git_commit,
     }
     with step_run("evaluate_model", data_hash=trained.data.data_hash, run_hash=trained.run_hash):
+        training_rows.describe(trained, best)
         mlflow.log_metrics({"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]})
         mlflow.log_figure(figures[CURVES], "curves.png")
         mlflow.log_figure(figures[CONFUSION_MATRIX], "confusion_matrix.png")
         page = report_page.page(
             f"{settings().project_name}: evaluation",
             facts,
-            trained.parameters,
+            training_rows.logged_parameters(trained),
             scores["confusion_matrix"],
             trained.data.classes,
             {CURVES: figures[CURVES]},

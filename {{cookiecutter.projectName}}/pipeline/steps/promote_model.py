@@ -21,6 +21,7 @@ from pipeline.registry.summaries import encoding_summary
 from pipeline.run_identity import git_commit
 from pipeline.settings import chosen_stage, settings
 from pipeline.tracking import answering, client, load_mlflow, registered_alias, step_run
+from pipeline.training.checkpoints import best_row
 from pipeline.training_db import Examples, FinishedRun, TrainingData
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _log_metrics(connection: Connection, candidate: FinishedRun, scores: Scores)
     load_mlflow().log_metrics(_metrics(scores))
     with connection:
         epochs = training_db.epoch_rows(connection, candidate.run_hash)
-    row = training_rows.describe(candidate, next(epoch for epoch in epochs if epoch["epoch"] == candidate.best_epoch))
+    row = training_rows.describe(candidate, best_row(epochs))
     training_rows.log_scores(row, **_metrics(scores))
 
 

@@ -14,7 +14,7 @@ from pipeline import doctor, progress, training_db, training_rows
 from pipeline.databases import Connection, binding, interruptible, session
 from pipeline.errors import StepError
 from pipeline.records import EpochRow
-from pipeline.tracking import load_mlflow, parent_follows, step_run
+from pipeline.tracking import answering, load_mlflow, parent_follows, step_run
 from pipeline.training.checkpoints import (
     best_epoch,
     best_row,
@@ -101,7 +101,7 @@ def _train(training: Training) -> str:
         with connection:
             select(connection, training)
         if mlflow_run is None:
-            with parent_follows(training.run_hash):
+            with answering(), parent_follows(training.run_hash):
                 training_rows.describe(training, best_row(epoch_rows))
             return (
                 f"run {training.run_hash[:12]} was trained before: best epoch {best_epoch(epoch_rows)} is chosen again"
