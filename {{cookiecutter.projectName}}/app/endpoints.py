@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -98,6 +99,7 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
     _add_labels(app, predictions)
     _add_model(app, settings, predictions)
     _add_health(app, settings, predictions)
+    _add_root(app)
     _describe_problems(app)
     if settings.cors_origins:
         app.add_middleware(
@@ -174,6 +176,14 @@ def _add_health(app: FastAPI, settings: Settings, predictions: Predictions) -> N
                 f"this API is waiting for a model: no version of {settings.model} holds the stage {settings.stage} yet"
             )
         return Readiness(status="ready", model=model.model, alias=model.alias, version=model.version)
+
+
+def _add_root(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def root(request: Request) -> RedirectResponse:
+        """Lead people who open the API's address to its documentation."""
+        # The prefix under which a proxy serves the API, if there is one.
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 def _describe_problems(app: FastAPI) -> None:

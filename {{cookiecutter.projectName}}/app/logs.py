@@ -1,4 +1,4 @@
-"""The log: one JSON object per line, one line per request. It holds no image, header or body."""
+"""The log: one JSON object per line, one line per request. It holds no image, header, body or query string."""
 
 import asyncio
 import contextlib
@@ -20,6 +20,8 @@ from app.problems import problem
 RETRY_AFTER = "2"
 # Longest pause within a body, in seconds: a client may disappear without closing its connection.
 SECONDS_OF_SILENCE = 30
+# Longest path in a line, in characters.
+MAX_PATH = 200
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 logger = logging.getLogger("app.requests")
 
@@ -107,7 +109,9 @@ class Requests:
             exc_info=error,
             extra={
                 "method": scope["method"],
-                "path": getattr(scope.get("route"), "path", None),
+                "path": _path(scope),
+                # The path with names for its variable parts; none for a path that the API does not have.
+                "route": getattr(scope.get("route"), "path", None),
                 "status": status,
                 "milliseconds": round((time.perf_counter() - started) * 1000, 2),
                 "request_id": request_id,
@@ -151,6 +155,12 @@ class Requests:
             raise HTTPException(503, "too much is being uploaded at once: try again", {"Retry-After": RETRY_AFTER})
         self.reserved += size
         return size
+
+
+def _path(scope: Scope) -> str:
+    """Return the request's path as it was sent, without the query string, cut after MAX_PATH characters."""
+    path: str = scope.get("raw_path", b"").decode("ascii", "replace") or scope["path"]
+    return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
 
 
 async def _next(receive: Receive, complete: bool) -> Message:

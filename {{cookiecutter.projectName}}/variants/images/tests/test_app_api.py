@@ -6,6 +6,7 @@ import logging
 import re
 
 import pytest
+from fastapi.testclient import TestClient
 from stand_in import ID, MODEL, SETTINGS, StandIn, png, serving
 
 from app import images
@@ -210,6 +211,37 @@ def test_each_request_is_one_line_without_what_was_sent(client, caplog) -> None:
     }
     assert record.milliseconds > 0 and record.version == 3
     assert "secret" not in str(vars(record)) and "PNG" not in str(vars(record))
+
+
+@pytest.mark.parametrize(
+    ("path", "logged", "route"),
+    [
+        ("/?token=secret", "/", "/"),
+        ("/docs?token=secret", "/docs", "/docs"),
+        ("/healthz", "/healthz", "/healthz"),
+        ("/nothing?token=secret", "/nothing", None),
+        ("/a%0Ab", "/a%0Ab", None),
+        ("/" + "x" * 300, "/" + "x" * 199 + "…", None),
+        (f"/predictions/{ID}/label", f"/predictions/{ID}/label", "/predictions/{prediction_id}/label"),
+    ],
+)
+def test_the_path_of_each_request_is_logged(client, caplog, path, logged, route) -> None:
+    """The path as it was sent, also if nothing is there, but no query string."""
+    caplog.set_level(logging.INFO)
+    client.get(path, follow_redirects=False)
+    (record,) = [record for record in caplog.records if record.name == "app.requests"]
+    assert (vars(record)["path"], vars(record)["route"]) == (logged, route)
+    assert "secret" not in str(vars(record))
+
+
+def test_the_root_leads_to_the_documentation(client) -> None:
+    answer = client.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+    assert client.get("/").url.path == "/docs"
+    assert "/" not in client.get("/openapi.json").json()["paths"]
+    with TestClient(client.app, root_path="/prefix") as behind_a_proxy:
+        answer = behind_a_proxy.get("/prefix/", follow_redirects=False)
+    assert answer.headers["location"] == "/prefix/docs"
 
 
 def test_other_origins_are_let_in_only_when_they_are_named() -> None:
