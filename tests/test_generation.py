@@ -175,6 +175,11 @@ def test_a_project_without_a_page(baked: Callable[..., Path]) -> None:
         "deploy/app/workload-ui.yaml",
         "requirements/ui.in",
         "requirements/ui.txt",
+        "tests/chart_specifications.py",
+        "tests/page_environment.py",
+        "tests/page_visit.py",
+        "tests/test_charts.py",
+        "tests/test_ui_input.py",
     }
     assert "app/api.py" in without
     assert not without - with_page

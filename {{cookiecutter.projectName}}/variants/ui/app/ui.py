@@ -97,6 +97,8 @@ def answer(predictions: Predictions) -> None:
         return
     classes = st.session_state.classes
     st.metric("Label", prediction.label, help="The class with the highest probability")
+    if len(classes) > charts.MAX_CLASSES:
+        st.write(f"The {charts.MAX_CLASSES} most probable of {len(classes):,} classes:")
     st.altair_chart(charts.probabilities(classes, prediction.probabilities, prediction.label))
     st.caption(f"prediction `{prediction.prediction_id}`, answered by version {prediction.version}")
     ask(predictions, prediction, classes)
@@ -151,8 +153,10 @@ def describe(model: Model) -> None:
         for column, (label, value) in zip(columns, facts.items(), strict=True):
             column.metric(label, value)
         st.caption(f"promoted {promoted:%Y-%m-%d %H:%M} UTC, git commit `{model.git_commit}`")
-    with right:
+    with st.container() if charts.needs_whole_width(model.classes) else right:
         st.subheader("Confusion matrix", anchor=False)
+        if len(model.classes) > charts.MAX_CLASSES:
+            st.write(f"The {charts.MAX_CLASSES} of {len(model.classes):,} classes with most wrong predictions.")
         st.altair_chart(charts.confusion(model.classes, metrics["confusion_matrix"]))
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from app.predictions import Input, PredictionError, Predictions
 
-STATE = ("picture", "source", "prediction", "classes", "recorded", "refused")
+STATE = ("pictures", "prediction", "classes", "recorded", "refused")
 
 
 def forget() -> None:

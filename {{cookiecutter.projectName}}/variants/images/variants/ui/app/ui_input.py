@@ -1,9 +1,12 @@
 """The page's input for a model of images: a picture, uploaded or a sample."""
 
 import base64
+import contextlib
+import io
+from typing import NamedTuple
 
 import streamlit as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from app import images
 from app.predictions import Model, Predictions
@@ -12,6 +15,17 @@ from app.ui_state import forget, plain, predict, refuse
 TITLE = "Picture"
 NOTHING_YET = "Upload a picture, or pick a sample."
 PICTURE_PIXELS = 192
+# Samples of the first classes are offered as pictures, those of the others by name.
+MAX_THUMBNAILS = 20
+THUMBNAIL_PIXELS, THUMBNAIL_WIDTH = 64, 88
+
+
+class Picture(NamedTuple):
+    """A picture on the page; `alt` describes it to those who do not see it."""
+
+    image: Image.Image
+    caption: str
+    alt: str
 
 
 def choose(predictions: Predictions, model: Model) -> None:
@@ -19,6 +33,9 @@ def choose(predictions: Predictions, model: Model) -> None:
     # A widget with a new key is empty.
     turn = st.session_state.setdefault("turn", 0)
     upload = f"upload {turn}"
+    thumbnails = _thumbnails(model)
+    if expected := _expected(model, bool(thumbnails)):
+        st.write(expected)
     st.file_uploader(
         "Upload a picture (PNG, JPEG, WebP)",
         type=["png", "jpg", "jpeg", "webp"],
@@ -26,19 +43,62 @@ def choose(predictions: Predictions, model: Model) -> None:
         on_change=_answer_upload,
         args=(predictions, model, upload),
     )
-    if model.samples:
-        names = [name for name in model.classes if name in model.samples]
+    _offer_samples(predictions, model, thumbnails)
+    for place, picture in zip(st.columns(2), st.session_state.get("pictures", ()), strict=False):
+        place.image(picture.image, caption=picture.caption, alt=picture.alt, output_format="PNG")
+
+
+def _expected(model: Model, has_samples: bool) -> str:
+    """Return the sentences about the pictures that the model takes; none if it takes no pictures."""
+    if len(model.input_shape) != 3:
+        return ""
+    height, width, channels = model.input_shape
+    colour = "grey" if channels == 1 else "colour"
+    like = ", like the samples below" if has_samples else ""
+    return (
+        f"The model takes pictures of {width}×{height} pixels in {colour}{like}. Pictures of another size or "
+        "colour are converted."
+    )
+
+
+def _thumbnails(model: Model) -> dict[str, Image.Image]:
+    """Return small pictures of samples by class name, none for a sample that is no picture."""
+    thumbnails = {}
+    for name in [name for name in model.classes if name in model.samples][:MAX_THUMBNAILS]:
+        row = base64.b64decode(model.samples[name])
+        with contextlib.suppress(images.ImageError):
+            picture = images.to_picture(row, model.input_shape, model.input_dtype, model.pixels)
+            thumbnails[name] = _enlarged(picture, THUMBNAIL_PIXELS)
+            thumbnails[name].thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    return thumbnails
+
+
+def _offer_samples(predictions: Predictions, model: Model, thumbnails: dict[str, Image.Image]) -> None:
+    """Draw a picture and a button per sample, and a list of those that have no picture."""
+    if thumbnails:
+        st.markdown("or pick a sample:")
+        with st.container(horizontal=True, gap="small"):
+            for name, picture in thumbnails.items():
+                with st.container(width=THUMBNAIL_WIDTH, gap="xsmall", horizontal_alignment="center"):
+                    st.image(picture, alt=f"a sample of {name}", output_format="PNG")
+                    st.button(
+                        plain(name),
+                        key=f"sample {model.version} {name}",
+                        on_click=_answer_sample,
+                        args=(predictions, model, name),
+                        width="stretch",
+                    )
+    others = [name for name in model.classes if name in model.samples and name not in thumbnails]
+    if others:
         st.selectbox(
-            "or pick a sample of the class",
-            names,
+            "or pick a sample of another class" if thumbnails else "or pick a sample of the class",
+            others,
             index=None,
             placeholder="choose a class",
             key="sample",
-            on_change=_answer_sample,
+            on_change=_answer_selected,
             args=(predictions, model),
         )
-    if picture := st.session_state.get("picture"):
-        st.image(picture, caption=st.session_state.source, output_format="PNG")
 
 
 def _answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
@@ -48,36 +108,67 @@ def _answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
     file = st.session_state[upload]
     if file is None:
         return
+    content = file.getvalue()
     try:
-        row = images.decode(file.getvalue(), model.input_shape, model.input_dtype, model.pixels)
+        row = images.decode(content, model.input_shape, model.input_dtype, model.pixels)
     except images.ImageError as error:
         refuse(error)
         return
-    _answer(predictions, model, row, f"{plain(file.name)}, as the model sees it")
+    original = _original(content, model)
+    _answer(predictions, model, row, file.name, original)
 
 
-def _answer_sample(predictions: Predictions, model: Model) -> None:
-    """Predict the chosen sample."""
+def _answer_selected(predictions: Predictions, model: Model) -> None:
+    """Predict the sample of the chosen class, or clear the prediction if none is chosen."""
+    if (name := st.session_state.sample) is None:
+        forget()
+        return
+    _answer_sample(predictions, model, name)
+    st.session_state.sample = name
+
+
+def _answer_sample(predictions: Predictions, model: Model, name: str) -> None:
+    """Predict the sample of a class."""
     forget()
     st.session_state.turn += 1
-    name = st.session_state.sample
-    if name is not None:
-        row = base64.b64decode(model.samples[name])
-        _answer(predictions, model, row, f"a sample of {plain(name)}, as the model sees it")
+    st.session_state.sample = None
+    _answer(predictions, model, base64.b64decode(model.samples[name]), f"a sample of {name}", None)
 
 
-def _answer(predictions: Predictions, model: Model, row: bytes, source: str) -> None:
-    """Predict a row, and store its picture."""
+def _answer(predictions: Predictions, model: Model, row: bytes, name: str, original: Image.Image | None) -> None:
+    """Predict a row, and store its picture behind the original one, if there is one."""
     try:
-        st.session_state.picture = _enlarged(images.to_picture(row, model.input_shape, model.input_dtype, model.pixels))
+        seen = images.to_picture(row, model.input_shape, model.input_dtype, model.pixels)
     except images.ImageError as error:
         refuse(error)
         return
-    st.session_state.source = source
+    pictures = [Picture(_enlarged(seen, PICTURE_PIXELS), *_texts(name, "as the model sees it"))]
+    if original is not None:
+        pictures.insert(0, Picture(original, *_texts(name, "as uploaded")))
+    st.session_state.pictures = pictures
     predict(predictions, row)
 
 
-def _enlarged(picture: Image.Image) -> Image.Image:
+def _texts(name: str, how: str) -> tuple[str, str]:
+    """Return a picture's caption and the same without Markdown."""
+    return f"{plain(name)}, {how}", f"{name}, {how}"
+
+
+def _original(content: bytes, model: Model) -> Image.Image | None:
+    """Return a small copy of an uploaded picture, upright and on white; None if it has the model's size."""
+    height, width, _ = model.input_shape
+    with images.DECODING, Image.open(io.BytesIO(content), formats=images.FORMATS) as image:
+        if image.size == (width, height):
+            return None
+        # A JPEG is decoded in a smaller size at once.
+        image.draft(None, (2 * PICTURE_PIXELS, 2 * PICTURE_PIXELS))
+        image.thumbnail((PICTURE_PIXELS, PICTURE_PIXELS))
+        picture = ImageOps.exif_transpose(image).convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return _enlarged(Image.alpha_composite(white, picture).convert("RGB"), PICTURE_PIXELS)
+
+
+def _enlarged(picture: Image.Image, pixels: int) -> Image.Image:
     """Return a small picture enlarged by a whole number."""
-    factor = max(1, PICTURE_PIXELS // max(picture.size))
+    factor = max(1, pixels // max(picture.size))
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
