@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -19,6 +20,9 @@ Row = dict[str, Value]
 TYPED_DICT = typing.cast(Callable[[str, Mapping[str, object]], type[Row]], typing_extensions.TypedDict)
 # Each type holds whole numbers from -limit to limit - 1.
 WHOLE_NUMBER_LIMITS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+# PostgreSQL's numeric holds whole numbers beyond those that a float holds exactly; the model reads all as floats.
+EXACT = "numeric"
+MAX_NUMBER = sys.float_info.max
 # PostgreSQL cannot store this character.
 NO_ZERO = r"^[^\x00]*$"
 TEXT = Annotated[str, Field(pattern=NO_ZERO)]
@@ -60,12 +64,21 @@ def is_whole(column: EncodedColumn) -> bool:
     return column["type"] in WHOLE_NUMBER_LIMITS
 
 
+def is_exact(column: EncodedColumn) -> bool:
+    """Return whether a column's numbers may be whole numbers that no float holds exactly."""
+    return column["type"] == "bigint" or column["type"].startswith(EXACT)
+
+
 def _typical(column: EncodedColumn) -> Value:
     if column["kind"] == "text":
         return next(iter(column["vocabulary"]), None)
     if column["kind"] == "boolean":
         return column["mean"] >= 0.5
-    return round(column["mean"]) if is_whole(column) else float(f"{column['mean']:.4g}")
+    if not is_whole(column):
+        return float(f"{column['mean']:.4g}")
+    limit = WHOLE_NUMBER_LIMITS[column["type"]]
+    # The mean is a float, which may be rounded to a number beyond the type's limit.
+    return min(max(round(column["mean"]), -limit), limit - 1)
 
 
 def _key(encoding: Encoding) -> str:
@@ -91,6 +104,9 @@ def _type(column: EncodedColumn) -> object:
         unknown = {"type": "string", "pattern": NO_ZERO, "description": "Any other text: unknown to the model"}
         values = [{"enum": column["vocabulary"]}, unknown, {"type": "null"}]
         return Annotated[TEXT | None, WithJsonSchema({"anyOf": values}), field]
+    if column["type"].startswith(EXACT):
+        exact = Field(ge=-MAX_NUMBER, le=MAX_NUMBER)
+        return Annotated[Annotated[int | float, exact, WithJsonSchema({"type": "number"})] | None, field]
     kind = KINDS[column["kind"]]
     return Annotated[kind | None, field]
 
