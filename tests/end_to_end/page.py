@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from .browser import SECONDS, SIZE, Served
@@ -45,6 +46,16 @@ def pick(page: Page, field: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
+def serious(page: Page) -> list[tuple[str, str, list[str]]]:
+    """Return what axe-core calls serious or critical: the impact, the rule and the elements."""
+    violations = Axe().run(page).response["violations"]
+    return [
+        (violation["impact"], violation["id"], [node["html"] for node in violation["nodes"]])
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+    ]
+
+
 def metric(page: Page, label: str) -> Locator:
     """Return the locator of the number with this label."""
     shown = page.get_by_test_id("stMetric").filter(has=page.get_by_text(label, exact=True))
@@ -60,9 +71,9 @@ def marks(page: Page, chart: str, kind: str) -> list[dict[str, str]]:
     return [dict(part.split(": ", 1) for part in label.split("; ")) for label in labels]
 
 
-def pixels(page: Page) -> bytes:
-    """Return the shown picture, one byte per square of 24 pixels."""
-    shown = page.get_by_test_id("stImage").locator("img")
+def pixels(page: Page, name: str) -> bytes:
+    """Return the picture of that alternative text, one byte per square of 24 pixels."""
+    shown = page.get_by_role("img", name=name, exact=True)
     expect(shown).to_be_visible()
     return bytes(
         shown.evaluate(

@@ -7,7 +7,7 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pytest
 from PIL import Image
@@ -15,12 +15,14 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from .api import file
 from .browser import SIZE, Served, served, watched_page
-from .page import marks, metric, pick, picture, pixels, settle, upload, visit
+from .page import marks, metric, pick, picture, pixels, serious, settle, upload, visit
 from .project import Project
 from .servers import Database
 
 # Enough labels for a meaningful screenshot: this many, some of which disagree with the prediction.
 LABELLED, WRONG_EVERY = 220, 12
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 STATISTICS = ["class", "mean", "standard deviation", *(f"part {number}" for number in range(1, 9))]
 
 
@@ -95,7 +97,7 @@ def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None
     upload(page, "three.png", png(three))
     expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
     settle(page)
-    assert pixels(page) == three
+    assert pixels(page, "three.png, as the model sees it") == three
     prediction_id, label, probabilities = newest(owner)
     expect(metric(page, "Label")).to_have_text(label)
     expect(page.get_by_text(f"prediction {prediction_id}, answered by version 1")).to_be_visible()
@@ -105,8 +107,9 @@ def test_upload(page: Page, site: Served, owner: Database, three: bytes) -> None
     assert percentages == pytest.approx(probabilities, abs=1e-4)
     # Other interactions do not repeat the prediction.
     pick(page, "Wrong, it is", "7")
+    page.set_viewport_size({**SIZE, "height": 1040})
     settle(page)
-    picture(page, "page-prediction", 860)
+    picture(page, "page-prediction", 1040)
     assert logged(owner) == before + 1
 
 
@@ -117,19 +120,51 @@ def test_sample(page: Page, site: Served, owner: Database, three: bytes) -> None
     upload(page, "three.png", png(three))
     expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
     before = logged(owner)
-    pick(page, "or pick a sample of the class", "5")
+    expect(page.get_by_text("The model takes pictures of 8×8 pixels in grey, like the samples below.")).to_be_visible()
+    expect(page.get_by_role("img", name="a sample of 5", exact=True)).to_be_visible()
+    page.get_by_role("button", name="5", exact=True).click()
     expect(page.get_by_text("a sample of 5, as the model sees it")).to_be_visible()
     settle(page)
     expect(page.get_by_text("three.png")).to_have_count(0)
-    assert pixels(page) == owner.value("SELECT decode(%s, 'base64')", (samples["5"],)).tobytes()
+    row = owner.value("SELECT decode(%s, 'base64')", (samples["5"],)).tobytes()
+    assert pixels(page, "a sample of 5, as the model sees it") == row
     prediction_id, label, _ = newest(owner)
     expect(metric(page, "Label")).to_have_text(label)
     assert logged(owner) == before + 1
     upload(page, "again.png", png(three))
     expect(page.get_by_text("again.png, as the model sees it")).to_be_visible()
-    expect(page.get_by_role("combobox", name="or pick a sample of the class")).to_have_value("")
+    expect(page.get_by_text("a sample of 5, as the model sees it")).to_have_count(0)
     assert newest(owner)[0] != prediction_id
     assert logged(owner) == before + 2
+
+
+def test_an_upload_of_another_shape_is_shown_beside_the_models_view(page: Page, site: Served) -> None:
+    """The original is on the left and keeps its aspect ratio."""
+    visit(page, site)
+    upload(page, "wide.png", file(Image.new("RGB", (400, 100), "red")))
+    boxes = []
+    for how in ("as uploaded", "as the model sees it"):
+        shown = page.get_by_role("img", name=f"wide.png, {how}", exact=True)
+        expect(shown).to_be_visible()
+        boxes.append(shown.bounding_box() or pytest.fail("no picture is shown"))
+    original, seen = boxes
+    assert original["x"] + original["width"] < seen["x"]
+    assert original["width"] == pytest.approx(4 * original["height"], rel=0.05)
+    assert seen["width"] == pytest.approx(seen["height"], rel=0.05)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_is_accessible(page: Page, site: Served, three: bytes, scheme: Scheme) -> None:
+    """In light and dark, with a prediction, axe-core finds nothing serious; the colours follow the preference."""
+    page.emulate_media(color_scheme=scheme)
+    visit(page, site)
+    upload(page, "three.png", png(three))
+    expect(page.get_by_text("three.png, as the model sees it")).to_be_visible()
+    expect(page.get_by_label("Probability of each class", exact=True)).to_be_visible()
+    settle(page)
+    assert not serious(page)
+    background = page.get_by_test_id("stApp").evaluate("app => getComputedStyle(app).backgroundColor")
+    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}[scheme]
 
 
 @pytest.mark.parametrize("verdict", ["wrong", "right"])
@@ -251,14 +286,28 @@ def test_api_documentation(page: Page, site: Served) -> None:
     with urllib.request.urlopen(f"{site.api}/openapi.json") as answer:  # noqa: S310
         paths = json.load(answer)["paths"]
     expected = sorted((method.upper(), path) for path in paths for method in paths[path])
-    page.goto(f"{site.api}/docs")
+    page.goto(site.api)
+    expect(page).to_have_url(f"{site.api}/docs")
     operations = page.locator(".opblock")
     expect(operations).to_have_count(len(expected))
     shown = [
-        (operation.locator(".opblock-summary-method").inner_text(), operation.get_by_role("link").inner_text())
+        (operation.locator(".opblock-summary-method").inner_text(), operation.locator("[data-path]").inner_text())
         for operation in operations.all()
     ]
     assert sorted((method, path.replace("\u200b", "")) for method, path in shown) == expected
     picture(page, "api-docs", 710)
     page.get_by_role("button", name="Classify an image").click()
     expect(page.get_by_role("button", name="Execute")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_api_documentation_is_accessible(page: Page, site: Served, scheme: Scheme) -> None:
+    """In light and dark, closed and with every operation open, axe-core finds nothing serious."""
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{site.api}/docs")
+    expect(page.locator(".opblock").first).to_be_visible()
+    assert not serious(page)
+    for operation in page.locator(".opblock-summary-control").all():
+        operation.click()
+    expect(page.get_by_role("button", name="Execute")).to_have_count(page.locator(".opblock").count())
+    assert not serious(page)

@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from app import inputs, logs, problems
+from app import documentation, inputs, logs, problems
 from app.answers import EXAMPLE_ID
 from app.predictions import Predictions, WaitingForModel
 from app.settings import Settings
@@ -89,9 +88,10 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
         title=settings.project_name,
         description=settings.description,
         version="1",
+        # It serves Swagger UI's files; the page is this project's own.
+        docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        swagger_ui_parameters={"tryItOutEnabled": True},
         **inputs.OPTIONS,
     )
     problems.install(app, inputs.STATUS)
@@ -99,7 +99,7 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
     _add_labels(app, predictions)
     _add_model(app, settings, predictions)
     _add_health(app, settings, predictions)
-    _add_root(app)
+    documentation.add(app)
     _describe_problems(app)
     if settings.cors_origins:
         app.add_middleware(
@@ -176,14 +176,6 @@ def _add_health(app: FastAPI, settings: Settings, predictions: Predictions) -> N
                 f"this API is waiting for a model: no version of {settings.model} holds the stage {settings.stage} yet"
             )
         return Readiness(status="ready", model=model.model, alias=model.alias, version=model.version)
-
-
-def _add_root(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def root(request: Request) -> RedirectResponse:
-        """Lead people who open the API's address to its documentation."""
-        # The prefix under which a proxy serves the API, if there is one.
-        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 def _describe_problems(app: FastAPI) -> None:

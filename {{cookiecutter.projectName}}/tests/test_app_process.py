@@ -143,7 +143,7 @@ def test_a_running_request_is_answered_before_it_ends(tmp_path) -> None:
     assert "Traceback" not in log and "p4ssw0rd" not in log
     # Each line is a JSON object, and each request has one line, from the app itself.
     lines = [json.loads(line) for line in log.splitlines()]
-    assert [line["status"] for line in lines if line.get("path") == "/predictions/{prediction_id}/label"] == [422]
+    assert [line["status"] for line in lines if line.get("route") == "/predictions/{prediction_id}/label"] == [422]
     assert {line["logger"] for line in lines} == {"uvicorn.error", "app.requests"}
 
 

@@ -263,6 +263,15 @@ def test_the_documentation_needs_no_other_server(client) -> None:
         assert client.get(address).status_code == 200
 
 
+def test_the_documentation_behind_a_proxy_finds_its_files() -> None:
+    """Its title is text, not HTML."""
+    settings = dataclasses.replace(SETTINGS, project_name="<b>cats</b>")
+    with serving(StandIn(), settings) as client:
+        text = TestClient(client.app, root_path="/prefix").get("/prefix/docs").text
+    assert "<title>&lt;b&gt;cats&lt;/b&gt; API</title>" in text
+    assert {address.split("/")[1] for address in re.findall(r"(?:src=|href=|url: )\"([^\"]+)", text)} == {"prefix"}
+
+
 def test_every_error_is_declared(client) -> None:
     described = client.get("/openapi.json").json()
     assert described["components"]["schemas"]["Problem"]
