@@ -17,7 +17,9 @@ NOTHING_YET = "Upload a picture, or pick a sample."
 PICTURE_PIXELS = 192
 # Samples of the first classes are offered as pictures, those of the others by name.
 MAX_THUMBNAILS = 20
-THUMBNAIL_PIXELS, THUMBNAIL_WIDTH = 64, 88
+THUMBNAIL_PIXELS = 64
+# Pixels of a letter and of the rest of a button, and of the narrowest and widest one.
+LETTER, MARGIN, NARROW, WIDE = 9, 30, 88, 160
 
 
 class Picture(NamedTuple):
@@ -77,9 +79,10 @@ def _offer_samples(predictions: Predictions, model: Model, thumbnails: dict[str,
     """Draw a picture and a button per sample, and a list of those that have no picture."""
     if thumbnails:
         st.markdown("or pick a sample:")
+        width = min(max(NARROW, LETTER * max(map(len, thumbnails)) + MARGIN), WIDE)
         with st.container(horizontal=True, gap="small"):
             for name, picture in thumbnails.items():
-                with st.container(width=THUMBNAIL_WIDTH, gap="xsmall", horizontal_alignment="center"):
+                with st.container(width=width, gap="xsmall", horizontal_alignment="center"):
                     st.image(picture, alt=f"a sample of {name}", output_format="PNG")
                     st.button(
                         plain(name),
@@ -87,6 +90,7 @@ def _offer_samples(predictions: Predictions, model: Model, thumbnails: dict[str,
                         on_click=_answer_sample,
                         args=(predictions, model, name),
                         width="stretch",
+                        wrap=True,
                     )
     others = [name for name in model.classes if name in model.samples and name not in thumbnails]
     if others:
