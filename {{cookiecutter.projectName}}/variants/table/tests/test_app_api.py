@@ -271,3 +271,23 @@ def test_many_columns_are_not_all_told() -> None:
     columns = [{**ENCODING["columns"][0], "name": f"c{number}"} for number in range(200)]
     with pytest.raises(RefusedInput, match=r"the columns are c0, .*, c19 and 180 more$"):
         rows.read({"x": 1}, {"label": "y", "columns": columns})
+
+
+def test_whole_numbers_of_a_numeric_column_are_exact() -> None:
+    """The description names one type, number; a number that no float can hold is refused."""
+    column = {
+        "name": "balance",
+        "type": "numeric(30,0)",
+        "kind": "number",
+        "mean": 1.0,
+        "deviation": 1.0,
+        "nulls": False,
+    }
+    encoding = {"label": "outcome", "columns": [column]}
+    for number in (10**20 + 1, -(2**53) - 1, 0.5, None):
+        assert rows.read({"balance": number}, encoding) == json.dumps({"balance": number})
+    for wrong in (True, "1", 10**400, float("inf")):
+        with pytest.raises(RefusedInput, match="column balance must be a number, or null"):
+            rows.read({"balance": wrong}, encoding)
+    kinds = rows.schema(encoding)["properties"]["balance"]["anyOf"]
+    assert kinds == [{"type": "number"}, {"type": "null"}]
