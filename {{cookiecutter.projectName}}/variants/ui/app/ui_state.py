@@ -3,7 +3,7 @@
 Streamlit runs the page again at every interaction, and every prediction is logged. A prediction is therefore made once,
 in the callback of the element that a visitor used. Between runs the state holds `prediction`, `classes` (another
 version may be served meanwhile), `recorded` (the message about its label), `refused` (the reason why there is no
-prediction), and what ui_input.py shows beside it.
+prediction), `unlike` (what of the input lies outside of all training rows), and what ui_input.py shows beside it.
 """
 
 import re
@@ -12,7 +12,7 @@ import streamlit as st
 
 from app.predictions import Input, PredictionError, Predictions
 
-STATE = ("pictures", "prediction", "classes", "recorded", "refused")
+STATE = ("pictures", "unlike", "prediction", "classes", "recorded", "refused")
 
 
 def forget() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import streamlit as st
 from PIL import Image, ImageOps
 
-from app import images
+from app import images, inputs
 from app.predictions import Model, Predictions
 from app.ui_state import forget, plain, predict, refuse
 
@@ -150,6 +150,7 @@ def _answer(predictions: Predictions, model: Model, row: bytes, name: str, origi
     if original is not None:
         pictures.insert(0, Picture(original, *_texts(name, "as uploaded")))
     st.session_state.pictures = pictures
+    st.session_state.unlike = inputs.unlike(model, row)
     predict(predictions, row)
 
 

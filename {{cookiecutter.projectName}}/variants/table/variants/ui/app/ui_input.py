@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import rows
+from app import inputs, rows
 from app.predictions import Model, Predictions, RefusedInput
 from app.records import EncodedColumn, Encoding
 from app.ui_state import forget, plain, predict, refuse
@@ -98,6 +98,7 @@ def _answer(predictions: Predictions, model: Model, encoding: Encoding) -> None:
     except RefusedInput as error:
         refuse(error)
         return
+    st.session_state.unlike = inputs.unlike(model, text)
     predict(predictions, text)
 
 
