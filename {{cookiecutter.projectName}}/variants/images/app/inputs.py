@@ -133,7 +133,7 @@ def _row(number: int, contents: Sequence[bytes], model: Model) -> bytes:
         raise type(error)(f"image {number + 1}: {error}") from error
 
 
-def unlike(model: Model, row: bytes) -> list[str]:
+def unlike(model: Model, row: Any) -> list[str]:
     """Return the statistics of a row, given as bytes, that lie outside of all training rows."""
     values = row_statistics(np.frombuffer(row, DTYPES[model.input_dtype])[np.newaxis])[0].tolist()
     return outside(model, dict(zip(statistic_names(len(values)), values)))

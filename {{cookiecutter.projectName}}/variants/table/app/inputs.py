@@ -138,7 +138,7 @@ def _encoding(model: Model) -> Encoding:
     return model.encoding
 
 
-def unlike(model: Model, row: str) -> list[str]:
+def unlike(model: Model, row: Any) -> list[str]:
     """Return the values of a row, given as JSON, that lie outside of all training rows, and its unknown texts."""
     values: dict[str, Any] = json.loads(row)
     unknown = [
