@@ -114,12 +114,12 @@ class Project:
         return sentence
 
     @contextlib.contextmanager
-    def started(self, *steps: str) -> Iterator[subprocess.Popen[str]]:
+    def started(self, *steps: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
         """Start `python -m pipeline …`; kill it after the block if it still runs."""
         process = subprocess.Popen(
             [*LOCAL, "run", "--", "python", "-m", "pipeline", *steps],
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

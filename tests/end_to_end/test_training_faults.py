@@ -71,6 +71,16 @@ def printed_epochs(output: str) -> list[int]:
     return [int(number) for number in re.findall(r"^epoch +(\d+)/", output, re.MULTILINE)]
 
 
+def test_a_watched_training_shows_the_rows_done(long_epochs: Project) -> None:
+    """While the statement of an epoch runs, the step prints its rows and rows per second."""
+    command = ("train_model", "--batch_size", "1", "--epochs", "1", "--run", "120")
+    with long_epochs.started(*command, STEP_IS_WATCHED="1") as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        pattern = r"train_model: \d+ s, epoch 1: [\d,]+ of [\d,]+ rows, [\d,]+ rows per second"
+        assert any(re.fullmatch(pattern, line.strip()) for line in lines)
+
+
 def test_killed_backend(long_epochs: Project) -> None:
     """After `kill -9` of the backend during an epoch, the command reconnects and gets the same result."""
     with long_epochs.started(*training(102)) as process:

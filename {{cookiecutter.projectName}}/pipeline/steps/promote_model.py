@@ -6,7 +6,7 @@ The candidate gets the stage's alias if its scores on the holdout deserve it.
 import json
 import pathlib
 import tempfile
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from pipeline.data import source
 from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
-from pipeline.records import Encoding, Scores
+from pipeline.records import Encoding, PixelFormat, Scores
 from pipeline.registry import aliases, onnx_export, round_trip
 from pipeline.registry.summaries import encoding_summary
 from pipeline.run_identity import git_commit
@@ -53,6 +53,8 @@ class StoredModel(TypedDict):
     dtype: str
     classes: list[str]
     encoding: Encoding | None
+    # Only images have pixels.
+    pixels: NotRequired[PixelFormat]
 
 
 def run(version: int, stage: str) -> Promotion:
@@ -305,6 +307,8 @@ def _log_keras(candidate: FinishedRun, row: str) -> None:
         "classes": data.classes,
         "encoding": data.encoding,
     }
+    if "pixels" in data.statistics:
+        stored["pixels"] = data.statistics["pixels"]
     with tempfile.TemporaryDirectory() as folder, answering():
         (pathlib.Path(folder) / "weights.f4").write_bytes(candidate.weights)
         (pathlib.Path(folder) / "model.json").write_text(json.dumps(stored), encoding="utf-8")

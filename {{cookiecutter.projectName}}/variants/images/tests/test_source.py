@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from pipeline import user_code
-from pipeline.data import mini_batches
+from pipeline.data import mini_batches, source
+from pipeline.data.pixels import BYTES
 from pipeline.databases import connect, query
 from pipeline.errors import StepError
 from pipeline.settings import settings
+from pipeline.training_db import AS_STORED, TrainingData
 from pipeline.user_code import load_dataset
 
 IMAGES = np.zeros((4, 8, 8, 1), np.uint8)
@@ -54,6 +56,17 @@ def test_wrong_data_is_refused_with_a_sentence(features, labels, classes, messag
     assert str(refused.value).startswith("dataset.py: load():")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_models_of_other_values_are_not_compared() -> None:
+    """A served version that was trained on 0 to 1 cannot be scored on rows of 0 to 255."""
+    statistics = {"rows": 2, "class_counts": [1, 1], "inputs": [], "pixels": BYTES}
+    data = TrainingData("d", "h", (8, 8, 1), "float32", ["a", "b"], {}, statistics)
+    stored = {"shape": [8, 8, 1], "dtype": "float32", "classes": ["a", "b"]}
+    assert source.features_for(stored, data) is AS_STORED
+    assert source.features_for({**stored, "pixels": BYTES}, data) is AS_STORED
+    assert source.features_for({**stored, "pixels": {**BYTES, "maximum": 1}}, data) is None
+    assert source.features_for({**stored, "pixels": {**BYTES, "channels": "BGR"}}, data) is None
 
 
 @pytest.mark.parametrize("result", [None, (IMAGES, LABELS), [IMAGES, LABELS, ["a", "b"]]])

@@ -16,6 +16,7 @@ from pipeline.data import labelled_images, mini_batches
 from pipeline.data.pixels import BYTES, load_images, pixel_format
 from pipeline.data.splits import DataSpec, HoldoutRow, PackResult
 from pipeline.errors import StepError
+from pipeline.records import PixelFormat
 from pipeline.training_db import AS_STORED, Examples, Features, FinishedRun, ServedRows, TrainingData
 
 CHECKED_ROWS = 100
@@ -58,12 +59,18 @@ def store_evaluated_model(connection: Connection, trained: FinishedRun, config: 
 def features_for(description: Mapping[str, Any], data: TrainingData) -> Features | None:
     """Return the features of this data set for the model of a description; None when it answers another question.
 
-    `description` is the one stored with a model version: shape, classes and dtype.
+    `description` is the one stored with a model version: shape, classes, dtype and pixels.
     """
     if tuple(description["shape"]) != data.shape:
         return None
     is_same = description["classes"] == data.classes and description["dtype"] == data.dtype
+    is_same = is_same and _values(description.get("pixels", BYTES)) == _values(data.statistics.get("pixels", BYTES))
     return AS_STORED if is_same else None
+
+
+def _values(pixels: PixelFormat) -> tuple[float, float, str]:
+    """Return the values of black and white, and the order of the channels."""
+    return pixels["minimum"], pixels["maximum"], pixels["channels"]
 
 
 def examples(connection: Connection, data: TrainingData) -> Examples:
