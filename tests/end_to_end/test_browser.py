@@ -4,6 +4,7 @@ With PICTURES set to a folder, the pictures of the README are written there.
 """
 
 import json
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -311,3 +312,16 @@ def test_the_api_documentation_is_accessible(page: Page, site: Served, scheme: S
         operation.click()
     expect(page.get_by_role("button", name="Execute")).to_have_count(page.locator(".opblock").count())
     assert not serious(page)
+
+
+def test_mlflow_shows_a_training_as_one_row(browser: BrowserContext, trained: Project) -> None:
+    """The address that `make next` prints opens the list of trainings, named after the hashes of data and training."""
+    address = re.search(r"^MLflow: (http\S+)$", trained.local("next").stdout, re.MULTILINE)
+    assert address
+    page = browser.new_page()
+    try:
+        page.goto(address[1])
+        expect(page.get_by_role("link", name=re.compile(r"^[0-9a-f]{6}-[0-9a-f]{6}$")).first).to_be_visible()
+        expect(page.get_by_text("Traces", exact=True)).to_be_hidden()
+    finally:
+        page.close()
