@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from app.images import BYTES
 from pipeline.data import mini_batches
 from pipeline.data.mini_batches import SPLITS, PackedDataset
-from pipeline.data.pixels import BYTES
 from pipeline.databases import query, session
 from pipeline.user_code import Dataset
 

@@ -19,13 +19,14 @@ CASES: dict[str, tuple[str, str, str, str, float]] = {
     "own-grey": (own_code.GREY_FROM_MINUS_1, own_code.FROZEN_BASE, "classWeights: balanced\n", "6", 0.85),
     "own-colours": (own_code.HUNDRED_CLASSES, own_code.DEPTHWISE, "channelOrder: BGR\n", "8", 0.6),
 }
-Made = Callable[..., Project]
-FITTED = "return _scaled(np.asarray(picture), dtype, pixels or BYTES)"
-LOADED = "return np.stack([draw(kind, rng) for kind in labels])"
+Generate = Callable[..., Project]
+# Lines of app/images.py and dataset.py, which a test replaces.
+SCALING_LINE = "return _scaled(np.asarray(picture), dtype, pixels or BYTES)"
+LOADING_LINE = "return np.stack([draw(kind, rng) for kind in labels])"
 
 
 @pytest.fixture(scope="module")
-def own(default_project: Project, work: Path) -> Made:
+def own(default_project: Project, work: Path) -> Generate:
     """A function that generates a project with a person's own code."""
 
     def generate(name: str, folder: str = "whole") -> Project:
@@ -44,7 +45,7 @@ def own(default_project: Project, work: Path) -> Made:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_files_are_answered_as_the_rows_were(own: Made, name: str) -> None:
+def test_files_are_answered_as_the_rows_were(own: Generate, name: str) -> None:
     """The accuracy on held-out pictures sent as files is that of promote_model, within half a percent."""
     project = own(name)
     project.pipeline("all")
@@ -59,10 +60,10 @@ def test_files_are_answered_as_the_rows_were(own: Made, name: str) -> None:
     assert (pixels["minimum"], pixels["maximum"], pixels["channels"]) == expected
 
 
-def test_a_model_that_the_app_would_feed_otherwise_is_not_promoted(own: Made) -> None:
-    """An app that forgot the range of the values, as it once did, would answer otherwise than the database."""
+def test_a_model_that_the_app_would_feed_otherwise_is_not_promoted(own: Generate) -> None:
+    """An app that ignores the range of the values answers differently from the database."""
     project = own("own-shapes", "unscaled")
-    change(project.folder / "app" / "images.py", FITTED, "return np.asarray(picture, DTYPES[dtype])")
+    change(project.folder / "app" / "images.py", SCALING_LINE, "return np.asarray(picture, DTYPES[dtype])")
     project.pipeline("deploy_training_db", "upload_dataset")
     project.pipeline("train_model", "--epochs", "3", "--run", "2")
     assert "comes back with values that differ by 2" in project.refuses("promote_model")
@@ -81,8 +82,12 @@ def test_the_page_about_layers_is_true(default_project: Project) -> None:
         ("np.moveaxis(images, -1, 1)", "move the channels with np.moveaxis(features, 1, -1)"),
     ],
 )
-def test_pictures_that_cannot_be_served_are_refused_first(own: Made, change_data: str, sentence: str) -> None:
-    """The first step says so, in one sentence."""
+def test_pictures_that_cannot_be_served_are_refused_first(own: Generate, change_data: str, sentence: str) -> None:
+    """The first step reports it in one sentence."""
     project = own("own-shapes", sentence.split()[0])
-    change(project.folder / "dataset.py", LOADED, f"{LOADED.replace('return', 'images =')}\n    return {change_data}")
+    change(
+        project.folder / "dataset.py",
+        LOADING_LINE,
+        f"{LOADING_LINE.replace('return', 'images =')}\n    return {change_data}",
+    )
     assert sentence in project.refuses("deploy_training_code")

@@ -108,10 +108,7 @@ class Requests:
             "request",
             exc_info=error,
             extra={
-                "method": scope["method"],
-                "path": _path(scope),
-                # The path with names for its variable parts; none for a path that the API does not have.
-                "route": getattr(scope.get("route"), "path", None),
+                **_request_fields(scope),
                 "status": status,
                 "milliseconds": round((time.perf_counter() - started) * 1000, 2),
                 "request_id": request_id,
@@ -157,10 +154,18 @@ class Requests:
         return size
 
 
-def _path(scope: Scope) -> str:
-    """Return the request's path as it was sent, without the query string, cut after MAX_PATH characters."""
+def _request_fields(scope: Scope) -> dict[str, str | None]:
+    """Return method, path and route of a request; the route is None for a path that the API does not have.
+
+    The path is as it was sent, without the query string, cut after MAX_PATH characters. The route is the path with
+    names for its variable parts.
+    """
     path: str = scope.get("raw_path", b"").decode("ascii", "replace") or scope["path"]
-    return path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…"
+    return {
+        "method": scope["method"],
+        "path": path if len(path) <= MAX_PATH else f"{path[:MAX_PATH]}…",
+        "route": getattr(scope.get("route"), "path", None),
+    }
 
 
 async def _next(receive: Receive, complete: bool) -> Message:

@@ -48,9 +48,9 @@ def _packages() -> Iterator[tuple[str, bool, str]]:
         version = packages.installed_postgresql()
         yield f"PostgreSQL with PL/Python {version or ''}".rstrip(), bool(version), FIX
     npm = not environments.is_complete(environments.liquibase())
-    names = {"python3-venv": "Python's venv", packages.JAVA: f"Java {packages.OLDEST_JAVA} or newer"}
+    names = {"python3-venv": "Python's venv", packages.JAVA_PACKAGE: f"Java {packages.OLDEST_JAVA} or newer"}
     for package, is_there in packages.tools(server, java=True, npm=npm).items():
-        java_home = packages.java_home_mistake() if package == packages.JAVA else ""
+        java_home = packages.java_home_mistake() if package == packages.JAVA_PACKAGE else ""
         yield names.get(package, package), is_there, java_home or FIX
 
 

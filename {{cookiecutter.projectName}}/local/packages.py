@@ -17,8 +17,8 @@ from local.state import lock
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 OLDEST_JAVA = 17
-# Its package.
-JAVA = "default-jre-headless"
+# The Debian package of Java.
+JAVA_PACKAGE = "default-jre-headless"
 # While PostgreSQL is installed, this keeps its packages from starting a cluster of the system's own.
 NO_MAIN_CLUSTER = pathlib.Path("/etc/postgresql-common/createcluster.d/in-database-ml.conf")
 LOCK = pathlib.Path("/run/lock/in-database-ml-packages")
@@ -93,7 +93,7 @@ def tools(databases: bool, java: bool, npm: bool) -> dict[str, bool]:
     checks: dict[str, tuple[bool, Callable[[], bool]]] = {
         "python3-venv": (True, lambda: system_python()[1]),
         "openssl": (databases, lambda: shutil.which("openssl") is not None),
-        "default-jre-headless": (java, lambda: java_version() >= OLDEST_JAVA),
+        JAVA_PACKAGE: (java, lambda: java_version() >= OLDEST_JAVA),
         "npm": (npm, lambda: shutil.which("npm") is not None),
     }
     return {package: is_there() for package, (is_needed, is_there) in checks.items() if is_needed}
@@ -112,7 +112,7 @@ def tools_missing(databases: bool, java: bool, npm: bool) -> list[str]:
     Raises LocalError when JAVA_HOME points to no such Java: no package fixes that.
     """
     missing = [package for package, is_there in tools(databases, java, npm).items() if not is_there]
-    if JAVA in missing and java_home_mistake():
+    if JAVA_PACKAGE in missing and java_home_mistake():
         raise LocalError(java_home_mistake())
     return missing
 

@@ -270,6 +270,14 @@ def first_line(error: BaseException) -> str:
     return line.removeprefix("ValueError: ").removeprefix("plpy.Error: ")
 
 
+def _await_socket(connection: Connection, state: int, seconds: float | None) -> None:
+    """Wait until the connection's socket is ready as `state` of its poll asks, at most so many seconds."""
+    if state == psycopg2.extensions.POLL_READ:
+        select.select([connection.fileno()], [], [], seconds)
+    else:
+        select.select([], [connection.fileno()], [], seconds)
+
+
 @contextlib.contextmanager
 def interruptible(on_message: Callable[[str], None] = lambda message: None) -> Iterator[None]:
     """Let Ctrl-C cancel a running statement and raise KeyboardInterrupt; otherwise libpq waits for its end.
@@ -292,11 +300,7 @@ def interruptible(on_message: Callable[[str], None] = lambda message: None) -> I
                     on_message(connection.notices.pop(0))
                 if state == psycopg2.extensions.POLL_OK:
                     return
-                patience = CANCEL_SECONDS if interrupted else None
-                if state == psycopg2.extensions.POLL_READ:
-                    select.select([connection.fileno()], [], [], patience)
-                else:
-                    select.select([], [connection.fileno()], [], patience)
+                _await_socket(connection, state, CANCEL_SECONDS if interrupted else None)
             except KeyboardInterrupt:
                 interrupted = True
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 # `./run` sets it; where an orchestrator runs a step, nobody watches.
 WATCHED = "STEP_IS_WATCHED"
 SECONDS = 5.0
-# What the step is doing, if it says so.
+# The step's current activity, in a list so that `show` can replace it; empty when there is none.
 _activity = [""]
 
 
 def show(activity: str) -> None:
-    """Let the next line about the step say what it is doing; an empty text ends that."""
+    """Add an activity to the next lines about the step; an empty text removes it."""
     _activity[0] = activity
 
 
@@ -25,7 +25,7 @@ def elapsed_time(step: str, interval: float = SECONDS) -> Iterator[None]:
     ended = threading.Event()
     started = time.monotonic()
 
-    def show() -> None:
+    def print_lines() -> None:
         while not ended.wait(interval):
             activity = f", {_activity[0]}" if _activity[0] else ""
             print(f"{step}: {time.monotonic() - started:.0f} s{activity}", file=sys.stderr, flush=True)
@@ -33,7 +33,7 @@ def elapsed_time(step: str, interval: float = SECONDS) -> Iterator[None]:
     if not os.environ.get(WATCHED):
         yield
         return
-    thread = threading.Thread(target=show, daemon=True)
+    thread = threading.Thread(target=print_lines, daemon=True)
     thread.start()
     try:
         yield

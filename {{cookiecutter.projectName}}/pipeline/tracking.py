@@ -163,11 +163,13 @@ def parent_run(run_hash: str = "") -> str:
 
 def chosen_parent(parents: "Sequence[Run]", run_hash: str) -> str | None:
     """Return the id of a training's parent run: its own, else one without a training; without a hash, the first."""
-    for accepted in ([run_hash], [None]) if run_hash else ():
+    if not run_hash:
+        return str(parents[0].info.run_id) if parents else None
+    for wanted in (run_hash, None):
         for run in parents:
-            if run.data.tags.get("run_hash") in accepted:
+            if run.data.tags.get("run_hash") == wanted:
                 return str(run.info.run_id)
-    return None if run_hash or not parents else str(parents[0].info.run_id)
+    return None
 
 
 def page_of(run_id: str) -> str:

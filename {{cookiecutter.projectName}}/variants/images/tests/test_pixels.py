@@ -42,9 +42,9 @@ def declare(monkeypatch):
     ],
 )
 def test_a_common_range_is_recognised(low, high, dtype, expected) -> None:
-    found = pixels.pixel_format(data(low, high, dtype))
-    assert (found["minimum"], found["maximum"]) == expected
-    assert found["whole"] == (dtype == "uint8")
+    measured = pixels.pixel_format(data(low, high, dtype))
+    assert (measured["minimum"], measured["maximum"]) == expected
+    assert measured["whole"] == (dtype == "uint8")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,6 @@ def test_the_format_is_part_of_the_data_set() -> None:
         np.random.default_rng(3).integers(0, 256, (300, 2, 2, 1), dtype="uint8"), np.arange(300) % 2, ["a", "b"]
     )
     usual = mini_batches.pack(some, 1, 64)
-    assert usual.data_hash == mini_batches.pack(some, 1, 64, {**pixels.BYTES, "whole": False}).data_hash
-    assert usual.data_hash != mini_batches.pack(some, 1, 64, {**pixels.BYTES, "maximum": 300}).data_hash
-    assert mini_batches.training_statistics(usual)["pixels"] == pixels.BYTES
+    assert usual.data_hash == mini_batches.pack(some, 1, 64, {**images.BYTES, "whole": False}).data_hash
+    assert usual.data_hash != mini_batches.pack(some, 1, 64, {**images.BYTES, "maximum": 300}).data_hash
+    assert mini_batches.training_statistics(usual)["pixels"] == images.BYTES

@@ -5,9 +5,9 @@ import importlib
 import numpy as np
 import pytest
 
+from app.images import BYTES
 from pipeline import user_code
 from pipeline.data import mini_batches, source
-from pipeline.data.pixels import BYTES
 from pipeline.databases import connect, query
 from pipeline.errors import StepError
 from pipeline.settings import settings

@@ -250,8 +250,8 @@ def _shortened(name: str, width: int) -> str:
     """Return a name, without its middle if it is wider than so many Latin letters."""
     if _width(name) <= width:
         return name
-    kept = (width - 1) * len(name) // _width(name)
-    return f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
+    length = (width - 1) * len(name) // _width(name)
+    return f"{name[: length - length // 2]}…{name[len(name) - length // 2 :]}"
 
 
 def _width(text: str) -> int:

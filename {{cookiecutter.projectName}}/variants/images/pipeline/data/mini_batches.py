@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from psycopg2.extensions import connection as Connection
 
-from app.images import row_statistics, statistic_names
+from app.images import BYTES, row_statistics, statistic_names
 from pipeline.data import splits
-from pipeline.data.pixels import BYTES
 from pipeline.data.splits import HOLDOUT_SHARE, SPLITS, VALIDATION_SHARE
 from pipeline.databases import in_schema, insert
 from pipeline.errors import StepError

@@ -10,9 +10,8 @@ from pipeline.records import PixelFormat
 from pipeline.settings import section
 from pipeline.user_code import Dataset, load_dataset
 
-BYTES = PixelFormat(minimum=0, maximum=255, whole=True, channels="RGB")
 ORDERS = ("RGB", "BGR")
-# Values of black and white, the largest minimum and the smallest maximum of data that is taken for it.
+# Per known range: the values of black and white, and the largest minimum and smallest maximum of its data.
 KNOWN_RANGES = ((0, 255, 127, 128), (0, 1, 0.5, 0.5), (-1, 1, -0.5, 0.5))
 
 

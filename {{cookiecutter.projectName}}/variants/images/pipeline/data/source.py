@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 from app import images
 from pipeline import training_db
 from pipeline.data import labelled_images, mini_batches
-from pipeline.data.pixels import BYTES, load_images, pixel_format
+from pipeline.data.pixels import load_images, pixel_format
 from pipeline.data.splits import DataSpec, HoldoutRow, PackResult
 from pipeline.errors import StepError
 from pipeline.records import PixelFormat
@@ -63,8 +63,10 @@ def features_for(description: Mapping[str, Any], data: TrainingData) -> Features
     """
     if tuple(description["shape"]) != data.shape:
         return None
+    stored, present = description.get("pixels", images.BYTES), data.statistics.get("pixels", images.BYTES)
+    if _values(stored) != _values(present):
+        return None
     is_same = description["classes"] == data.classes and description["dtype"] == data.dtype
-    is_same = is_same and _values(description.get("pixels", BYTES)) == _values(data.statistics.get("pixels", BYTES))
     return AS_STORED if is_same else None
 
 
@@ -93,7 +95,7 @@ def served_rows(connection: Connection, trained: FinishedRun, config: str) -> Se
 
 def _through_a_file(row: npt.NDArray[Any], data: TrainingData) -> npt.NDArray[Any]:
     """Return a row as the app decodes it from a PNG file. Raises StepError."""
-    pixels = data.statistics.get("pixels", BYTES)
+    pixels = data.statistics.get("pixels", images.BYTES)
     file = io.BytesIO()
     images.to_picture(row.tobytes(), data.shape, data.dtype, pixels).save(file, "PNG")
     content = images.decode(file.getvalue(), data.shape, data.dtype, pixels)
@@ -103,7 +105,7 @@ def _through_a_file(row: npt.NDArray[Any], data: TrainingData) -> npt.NDArray[An
     if difference > (0.51 + pixels["whole"]) * level:
         raise StepError(
             f"a validation row that is sent as a PNG file comes back with values that differ by {difference:.3g}; "
-            f"one level of grey is {level:.3g}: is valueRange in project.yaml right?"
+            f"one level of grey is {level:.3g}; check valueRange in project.yaml"
         )
     return decoded
 
