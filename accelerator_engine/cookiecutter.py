@@ -61,7 +61,8 @@ def _keeps_files() -> bool:
 def keep_for_replay(answers: Mapping[str, object], right: Collection[str]) -> bool:
     """Write the right answers of a person to cookiecutter's replay file; return False if nobody was asked.
 
-    A replay asks for what the file lacks. So the file also lacks the settings, which the template then provides.
+    A replay asks for the answers that the file lacks. The file also lacks the settings, so that the template provides
+    them.
     """
     context = click.get_current_context(silent=True)
     parameters = context.params if context else {}

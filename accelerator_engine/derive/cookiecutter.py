@@ -36,7 +36,7 @@ def _cookiecutter_prompt(option: Option, options: Iterable[Option]) -> str | dic
 
 
 def _condition(option: Option, options: Iterable[Option]) -> str:
-    """Return when the answer has an effect, in parentheses: cookiecutter asks every question."""
+    """Return the condition under which the answer has an effect, in parentheses; empty when it always has one."""
     if not option.condition:
         return ""
     value = option.condition.value

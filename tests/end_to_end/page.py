@@ -47,7 +47,7 @@ def pick(page: Page, field: str, option: str) -> None:
 
 
 def serious(page: Page) -> list[tuple[str, str, list[str]]]:
-    """Return what axe-core calls serious or critical: the impact, the rule and the elements."""
+    """Return the violations that axe-core rates serious or critical: the impact, the rule and the elements."""
     violations = Axe().run(page).response["violations"]
     return [
         (violation["impact"], violation["id"], [node["html"] for node in violation["nodes"]])

@@ -137,7 +137,7 @@ def test_the_parent_run_shows_the_training(trained: Project) -> None:
 
 
 def test_the_version_names_the_parent_run(trained: Project) -> None:
-    """The source run of the version is the row of the training, and the description says how good it is."""
+    """The source run of the version is the row of the training, and the description has its accuracy."""
     parent, _ = trained.servers.tracking.children(trained.schema, "first")
     version = trained.servers.tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
     assert version["run_id"] == parent["info"]["run_id"]

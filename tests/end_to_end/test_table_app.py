@@ -238,7 +238,7 @@ def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
     """It starts as a typical row, nullable fields can be emptied, and one click makes one labelled prediction."""
     before = owner.value("SELECT count(*) FROM {schema}.prediction_log")
     expect(page.get_by_role("spinbutton")).to_have_count(2)
-    # A numeric column has a field of text, for the browser would round some numbers.
+    # A numeric column has a field of text, because the browser would round some numbers.
     exact = page.get_by_role("textbox", name="class")
     typical = exact.input_value()
     exact.fill("many")

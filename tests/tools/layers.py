@@ -13,14 +13,14 @@ from typing import Any
 
 HEADER = """# Layers
 
-Which layers of Keras {keras} a model may have. *Trains*: the training database builds and trains it. *Served*: its ONNX
-model answers as Keras does, to 0.0001. `deploy_training_code` checks a whole model in the same way before anything is
-trained, and names the layer that cannot be served.
+This page lists the layers of Keras {keras} that a model can have. *Trains*: the training database builds and trains the
+layer. *Served*: its ONNX model answers as Keras does, to 0.0001. `deploy_training_code` checks a whole model in the
+same way before anything is trained, and names the layer that cannot be served.
 
 | layer | trains | served |
 |---|---|---|
 """
-IMAGE, SEQUENCE, VOLUME, ROW, PAIR = (8, 8, 3), (6, 4), (4, 4, 4, 2), (5,), (6, 4)
+IMAGE, SEQUENCE, VOLUME, ROW = (8, 8, 3), (6, 4), (4, 4, 4, 2), (5,)
 # Wrappers and base classes, which need another layer, and layers that are no part of a classifier of numbers.
 NOT_TRIED = {
     "Layer",
@@ -51,7 +51,7 @@ MERGES = {
     "MultiHeadAttention": SEQUENCE,
     "GroupQueryAttention": SEQUENCE,
 }
-# Arguments of the constructor per layer; the shape of a row where the name does not tell it.
+# Arguments of the constructor per layer.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "Activation": {"activation": "tanh"},
     "ActivityRegularization": {"l2": 0.1},
@@ -82,8 +82,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "RandomContrast": {"factor": 0.1},
     "RandomCrop": {"height": 8, "width": 8},
     "RandomColorDegeneration": {"factor": 0.1},
-    "RandomElasticTransform": {},
-    "RandomErasing": {},
     "RandomHue": {"factor": 0.1},
     "RandomPosterization": {"factor": 4},
     "RandomRotation": {"factor": 0.1},
@@ -95,9 +93,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "Rescaling": {"scale": 0.5},
     "Reshape": {"target_shape": (-1,)},
     "Resizing": {"height": 4, "width": 4},
-    "Solarization": {},
     "UpSampling1D": {"size": 2},
 }
+# The shape of a row per layer whose name does not imply it.
 SHAPES = {
     "Permute": SEQUENCE,
     "Masking": SEQUENCE,
@@ -202,7 +200,7 @@ def shape_of(name: str) -> tuple[int, ...]:
 
 
 def attempt(name: str, work: Callable[[], None]) -> str:
-    """Return yes, or no when the work fails, whose reason goes to standard error."""
+    """Return yes, or no when the work fails; print the reason to standard error."""
     try:
         work()
     except Exception as error:

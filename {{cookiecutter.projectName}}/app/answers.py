@@ -15,7 +15,8 @@ EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 class Reader(NamedTuple):
     """Functions for the items of a request: image files, or rows of a table.
 
-    `read` turns items into the model's inputs; `unlike` returns what of an input is unlike all training rows.
+    `read` turns items into the model's inputs; `unlike` returns a phrase per value of an input that is unlike all
+    training rows.
     """
 
     read: Callable[[Model, Sequence[Any]], Sequence[Input]]
@@ -35,7 +36,7 @@ class PredictionAnswer(BaseModel):
     model: str = Field(description="Name of the model", examples=["image_classifier"])
     version: int = Field(description="Version of the model that answered", examples=[3])
     unlike_training: list[str] = Field(
-        description="What of the input lies outside of all training rows; empty when nothing does",
+        description="Statistics and values of the input that are unlike all training rows; empty when none is",
         examples=[["mean 215 (training rows: 32 to 101)"]],
     )
 

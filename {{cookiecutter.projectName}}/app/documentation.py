@@ -11,7 +11,7 @@ PAGE = pathlib.Path(__file__).with_name("documentation.html")
 
 
 def add(app: FastAPI) -> None:
-    """Add the page, and lead people who open the API's address to it."""
+    """Add the page, and redirect visitors of the API's address to it."""
     page = string.Template(PAGE.read_text(encoding="utf-8"))
 
     @app.get("/docs", include_in_schema=False)

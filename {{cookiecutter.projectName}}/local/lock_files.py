@@ -41,7 +41,7 @@ def lock(packages: Sequence[str], role: str) -> None:
     Without packages, write every lock file. Nothing changes unless all can be written. Raises LocalError.
     """
     if role not in roles():
-        raise LocalError(f"there is no role {role}; there are {', '.join(roles())}")
+        raise LocalError(f"there is no role {role}; allowed are {', '.join(roles())}")
     changed = added((REQUIREMENTS / f"{role}.in").read_text(encoding="utf-8"), packages)
     startup.install([ROLE], databases=False, liquibase=False)
     with tempfile.TemporaryDirectory() as temporary:

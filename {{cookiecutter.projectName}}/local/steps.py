@@ -20,7 +20,7 @@ CHECK = "check"
 def run(arguments: Sequence[str]) -> int:
     """Become `python -m pipeline` with these arguments, in the project's folder. Raises LocalError.
 
-    Returns the exit status of the check of the person's files where that is all, or where it finds a mistake.
+    Returns the exit status of the check if the check alone was asked for, or if it finds a mistake.
     """
     if wants_servers(arguments):
         require_step(arguments[0])
@@ -59,12 +59,12 @@ def check_before(arguments: Sequence[str]) -> int:
 
 
 def check(arguments: Sequence[str]) -> int:
-    """Check the files that the steps among the arguments read, all files where there is none; return the exit status.
+    """Check the files that the steps among the arguments read, all files without a step; return the exit status.
 
     The pipeline does it, in less than a second. Without its environment, only Python code can be checked.
     """
     environment = environments.environment(ROLE)
-    # -S: no packages, whatever the system has.
+    # -S hides the system's packages, so that the check is the same on every machine.
     python = [str(environment / "bin" / "python")] if environments.is_complete(environment) else [SYSTEM_PYTHON, "-S"]
     named = [name for name in names() if name in arguments and name != CHECK]
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}

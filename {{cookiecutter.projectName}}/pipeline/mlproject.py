@@ -74,7 +74,8 @@ def require_modules() -> None:
 
 def no_module(name: str) -> str:
     """Return the message for an entry point without a step."""
-    return f"MLproject names the entry point {name}; there is no pipeline/steps/{name}.py"
+    file = f"pipeline/steps/{name}.py"
+    return f"MLproject names the entry point {name}; there is no {file}: add it, or remove the entry point"
 
 
 def _parameters(name: str, entry: dict[str, Any]) -> dict[str, Parameter]:

@@ -309,9 +309,10 @@ def evaluate_blocks(
 def probabilities_of(
     connection: Connection, rows: npt.NDArray[Any], classes: npt.NDArray[np.int32], weights: bytes, config: str
 ) -> npt.NDArray[np.float64]:
-    """Return the probability (n,) that the training database gives each row's class: exp(-loss), at least 1e-7.
+    """Return the probability (n,) that the training database gives each row's class: exp(-loss).
 
-    `rows` is (n, *shape), `classes` (n,). Each row is evaluated as a block of its own; Keras limits a loss so.
+    `rows` is (n, *shape), `classes` (n,). Each row is evaluated as a block of its own. Keras limits a loss, so no
+    probability is below 1e-7.
     """
     answers = query(
         connection,

@@ -188,8 +188,8 @@ def _starting_weights(
 ) -> bytes:
     """Return the weights of a model as float32 bytes, NaN where `build_model` did not set them; empty if it set none.
 
-    A weight that is the same in two models built from different seeds was set by the person's code, or is a constant
-    such as a bias of zeros. `fresh` has the constants of a model that nobody changed.
+    Two models built from different seeds share the weights that the person's code set, and constants such as a bias of
+    zeros. `fresh` has the constants of a model that nobody changed.
     """
     same = [np.array_equal(weight, other) for weight, other in zip(weights, others, strict=True)]
     if all(not is_same or np.array_equal(weight, constant) for is_same, weight, constant in zip(same, weights, fresh)):
@@ -283,7 +283,7 @@ def _call(module: str, function: str, *arguments: object) -> Any:
 
 
 def _parameter_count(module: str, function: str, least: int, most: int) -> int:
-    """Return how many of `most` arguments a person's function takes, `least` when that cannot be told."""
+    """Return how many of `most` arguments a person's function takes, `least` if its signature is unknown."""
     code = getattr(_import(module), function, None)
     try:
         parameters = inspect.signature(code).parameters.values() if callable(code) else ()

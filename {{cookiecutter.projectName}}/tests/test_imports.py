@@ -10,8 +10,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MIDDLE_ROOMS = ("data", "training", "registry")
 # pipeline.__main__ → steps, commands → data, training, registry → ground; a room may import those in its row.
-# The aggregates' Python, which the databases run, serves the ground and the training in memory as well. What is served
-# is what was trained: the rows' room sends rows through the app's own decoding and the databases' encoding.
+# The aggregates' Python, which the databases run, serves the ground and the training in memory as well. The
+# room `data` sends rows through the app's decoding and the databases' encoding, to check both against the training.
 ALLOWED = {
     "__main__": {"steps", "commands", "ground"},
     "steps": {*MIDDLE_ROOMS, "ground"},

@@ -113,7 +113,7 @@ class TestFiles:
         return tmp_path / "project"
 
     def run(self, project: pathlib.Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
-        """Call the script of the copy; what it would start would lie beside it."""
+        """Call the script of the copy, and check that it starts no server."""
         bound = {"SERVICE_BINDING_ROOT": "", "MLFLOW_TRACKING_URI": "", "LOCAL_STATE": str(project.parent / "state")}
         completed = subprocess.run(
             [project / "run", *arguments], env={**os.environ, **bound, **variables}, capture_output=True, text=True

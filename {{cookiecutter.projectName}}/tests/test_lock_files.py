@@ -82,7 +82,7 @@ def test_a_failure_changes_nothing(requirements, monkeypatch) -> None:
 
 
 def test_an_unknown_role_is_refused(requirements) -> None:
-    with pytest.raises(LocalError, match="there is no role pipelin; there are app, db, notebook, pipeline"):
+    with pytest.raises(LocalError, match="there is no role pipelin; allowed are app, db, notebook, pipeline"):
         lock_files.lock(["pandas"], "pipelin")
 
 

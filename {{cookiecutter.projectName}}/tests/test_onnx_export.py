@@ -1,4 +1,4 @@
-"""What is exported answers as Keras does; what cannot be exported is refused with its layer."""
+"""An exported model answers as Keras does; a refusal names the layer that cannot be exported."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""MLflow's row per training: which run it is, and what it shows."""
+"""MLflow's row per training: the choice of its run, and its content."""
 
 import json
 import re
@@ -126,7 +126,7 @@ def test_a_command_ends_with_the_address_of_its_last_row(mlflow, monkeypatch, pa
 
 
 def trained(encoding: Any = None) -> Any:
-    """A training on 10 rows of two classes."""
+    """Return a training on 10 rows of two classes."""
     statistics: Any = {"rows": 7, "class_counts": [3, 4], "inputs": []}
     rows = {"train": 7, "validation": 1, "holdout": 2}
     data = TrainingData("d", "d" * 64, (8, 8, 1), "uint8", ["猫", "dog"], rows, statistics, encoding)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 # Domains of operators that ONNX Runtime has itself.
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-# A protobuf message holds less.
+# A protobuf message must be smaller.
 MOST_BYTES = 2**31
 CHECKED_ROWS = 8
 
@@ -81,7 +81,7 @@ def export(model: "keras.Model", dtype: str, rows: npt.NDArray[Any]) -> bytes:
     try:
         answers = probabilities(onnx, rows)
     except Exception as error:
-        # So does ONNX Runtime.
+        # ONNX Runtime raises any kind of exception, too.
         raise NotExportable(f"ONNX Runtime cannot compute it ({_first_line(error)})") from error
     difference = _difference(answers, _keras_answers(model, rows))
     if not difference <= TOLERANCE:
@@ -172,7 +172,7 @@ def _require_own_operators(onnx: bytes) -> None:
     graph = load_from_string(onnx).graph
     for node in graph.node:
         if node.domain not in DOMAINS:
-            raise NotExportable(f"it needs the operator {node.domain}.{node.op_type}, which ONNX Runtime has not")
+            raise NotExportable(f"it needs the operator {node.domain}.{node.op_type}, which ONNX Runtime lacks")
 
 
 def _culprit(model: "keras.Model", rows: npt.NDArray[Any]) -> "keras.Layer | None":
@@ -203,7 +203,7 @@ def _flat_layers(model: "keras.Model") -> "Iterator[keras.Layer]":
 
 @contextlib.contextmanager
 def _silent_exporter() -> Iterator[None]:
-    """Silence the exporter: what it logs about operators is told by the exception as well."""
+    """Silence the exporter, whose exception repeats its log messages about operators."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

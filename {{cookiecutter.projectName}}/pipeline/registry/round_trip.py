@@ -1,4 +1,4 @@
-"""The comparison of what the app will answer with what the training database answers, before a promotion."""
+"""Comparison of the app's answers with those of the training database, before a promotion."""
 
 import numpy as np
 
@@ -22,6 +22,6 @@ def refusal(onnx: bytes, served: ServedRows) -> str | None:
     if largest <= TOLERANCE:
         return None
     return (
-        f"the app would answer {len(served.rows)} validation rows otherwise than the training database: a probability "
+        f"the app and the training database would answer {len(served.rows)} validation rows differently: a probability "
         f"differs by {largest:.2g}; allowed is {TOLERANCE:g}"
     )

@@ -30,7 +30,7 @@ def run() -> str:
     onnx_export.check(architecture.json, data.dtype, data.value_range)
     with step_run("deploy_training_code", architecture_hash=architecture.hash):
         load_mlflow().log_text(architecture.json, "architecture.json")
-    given = " (those that model.py sets are kept)" if architecture.starting_weights else ""
+    given = " (starting weights from model.py)" if architecture.starting_weights else ""
     return (
         f"{settings().model}: {architecture.weight_count:,} weights{given}, "
         f"{'×'.join(map(str, architecture.shape))} to {architecture.classes} classes"

@@ -127,9 +127,10 @@ def _promote_candidate(stage: str) -> Promotion:
 
 
 def _checked_export(connection: Connection, candidate: FinishedRun, config: str) -> tuple[str | None, bytes]:
-    """Return why the app would not answer as the training database does, None when it would, and the ONNX file.
+    """Return the reason for which the app cannot serve the candidate, None when it can, and the ONNX file.
 
-    Rows of the validation split go through the app's own decoding and the ONNX model.
+    Rows of the validation split go through the app's own decoding and the ONNX model. The app must answer them as the
+    training database does.
     Raises StepError when ONNX computes another answer than Keras.
     """
     with connection:
@@ -242,7 +243,7 @@ def _register(connection: Connection, candidate: FinishedRun, scores: Scores, ex
 
 
 def _version_tags(candidate: FinishedRun) -> dict[str, str]:
-    """Return the tags of the candidate's version; a table's says how columns become numbers."""
+    """Return the tags of the candidate's version; for a table, one of them summarizes the encoding."""
     tags = {"run_hash": candidate.run_hash, "data_hash": candidate.data.data_hash, "git_commit": git_commit()}
     encoding = candidate.data.encoding
     return tags | ({"encoding": encoding_summary(encoding)} if encoding else {})

@@ -19,7 +19,7 @@ class RowProgress:
         self.started = time.monotonic()
 
     def read(self, message: str) -> None:
-        """Read a message of the database, and show the progress if it tells of rows."""
+        """Read a message of the database, and show the progress if it counts rows."""
         if match := MESSAGE.search(message):
             self.rows_per_process[match["process"]] = int(match["rows"])
             done = sum(self.rows_per_process.values())

@@ -24,7 +24,7 @@ ORIENTATION = 0x0112
 # Decoding a picture of that many pixels takes up to 400 MB, whatever the file's size.
 DECODING = threading.BoundedSemaphore(2)
 DTYPES: dict[str, np.dtype[np.uint8 | np.float32]] = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
-# The values in a file, and of a model that says nothing else.
+# The values of a file, and of the training rows of a version without a pixel format.
 BYTES = PixelFormat(minimum=0, maximum=255, whole=True, channels="RGB")
 
 # Set once for all threads. `_require_allowed` refuses larger pictures itself, so Pillow's warning is redundant.
@@ -47,9 +47,9 @@ class UnknownFormat(ImageError):
 def decode(content: bytes, shape: Sequence[int], dtype: str, pixels: PixelFormat | None = None) -> bytes:
     """Return an image file as the bytes of one row.
 
-    Applies the EXIF orientation, fits the image into the model's height and width, converts to grey or RGB by the
-    model's channels, lays transparent parts on white, and scales the values to those of the training rows. An image of
-    the model's size keeps its pixels.
+    Applies the EXIF orientation, fits the image into the model's height and width, and converts to grey or RGB by the
+    model's channels. Transparent parts are laid on white. The values are scaled to those of the training rows. An
+    image of the model's size keeps its pixels.
 
     Args:
         content: a PNG, JPEG or WebP file.

@@ -87,9 +87,9 @@ def _add_predict(app: FastAPI, predictions: Predictions) -> None:
     ) -> PredictionAnswer:
         """Return the label and the probability per class.
 
-        The image is rotated by its EXIF orientation, fitted into the model's height and width, converted to grey or RGB
-        as the model needs, laid on white where it is transparent, and scaled to the values that the model was trained
-        on. The prediction is logged under its id.
+        The image is rotated by its EXIF orientation, fitted into the model's height and width, and converted to grey or
+        RGB as the model needs. Transparent parts are laid on white. The values are scaled to those that the model was
+        trained on. The prediction is logged under its id.
         """
         return answer(request, predictions, _content(image), READER)
 

@@ -98,7 +98,7 @@ def answer(predictions: Predictions) -> None:
     classes = st.session_state.classes
     st.metric("Label", prediction.label, help="The class with the highest probability")
     if unlike := st.session_state.get("unlike"):
-        st.warning(plain(f"The input is unlike all training rows, so the label says little: {'; '.join(unlike)}."))
+        st.warning(plain(f"The input is unlike all training rows, so the label is unreliable: {'; '.join(unlike)}."))
     if len(classes) > charts.MAX_CLASSES:
         st.write(f"The {charts.MAX_CLASSES} most probable of {len(classes):,} classes:")
     st.altair_chart(charts.probabilities(classes, prediction.probabilities, prediction.label))

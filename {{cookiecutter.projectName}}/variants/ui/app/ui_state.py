@@ -1,9 +1,13 @@
 """The page's state of a visit, in st.session_state, and the format of its messages.
 
 Streamlit runs the page again at every interaction, and every prediction is logged. A prediction is therefore made once,
-in the callback of the element that a visitor used. Between runs the state holds `prediction`, `classes` (another
-version may be served meanwhile), `recorded` (the message about its label), `refused` (the reason why there is no
-prediction), `unlike` (what of the input lies outside of all training rows), and what ui_input.py shows beside it.
+in the callback of the element that a visitor used. Between runs the state holds:
+
+* `prediction`, and `classes`, because another version may be served meanwhile,
+* `recorded`: the message about the prediction's label,
+* `refused`: the reason why there is no prediction,
+* `unlike`: phrases about the values of the input that are unlike all training rows,
+* the state of ui_input.py.
 """
 
 import re

@@ -35,7 +35,7 @@ def page(argument: dict) -> None:
 
 
 def main(argument: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what the page shows at first and after each of the visitor's actions."""
+    """Return the content of the page at first and after each of the visitor's actions."""
     test = AppTest.from_function(page, args=(argument,), default_timeout=60).run()
     seen = [look(test)]
     for action, value in argument["actions"]:
@@ -50,7 +50,7 @@ def main(argument: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def look(test: AppTest) -> dict[str, Any]:
-    """Return what the page shows now."""
+    """Return the present content of the page."""
     assert not test.exception, test.exception
     return {
         "texts": [element.value for element in test.markdown],

@@ -1,4 +1,4 @@
-"""The page's input for pictures: what the model expects, samples as pictures, and an upload beside the model's view."""
+"""The page's input for pictures: the expected size, samples as pictures, and an upload beside the model's view."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def see(*actions: tuple[str, Any], shape=(2, 2, 1), classes=("cat", "dog"), samples=None) -> list[dict[str, Any]]:
-    """Return what the page shows at first and after each action."""
+    """Return the content of the page at first and after each action."""
     size = shape[0] * shape[1] * shape[2]
     if samples is None:
         samples = {name: base64.b64encode(bytes([place]) * size).decode() for place, name in enumerate(classes)}
@@ -71,7 +71,7 @@ def test_an_upload_is_shown_beside_the_models_view() -> None:
     assert [picture[0] for picture in wide["shown"]] == [[160, 40], [192, 192]]
     assert wide["shown"][0][1] == "a\\_\\*name\\*.png, as uploaded"
     assert wide["alts"][-2:] == names
-    # A picture of the model's size is what the model sees.
+    # The model sees a picture of its own size unchanged.
     assert [picture[2] for picture in small["shown"]] == names[1:]
 
 

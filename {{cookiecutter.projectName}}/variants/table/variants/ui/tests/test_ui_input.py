@@ -17,7 +17,7 @@ def column(type_: str = "bigint", **changed: Any) -> dict[str, Any]:
 
 
 def fill_in(*columns: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """Return what the form shows and answers."""
+    """Return the fields of the form, its predicted rows and its refusal."""
     return call("page_visit", {"columns": columns, "values": values})
 
 
