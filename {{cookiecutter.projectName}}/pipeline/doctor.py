@@ -24,7 +24,7 @@ from pipeline.settings import ROOT, settings
 
 DISK_GIB = 2
 NO_JAVA = "java is not on PATH"
-NO_DATABASE = "start the local servers with `make start`, or correct the service binding"
+DATABASE_FIX = "start the local servers with `make start`, or correct the service binding"
 # Imports each package wherever a function of the project will run: a package with metadata may still fail to load.
 # TensorFlow's threads must not receive PostgreSQL's signals.
 PACKAGES_FUNCTION = """
@@ -150,7 +150,7 @@ def _database(name: str, title: str) -> Finding:
 
 def _no_answer(title: str, name: str, error: StepError | psycopg2.Error) -> Finding:
     """Return the finding of a check whose database does not answer."""
-    return Finding(title, False, first_line(error).removeprefix(f"{name}: "), NO_DATABASE, may_pass(error))
+    return Finding(title, False, first_line(error).removeprefix(f"{name}: "), DATABASE_FIX, may_pass(error))
 
 
 @functools.cache

@@ -41,7 +41,7 @@ def test_requirements_with_packages(packages, text) -> None:
 
 
 @pytest.mark.parametrize("package", ["-r", "--index-url=x", "./folder", "https://a/b.whl", "a @ b", "a\nb", "a;b", ""])
-def test_what_is_no_package_is_refused(package) -> None:
+def test_anything_but_a_package_is_refused(package) -> None:
     with pytest.raises(LocalError, match="is not a package: write its name"):
         lock_files.added("", [package])
 
