@@ -51,6 +51,8 @@ MERGES = {
     "MultiHeadAttention": SEQUENCE,
     "GroupQueryAttention": SEQUENCE,
 }
+# Of these, the layers that take two arguments; the others take a list.
+TWO_ARGUMENTS = {"MultiHeadAttention", "GroupQueryAttention"}
 # Arguments of the constructor per layer.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "Activation": {"activation": "tanh"},
@@ -80,7 +82,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "Permute": {"dims": (2, 1)},
     "RandomBrightness": {"factor": 0.1},
     "RandomContrast": {"factor": 0.1},
-    "RandomCrop": {"height": 8, "width": 8},
+    "RandomCrop": {"height": 4, "width": 6},
     "RandomColorDegeneration": {"factor": 0.1},
     "RandomHue": {"factor": 0.1},
     "RandomPosterization": {"factor": 4},
@@ -166,9 +168,10 @@ def classifier(keras: Any, name: str, layer: type) -> Any:
         "SpectralNormalization": lambda: layers.SpectralNormalization(layers.Conv2D(2, 2)),
     }.get(name, lambda: layer(**arguments(name)))()
     inputs = keras.Input(shape_of(name), name="images")
-    inner = made([inputs, inputs]) if name in MERGES and "Head" not in name and "Group" not in name else None
-    if inner is None:
-        inner = made(inputs, inputs) if name in MERGES else made(inputs)
+    if name in TWO_ARGUMENTS:
+        inner = made(inputs, inputs)
+    else:
+        inner = made([inputs, inputs] if name in MERGES else inputs)
     inner = layers.Flatten()(layers.Rescaling(1.0)(inner))
     return keras.Model(inputs, layers.Dense(2, activation="softmax")(inner))
 

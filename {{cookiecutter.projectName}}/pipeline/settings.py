@@ -113,7 +113,8 @@ MONITORING_RULES = {
 
 SECTIONS = ("monitoring", "search", "source")
 # A project may leave them out.
-OPTIONAL_KEYS = ("valueRange", "channelOrder", "classWeights", "labelSmoothing")
+OPTIONAL_KEYS = ("classWeights", "labelSmoothing")
+OPTIONAL_KEYS_OF_IMAGES = ("valueRange", "channelOrder")
 
 
 @functools.cache
@@ -138,7 +139,8 @@ def settings() -> Settings:
 
 def _check_answers(answers: dict[str, Any]) -> None:
     """Raise StepError with the first answer outside the sections that is unknown or not allowed."""
-    refuse_unknown(answers, (*RULES, *SECTIONS, *OPTIONAL_KEYS), "project.yaml: ")
+    optional = OPTIONAL_KEYS if "source" in answers else (*OPTIONAL_KEYS, *OPTIONAL_KEYS_OF_IMAGES)
+    refuse_unknown(answers, (*RULES, *SECTIONS, *optional), "project.yaml: ")
     for name, rule in RULES.items():
         if not rule.allows(answers.get(name)):
             raise StepError(f"project.yaml: {name} is {answers.get(name)!r}; it must be {rule.words}")

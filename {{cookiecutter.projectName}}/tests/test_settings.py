@@ -187,7 +187,7 @@ def test_a_wrong_answer_is_refused(project, file, old, new, message) -> None:
 
 def test_optional_answers_are_accepted(project) -> None:
     with open(project / "project.yaml", "a", encoding="utf-8") as file:
-        file.write("valueRange: [0, 1]\nchannelOrder: RGB\nclassWeights: {a: 1}\nlabelSmoothing: 0.1\n")
+        file.write("classWeights: {a: 1}\nlabelSmoothing: 0.1\n")
     assert settings.settings().owner
 
 

@@ -9,6 +9,8 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from database.python.loss import loss_function
+from database.python.parts import load_parts, load_random_states, part_values, starting_values
 from database.python.signals import with_signals_blocked
 from database.python.state import HEADER
 
@@ -19,16 +21,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    class Loss(TypedDict, total=False):
-        """Optional parameters of the loss."""
-
-        # One factor per class, for the losses of its rows.
-        class_weights: list[float]
-        # Share of a row's target that is spread over all classes.
-        label_smoothing: float
+    from database.python.loss import Loss
+    from database.python.parts import Parts
 
     class Settings(Loss):
-        """What `config` holds as JSON; architecture and optimizer as Keras serializes them."""
+        """The content of `config`, JSON; architecture and optimizer are as Keras serializes them."""
 
         architecture: dict[str, Any]
         optimizer: dict[str, Any]
@@ -42,18 +39,10 @@ if TYPE_CHECKING:
         # 0: as many as TensorFlow likes.
         threads: int
 
-    class Compiled(TypedDict):
-        """A model, built and compiled; TensorFlow and Keras have no types."""
+    class Compiled(Parts):
+        """A model, built and compiled."""
 
         model: Any
-        # Weights, then optimizer slots: variables, and the number of values of each.
-        parts: list[Any]
-        sizes: list[int]
-        # Values of the weights alone.
-        weight_count: int
-        # All parts, float32, as initialised from the seed.
-        initial: npt.NDArray[np.float32]
-        random_states: list[Any]
         # (rows, labels) -> loss sum, correct answers, all parts as one float32 array.
         fit: Callable[..., Any]
         # (rows, labels) -> loss sum, confusion matrix.
@@ -125,11 +114,7 @@ def transition(
     # Cleared until the block is done: a cancelled block must not be taken for a finished one.
     entry["token"] = None
     if not is_live:
-        if task == b"fit" and body is None:
-            load_parts(entry, starting_values(entry, weights or b""))
-        else:
-            load_parts(entry, part_values(entry, body if task == b"fit" and body is not None else weights or b""))
-        load_random_states(settings, entry)
+        load_model(settings, entry, task, weights or b"", body)
     if task == b"fit":
         block_loss, block_correct, new_body = fitted(settings, entry, x, y, rows)
         correct += block_correct
@@ -138,6 +123,20 @@ def transition(
     entry["token"] = token if is_live else os.urandom(16)
     header = struct.pack(HEADER, task, entry["token"], rows + len(y), loss_sum + block_loss, correct)
     return b"".join((header, new_body.data.cast("B")))
+
+
+def load_model(
+    settings: "Settings", entry: "Compiled", task: bytes, weights: "bytes | memoryview", body: "memoryview | None"
+) -> None:
+    """Assign weights, optimizer slots and random states: those of `fit` so far, or at its start, or to be scored."""
+    if task != b"fit":
+        values = part_values(entry, weights)
+    elif body is None:
+        values = starting_values(entry, weights)
+    else:
+        values = part_values(entry, body)
+    load_parts(entry, values)
+    load_random_states(settings["seed"], settings["epoch"], entry)
 
 
 def unpacked(state: bytes) -> "tuple[bytes, bytes | None, int, float, int, memoryview | None]":
@@ -242,7 +241,7 @@ def fit_loop(
     tf: "Any", keras: "Any", model: "Any", optimizer: "Any", parts: "list[Any]", settings: "Settings"
 ) -> "Callable[..., Any]":
     """Return a function (rows, labels) that trains on a block, one mini-batch after the other: see Compiled."""
-    batch_size, losses = settings["batch_size"], loss_function(tf, keras, settings)
+    batch_size, losses = settings["batch_size"], loss_function(tf, keras, settings["classes"], settings)
 
     def fit_block(images: "Any", y: "Any") -> "Any":
         rows = tf.shape(images)[0]
@@ -270,24 +269,6 @@ def fit_loop(
         return loss_sum, correct, tf.concat(flat, axis=0)
 
     return fit_block
-
-
-def loss_function(tf: "Any", keras: "Any", settings: "Settings") -> "Callable[..., Any]":
-    """Return a function (labels, probabilities) -> loss per row.
-
-    It is the cross-entropy with smoothed targets, (1 - s) · one-hot + s / classes, times the weight of a row's class.
-    """
-    smoothing, weights = settings.get("label_smoothing", 0.0), settings.get("class_weights")
-
-    def losses(y: "Any", probabilities: "Any") -> "Any":
-        if smoothing:
-            targets = tf.one_hot(y, settings["classes"])
-            result = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
-        else:
-            result = keras.losses.sparse_categorical_crossentropy(y, probabilities)
-        return result if weights is None else result * tf.gather(tf.constant(weights, result.dtype), y)
-
-    return losses
 
 
 def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Callable[..., Any]":
@@ -354,52 +335,6 @@ def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
     import keras
 
     return tf, keras
-
-
-def starting_values(entry: "Compiled", weights: "bytes | memoryview") -> "npt.NDArray[np.float32]":
-    """Return the values of all parts before the first row; NaN stands for a value as initialised. Raises ValueError."""
-    import numpy as np
-
-    values = part_values(entry, weights)
-    return np.where(np.isnan(values), entry["initial"], values)
-
-
-def part_values(entry: "Compiled", data: "bytes | memoryview") -> "npt.NDArray[np.float32]":
-    """Return the values of all parts from weights, with optimizer slots if `data` has them. Raises ValueError.
-
-    Without them the slots start afresh; without any number, so do the weights.
-    """
-    import numpy as np
-
-    initial, weight_count = entry["initial"], entry["weight_count"]
-    if len(data) % 4:
-        raise ValueError(f"weights has {len(data)} bytes; it must be float32 numbers of 4 bytes")
-    values = np.frombuffer(data, "<f4")
-    if len(values) == 0:
-        return initial
-    if len(values) == weight_count:
-        return np.concatenate([values, initial[weight_count:]])
-    if len(values) != len(initial):
-        raise ValueError(
-            f"weights has {len(values)} numbers; the model has {weight_count}, with optimizer slots {len(initial)}"
-        )
-    return values
-
-
-def load_parts(entry: "Compiled", values: "npt.NDArray[np.float32]") -> None:
-    """Assign the values to weights and optimizer slots."""
-    start = 0
-    for part, size in zip(entry["parts"], entry["sizes"]):
-        part.assign(values[start : start + size].reshape(part.shape).astype(part.dtype))
-        start += size
-
-
-def load_random_states(settings: "Settings", entry: "Compiled") -> None:
-    """Seed the model's random layers, such as dropout, for the epoch."""
-    import numpy as np
-
-    for random_state in entry["random_states"]:
-        random_state.assign(np.array([settings["seed"], settings["epoch"]], random_state.dtype))
 
 
 def block_arrays(

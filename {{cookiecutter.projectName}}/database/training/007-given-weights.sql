@@ -39,6 +39,70 @@ def with_signals_blocked(action: "Callable[[], Result]") -> "Result":
 # Task char(8), token char(16), rows int64, sum of losses float64, correct answers int64.
 HEADER = "<8s16sqdq"
 # end database/python/state.py
+# begin database/python/loss.py (make sql writes this; edit that file)
+def loss_function(tf: "Any", keras: "Any", classes: int, settings: "Loss") -> "Callable[..., Any]":
+    """Return a function (labels, probabilities) -> loss per row.
+
+    It is the cross-entropy with smoothed targets, (1 - s) · one-hot + s / classes, times the weight of a row's class.
+    """
+    smoothing, weights = settings.get("label_smoothing", 0.0), settings.get("class_weights")
+
+    def losses(y: "Any", probabilities: "Any") -> "Any":
+        if smoothing:
+            targets = tf.one_hot(y, classes)
+            result = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
+        else:
+            result = keras.losses.sparse_categorical_crossentropy(y, probabilities)
+        return result if weights is None else result * tf.gather(tf.constant(weights, result.dtype), y)
+
+    return losses
+# end database/python/loss.py
+# begin database/python/parts.py (make sql writes this; edit that file)
+def starting_values(entry: "Parts", weights: "bytes | memoryview") -> "npt.NDArray[np.float32]":
+    """Return the values of all parts before the first row; NaN stands for a value as initialised. Raises ValueError."""
+    import numpy as np
+
+    values = part_values(entry, weights)
+    return np.where(np.isnan(values), entry["initial"], values)
+
+
+def part_values(entry: "Parts", data: "bytes | memoryview") -> "npt.NDArray[np.float32]":
+    """Return the values of all parts from weights, with optimizer slots if `data` has them. Raises ValueError.
+
+    Without them the slots start afresh; without any number, so do the weights.
+    """
+    import numpy as np
+
+    initial, weight_count = entry["initial"], entry["weight_count"]
+    if len(data) % 4:
+        raise ValueError(f"weights has {len(data)} bytes; it must be float32 numbers of 4 bytes")
+    values = np.frombuffer(data, "<f4")
+    if len(values) == 0:
+        return initial
+    if len(values) == weight_count:
+        return np.concatenate([values, initial[weight_count:]])
+    if len(values) != len(initial):
+        raise ValueError(
+            f"weights has {len(values)} numbers; the model has {weight_count}, with optimizer slots {len(initial)}"
+        )
+    return values
+
+
+def load_parts(entry: "Parts", values: "npt.NDArray[np.float32]") -> None:
+    """Assign the values to weights and optimizer slots."""
+    start = 0
+    for part, size in zip(entry["parts"], entry["sizes"]):
+        part.assign(values[start : start + size].reshape(part.shape).astype(part.dtype))
+        start += size
+
+
+def load_random_states(seed: int, epoch: int, entry: "Parts") -> None:
+    """Seed the model's random layers, such as dropout, for the epoch."""
+    import numpy as np
+
+    for random_state in entry["random_states"]:
+        random_state.assign(np.array([seed, epoch], random_state.dtype))
+# end database/python/parts.py
 # begin database/python/fit.py (make sql writes this; edit that file)
 import hashlib
 import json
@@ -99,11 +163,7 @@ def transition(
     # Cleared until the block is done: a cancelled block must not be taken for a finished one.
     entry["token"] = None
     if not is_live:
-        if task == b"fit" and body is None:
-            load_parts(entry, starting_values(entry, weights or b""))
-        else:
-            load_parts(entry, part_values(entry, body if task == b"fit" and body is not None else weights or b""))
-        load_random_states(settings, entry)
+        load_model(settings, entry, task, weights or b"", body)
     if task == b"fit":
         block_loss, block_correct, new_body = fitted(settings, entry, x, y, rows)
         correct += block_correct
@@ -112,6 +172,20 @@ def transition(
     entry["token"] = token if is_live else os.urandom(16)
     header = struct.pack(HEADER, task, entry["token"], rows + len(y), loss_sum + block_loss, correct)
     return b"".join((header, new_body.data.cast("B")))
+
+
+def load_model(
+    settings: "Settings", entry: "Compiled", task: bytes, weights: "bytes | memoryview", body: "memoryview | None"
+) -> None:
+    """Assign weights, optimizer slots and random states: those of `fit` so far, or at its start, or to be scored."""
+    if task != b"fit":
+        values = part_values(entry, weights)
+    elif body is None:
+        values = starting_values(entry, weights)
+    else:
+        values = part_values(entry, body)
+    load_parts(entry, values)
+    load_random_states(settings["seed"], settings["epoch"], entry)
 
 
 def unpacked(state: bytes) -> "tuple[bytes, bytes | None, int, float, int, memoryview | None]":
@@ -216,7 +290,7 @@ def fit_loop(
     tf: "Any", keras: "Any", model: "Any", optimizer: "Any", parts: "list[Any]", settings: "Settings"
 ) -> "Callable[..., Any]":
     """Return a function (rows, labels) that trains on a block, one mini-batch after the other: see Compiled."""
-    batch_size, losses = settings["batch_size"], loss_function(tf, keras, settings)
+    batch_size, losses = settings["batch_size"], loss_function(tf, keras, settings["classes"], settings)
 
     def fit_block(images: "Any", y: "Any") -> "Any":
         rows = tf.shape(images)[0]
@@ -244,24 +318,6 @@ def fit_loop(
         return loss_sum, correct, tf.concat(flat, axis=0)
 
     return fit_block
-
-
-def loss_function(tf: "Any", keras: "Any", settings: "Settings") -> "Callable[..., Any]":
-    """Return a function (labels, probabilities) -> loss per row.
-
-    It is the cross-entropy with smoothed targets, (1 - s) · one-hot + s / classes, times the weight of a row's class.
-    """
-    smoothing, weights = settings.get("label_smoothing", 0.0), settings.get("class_weights")
-
-    def losses(y: "Any", probabilities: "Any") -> "Any":
-        if smoothing:
-            targets = tf.one_hot(y, settings["classes"])
-            result = keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=smoothing)
-        else:
-            result = keras.losses.sparse_categorical_crossentropy(y, probabilities)
-        return result if weights is None else result * tf.gather(tf.constant(weights, result.dtype), y)
-
-    return losses
 
 
 def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Callable[..., Any]":
@@ -328,52 +384,6 @@ def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
     import keras
 
     return tf, keras
-
-
-def starting_values(entry: "Compiled", weights: "bytes | memoryview") -> "npt.NDArray[np.float32]":
-    """Return the values of all parts before the first row; NaN stands for a value as initialised. Raises ValueError."""
-    import numpy as np
-
-    values = part_values(entry, weights)
-    return np.where(np.isnan(values), entry["initial"], values)
-
-
-def part_values(entry: "Compiled", data: "bytes | memoryview") -> "npt.NDArray[np.float32]":
-    """Return the values of all parts from weights, with optimizer slots if `data` has them. Raises ValueError.
-
-    Without them the slots start afresh; without any number, so do the weights.
-    """
-    import numpy as np
-
-    initial, weight_count = entry["initial"], entry["weight_count"]
-    if len(data) % 4:
-        raise ValueError(f"weights has {len(data)} bytes; it must be float32 numbers of 4 bytes")
-    values = np.frombuffer(data, "<f4")
-    if len(values) == 0:
-        return initial
-    if len(values) == weight_count:
-        return np.concatenate([values, initial[weight_count:]])
-    if len(values) != len(initial):
-        raise ValueError(
-            f"weights has {len(values)} numbers; the model has {weight_count}, with optimizer slots {len(initial)}"
-        )
-    return values
-
-
-def load_parts(entry: "Compiled", values: "npt.NDArray[np.float32]") -> None:
-    """Assign the values to weights and optimizer slots."""
-    start = 0
-    for part, size in zip(entry["parts"], entry["sizes"]):
-        part.assign(values[start : start + size].reshape(part.shape).astype(part.dtype))
-        start += size
-
-
-def load_random_states(settings: "Settings", entry: "Compiled") -> None:
-    """Seed the model's random layers, such as dropout, for the epoch."""
-    import numpy as np
-
-    for random_state in entry["random_states"]:
-        random_state.assign(np.array([settings["seed"], settings["epoch"]], random_state.dtype))
 
 
 def block_arrays(

@@ -6,7 +6,7 @@ The training database computes the scores of the best epoch; MLflow gets them wi
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from pipeline import doctor, training_db, training_rows
+from pipeline import doctor, parent_runs, training_db
 from pipeline.data import source
 from pipeline.databases import binding, session
 from pipeline.records import EpochRow, Scores
@@ -52,14 +52,14 @@ def _log(trained: FinishedRun, scores: Scores, best: EpochRow, figures: dict[str
         "commit": trained.git_commit,
     }
     with step_run("evaluate_model", data_hash=trained.data.data_hash, run_hash=trained.run_hash):
-        training_rows.describe(trained, best)
+        parent_runs.describe(trained, best)
         mlflow.log_metrics({"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]})
         mlflow.log_figure(figures[CURVES], "curves.png")
         mlflow.log_figure(figures[CONFUSION_MATRIX], "confusion_matrix.png")
         page = report_page.page(
             f"{settings().project_name}: evaluation",
             facts,
-            training_rows.logged_parameters(trained),
+            parent_runs.logged_parameters(trained),
             scores["confusion_matrix"],
             trained.data.classes,
             {CURVES: figures[CURVES]},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-from pipeline import doctor, training_db, training_rows
+from pipeline import doctor, parent_runs, training_db
 from pipeline.data import source
 from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
@@ -149,8 +149,8 @@ def _log_metrics(connection: Connection, candidate: FinishedRun, scores: Scores)
     load_mlflow().log_metrics(_metrics(scores))
     with connection:
         epochs = training_db.epoch_rows(connection, candidate.run_hash)
-    row = training_rows.describe(candidate, best_row(epochs))
-    training_rows.log_scores(row, **_metrics(scores))
+    row = parent_runs.describe(candidate, best_row(epochs))
+    parent_runs.log_scores(row, **_metrics(scores))
 
 
 def _metrics(scores: Scores) -> Metrics:
@@ -222,7 +222,7 @@ def _register(connection: Connection, candidate: FinishedRun, scores: Scores, ex
     data = candidate.data
     with connection:
         examples = source.examples(connection, data)
-    row = training_rows.row_of(candidate)
+    row = parent_runs.row_of(candidate)
     _log_keras(candidate, row)
     with answering():
         logged = _log_onnx(exported, candidate, scores, examples, row)

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib import pyplot
 
-from pipeline import doctor, training_rows
+from pipeline import doctor, parent_runs
 from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
 from pipeline.mlproject import steps
@@ -77,7 +77,7 @@ def _conclude(connection: Connection, candidates: list[Candidate]) -> str:
         }
     )
     mlflow.set_tags({"best_configuration": label(best, names), "run_hash": best.training.run_hash})
-    training_rows.describe(best.training, best.best)
+    parent_runs.describe(best.training, best.best)
     # The last action: a search that is stopped before has selected nothing.
     with connection:
         training_run.select(connection, best.training)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipeline import doctor, progress, training_db, training_rows
+from pipeline import doctor, parent_runs, progress, training_db
 from pipeline.databases import Connection, binding, interruptible, session
 from pipeline.errors import StepError
 from pipeline.records import EpochRow
@@ -102,7 +102,7 @@ def _train(training: Training) -> str:
             select(connection, training)
         if mlflow_run is None:
             with answering(), parent_follows(training.run_hash):
-                training_rows.describe(training, best_row(epoch_rows))
+                parent_runs.describe(training, best_row(epoch_rows))
             return (
                 f"run {training.run_hash[:12]} was trained before: best epoch {best_epoch(epoch_rows)} is chosen again"
             )
@@ -113,7 +113,7 @@ def _train(training: Training) -> str:
                 epoch_rows = _run_epochs(connection, training, greenplum, epoch_rows)
                 mark_finished(connection, training, best_epoch(epoch_rows))
                 load_mlflow().log_metric("best_epoch", best_epoch(epoch_rows))
-                training_rows.describe(training, best_row(epoch_rows))
+                parent_runs.describe(training, best_row(epoch_rows))
     best = best_row(epoch_rows)
     count = f"{len(epoch_rows)} epoch{'s' if len(epoch_rows) > 1 else ''}"
     return (
@@ -123,8 +123,8 @@ def _train(training: Training) -> str:
 
 def _describe(connection: Connection, training: Training, mlflow_run: str) -> None:
     log_parameters(training, mlflow_run)
-    training_rows.log_data(mlflow_run, training.data)
-    training_rows.describe(training)
+    parent_runs.log_data(mlflow_run, training.data)
+    parent_runs.describe(training)
     mark_running(connection, training, mlflow_run)
 
 

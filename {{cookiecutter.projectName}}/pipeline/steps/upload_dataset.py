@@ -8,10 +8,10 @@ from pipeline.data import source
 from pipeline.data.splits import PackResult
 from pipeline.databases import session
 from pipeline.errors import StepError
+from pipeline.parent_runs import log_data
 from pipeline.settings import require_seed
 from pipeline.tracking import load_mlflow, step_run
 from pipeline.training_db import TrainingData
-from pipeline.training_rows import log_data
 
 
 def run(seed: int, rows_per_block: int) -> str:

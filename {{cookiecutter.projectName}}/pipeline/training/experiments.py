@@ -8,13 +8,13 @@ from psycopg2.extensions import connection as Connection
 from pipeline import training_db
 from pipeline.databases import binding, query, session
 from pipeline.errors import StepError
+from pipeline.parent_runs import log_data
 from pipeline.tracking import run_of_experiment, step_run
 from pipeline.training import run as training_run
 from pipeline.training.candidates import Candidate, Division
 from pipeline.training.run import Training
 from pipeline.training.scheduler import Scheduler
 from pipeline.training.session_pool import SessionPool
-from pipeline.training_rows import log_data
 
 MOST_SESSIONS = 64
 

@@ -24,13 +24,13 @@ from pipeline.databases import (
     session,
 )
 from pipeline.errors import StepError, TemporaryError
+from pipeline.parent_runs import logged_parameters
 from pipeline.records import EpochRow
 from pipeline.run_identity import git_commit
 from pipeline.settings import require_seed, settings
 from pipeline.tracking import answering, load_mlflow
 from pipeline.training.loss import loss_parameters
 from pipeline.training_db import Blocks, StoredArchitecture, TrainingData
-from pipeline.training_rows import logged_parameters
 from pipeline.user_code import build_optimizer
 
 HEARTBEAT_SECONDS = 10

@@ -4,8 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import yaml
 
+import app.records
 from app import images
+from pipeline import records, settings
 from pipeline.data import mini_batches, pixels
 from pipeline.errors import StepError
 from pipeline.user_code import Dataset
@@ -145,3 +148,14 @@ def test_the_format_is_part_of_the_data_set() -> None:
     assert usual.data_hash == mini_batches.pack(some, 1, 64, {**images.BYTES, "whole": False}).data_hash
     assert usual.data_hash != mini_batches.pack(some, 1, 64, {**images.BYTES, "maximum": 300}).data_hash
     assert mini_batches.training_statistics(usual)["pixels"] == images.BYTES
+
+
+def test_the_app_and_the_pipeline_mean_the_same_format() -> None:
+    """The walls between the rooms keep two definitions of it."""
+    assert records.PixelFormat.__annotations__ == app.records.PixelFormat.__annotations__
+
+
+@pytest.mark.parametrize("line", ["valueRange: [0, 255]", "channelOrder: RGB"])
+def test_the_declarations_are_known_keys(line) -> None:
+    key, value = yaml.safe_load(line).popitem()
+    settings._check_answers({**settings.read_yaml("project.yaml"), key: value})

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from conftest import run_pipeline
 
 from pipeline import __main__ as command
-from pipeline import run_identity, tracking, training_rows
+from pipeline import parent_runs, run_identity, tracking
 from pipeline.errors import TemporaryError
 from pipeline.registry.summaries import encoding_summary
 from pipeline.training_db import StoredArchitecture, TrainingData
@@ -51,7 +51,7 @@ def _mlflow(clean_environment, monkeypatch) -> FakeMlflow:
 
 
 def claim(mlflow: FakeMlflow, run: str, run_hash: str) -> None:
-    """Do what training_rows.describe does: mark a parent run as that of a training."""
+    """Do what parent_runs.describe does: mark a parent run as that of a training."""
     mlflow.runs[run]["run_hash"] = run_hash
 
 
@@ -146,13 +146,13 @@ ENCODING = {
 
 
 def test_a_row_is_named_after_data_and_training() -> None:
-    assert training_rows.name_of(trained()) == "dddddd-aaaaaa"
+    assert parent_runs.name_of(trained()) == "dddddd-aaaaaa"
     expected = {"where": "database", "epochs": 3, "architecture_hash": "c" * 64}
-    assert training_rows.logged_parameters(trained()) == expected
+    assert parent_runs.logged_parameters(trained()) == expected
 
 
 def test_the_data_set_has_a_profile() -> None:
-    assert json.loads(training_rows.profile_of(trained().data)) == {
+    assert json.loads(parent_runs.profile_of(trained().data)) == {
         "num_rows": 10,
         "rows": {"train": 7, "validation": 1, "holdout": 2},
         "training_rows_by_class": {"猫": 3, "dog": 4},
@@ -160,14 +160,14 @@ def test_the_data_set_has_a_profile() -> None:
 
 
 def test_the_schema_of_images_has_shapes() -> None:
-    schema = json.loads(training_rows.schema_of(trained().data) or "")["mlflow_tensorspec"]
+    schema = json.loads(parent_runs.schema_of(trained().data) or "")["mlflow_tensorspec"]
     (features,), (labels,) = json.loads(schema["features"]), json.loads(schema["targets"])
     assert features["tensor-spec"] == {"dtype": "uint8", "shape": [-1, 8, 8, 1]}
     assert labels["tensor-spec"] == {"dtype": "int32", "shape": [-1]}
 
 
 def test_the_schema_of_a_table_has_its_columns() -> None:
-    columns = json.loads(training_rows.schema_of(trained(ENCODING).data) or "")["mlflow_colspec"]
+    columns = json.loads(parent_runs.schema_of(trained(ENCODING).data) or "")["mlflow_colspec"]
     assert [(column["name"], column["type"], column["required"]) for column in columns] == [
         ("length", "double", False),
         ("island", "string", True),
@@ -179,7 +179,7 @@ def test_the_schema_of_a_table_has_its_columns() -> None:
 def test_a_schema_that_mlflow_would_refuse_is_left_out() -> None:
     column = ENCODING["columns"][0]
     wide = {**ENCODING, "columns": [{**column, "name": f"{'x' * 600}{number}"} for number in range(1600)]}
-    assert training_rows.schema_of(trained(wide).data) is None
+    assert parent_runs.schema_of(trained(wide).data) is None
 
 
 def test_a_version_is_tagged_with_its_encoding() -> None:
