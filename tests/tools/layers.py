@@ -168,10 +168,8 @@ def classifier(keras: Any, name: str, layer: type) -> Any:
         "SpectralNormalization": lambda: layers.SpectralNormalization(layers.Conv2D(2, 2)),
     }.get(name, lambda: layer(**arguments(name)))()
     inputs = keras.Input(shape_of(name), name="images")
-    if name in TWO_ARGUMENTS:
-        inner = made(inputs, inputs)
-    else:
-        inner = made([inputs, inputs] if name in MERGES else inputs)
+    several = (inputs, inputs) if name in TWO_ARGUMENTS else ([inputs, inputs],)
+    inner = made(*(several if name in MERGES else (inputs,)))
     inner = layers.Flatten()(layers.Rescaling(1.0)(inner))
     return keras.Model(inputs, layers.Dense(2, activation="softmax")(inner))
 
