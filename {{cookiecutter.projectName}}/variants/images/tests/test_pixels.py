@@ -82,6 +82,20 @@ def test_a_wrong_declaration_is_refused(declare, key, value, message) -> None:
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize("limits", [[-0.1, 0.1], [-2.1179, 2.64]])
+def test_the_declared_values_may_be_those_of_the_data(declare, limits) -> None:
+    """float32 holds a number a little larger or smaller than the one in project.yaml."""
+    declare("valueRange", limits)
+    assert pixels.pixel_format(data(*limits))["maximum"] == limits[1]
+
+
+@pytest.mark.parametrize("limits", [[0, 256], [-1, 255]])
+def test_a_range_that_bytes_cannot_hold_is_refused(declare, limits) -> None:
+    declare("valueRange", limits)
+    with pytest.raises(StepError, match=r"the values of dataset\.py are uint8: 0 to 255"):
+        pixels.pixel_format(data(0, 255, "uint8"))
+
+
 def test_the_order_of_one_channel_is_refused(declare) -> None:
     declare("channelOrder", "BGR")
     with pytest.raises(StepError, match="for images with 3 channels"):

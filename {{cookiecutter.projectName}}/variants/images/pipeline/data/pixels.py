@@ -37,7 +37,13 @@ def pixel_format(data: Dataset) -> PixelFormat:
     """
     low, high = float(data.features.min()), float(data.features.max())
     declared = _declared_range()
-    if declared and not declared[0] <= low <= high <= declared[1]:
+    if declared and data.features.dtype == np.uint8 and not 0 <= declared[0] < declared[1] <= 255:
+        # 256 would become 0: white would be served as black.
+        raise StepError(
+            f"project.yaml: valueRange is {list(declared)}, but the values of dataset.py are uint8: 0 to 255"
+        )
+    # float32 holds 0.1 as a larger number.
+    if declared and not np.float32(declared[0]) <= low <= high <= np.float32(declared[1]):
         raise StepError(
             f"project.yaml: valueRange is {list(declared)}, but the values of dataset.py lie from {low:g} to {high:g}; "
             "give the values of black and white"
