@@ -6,8 +6,10 @@ import uuid
 import numpy as np
 import pytest
 
+from app.images import BYTES
 from pipeline.data import labelled_images, labelled_rows, mini_batches
 from pipeline.databases import query
+from pipeline.records import PixelFormat
 from pipeline.user_code import Dataset, load_dataset
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
@@ -96,9 +98,18 @@ def test_a_label_that_was_changed_is_changed(labelling, new) -> None:
 def test_a_row_that_is_no_number_is_not_used() -> None:
     data = Dataset(np.ones((1, 2), np.float32), np.zeros(1, "<i4"), ["a", "b"])
     rows = [(np.array(values, "<f4").tobytes(), "b") for values in ([np.nan, 1], [1, np.inf], [1, 2])]
-    features, labels = labelled_images._arrays(rows, data)
+    features, labels = labelled_images._arrays(rows, data, BYTES)
     assert features.tolist() == [[1, 2]]
     assert labels.tolist() == [1]
+
+
+def test_a_row_of_other_values_is_not_used() -> None:
+    """An earlier model took bytes, this one takes values from -0.1 to 0.1."""
+    data = Dataset(np.zeros((1, 2), np.float32), np.zeros(1, "<i4"), ["a", "b"])
+    rows = [(np.array(values, "<f4").tobytes(), "b") for values in ([0, 255], [0, 0], [-0.1, 0.1])]
+    pixels = PixelFormat(minimum=-0.1, maximum=0.1, whole=False, channels="RGB")
+    features, _ = labelled_images._arrays(rows, data, pixels)
+    assert features == pytest.approx(np.array([[0, 0], [-0.1, 0.1]], "f4"))
 
 
 @pytest.mark.servers

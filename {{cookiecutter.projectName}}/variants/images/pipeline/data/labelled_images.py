@@ -6,8 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from psycopg2.extensions import connection as Connection
 
+from app.images import BYTES
 from pipeline.data.mini_batches import row_digests
 from pipeline.databases import query
+from pipeline.records import PixelFormat
 from pipeline.user_code import Dataset
 
 
@@ -19,8 +21,8 @@ class Merged(NamedTuple):
     unused: int
 
 
-def merge(trainer: Connection, data: Dataset) -> Merged:
-    """Return the data set with the labelled rows of its shape, dtype and classes.
+def merge(trainer: Connection, data: Dataset, pixels: PixelFormat = BYTES) -> Merged:
+    """Return the data set with the labelled rows of its shape, dtype, classes and values.
 
     A row that dataset.py has already is not used: version control overrules a label from the app. Of equal labelled
     rows, the last label counts.
@@ -34,7 +36,7 @@ def merge(trainer: Connection, data: Dataset) -> Merged:
     stored = query(trainer, "SELECT count(*) FROM {schema}.labelled_row")[0][0]
     if not rows:
         return Merged(data, 0, stored)
-    features, labels = _arrays(rows, data)
+    features, labels = _arrays(rows, data, pixels)
     new = np.flatnonzero(_is_last_occurrence(features) & ~_is_in(features, data.features))
     merged = Dataset(
         np.concatenate([data.features, features[new]]), np.concatenate([data.labels, labels[new]]), data.classes
@@ -47,16 +49,20 @@ def digests(trainer: Connection) -> set[str]:
     return {digest for (digest,) in query(trainer, "SELECT md5(features) FROM {schema}.labelled_row")}
 
 
-def _arrays(rows: list[tuple[bytes, str]], data: Dataset) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
+def _arrays(
+    rows: list[tuple[bytes, str]], data: Dataset, pixels: PixelFormat
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
     """Return features (n, *shape) of the data set's dtype and labels (n,) of rows from the database.
 
-    Rows with NaN or infinity are left out.
+    Rows with NaN or infinity are left out, and so are rows with values beyond black and white: the model that they
+    were sent to was trained on other values.
     """
     packed = b"".join(bytes(features) for features, _ in rows)
     features = np.frombuffer(packed, data.features.dtype.newbyteorder("<")).reshape(-1, *data.shape)
     labels = np.array([data.classes.index(label) for _, label in rows], "<i4")
-    finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
-    return features[finite].astype(data.features.dtype, copy=False), labels[finite]
+    low, high = np.float32(pixels["minimum"]), np.float32(pixels["maximum"])
+    fits = ((features >= low) & (features <= high)).reshape(len(features), -1).all(axis=1)
+    return features[fits].astype(data.features.dtype, copy=False), labels[fits]
 
 
 def _is_last_occurrence(features: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

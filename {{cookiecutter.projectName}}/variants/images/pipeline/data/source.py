@@ -44,7 +44,7 @@ def pack(connection: Connection, seed: int, rows_per_block: int) -> PackResult:
     """
     data = load_images()
     pixels = pixel_format(data)
-    merged = labelled_images.merge(connection, data)
+    merged = labelled_images.merge(connection, data, pixels)
     packed = mini_batches.pack(merged.data, seed, rows_per_block, pixels)
     is_new = not training_db.select_data(connection, packed.dataset)
     if is_new:
