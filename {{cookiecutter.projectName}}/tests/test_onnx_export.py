@@ -32,6 +32,16 @@ def test_normalization_is_exported(dtype) -> None:
     onnx_export.check(model(layer).to_json(), dtype, (0, 255))
 
 
+@pytest.mark.parametrize(("axis", "invert"), [((1, 2, 3), False), ((1, 2, 3), True), (None, False), ((3, 1), False)])
+def test_an_adapted_normalization_is_exported(axis, invert) -> None:
+    """The edge of all images is white, so the deviation of its pixels is 0."""
+    rows = np.full((20, 12, 10, 3), 255, "f4")
+    rows[:, 2:-2, 2:-2] = np.random.default_rng(1).uniform(0, 255, (20, 8, 6, 3))
+    layer = load_keras().layers.Normalization(axis=axis, invert=invert)
+    layer.adapt(rows)
+    onnx_export.export(model(layer), "float32", rows[:4])
+
+
 def test_a_layer_that_cannot_be_served_is_named() -> None:
     built = model(load_keras().layers.Conv2D(4, 3), load_keras().layers.RandomCrop(5, 5, name="cut"))
     with pytest.raises(StepError, match=r"the layer cut \(RandomCrop\) cannot be served: ") as refused:

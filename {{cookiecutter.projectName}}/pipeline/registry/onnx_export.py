@@ -108,11 +108,14 @@ def inference_model(model: "keras.Model") -> "keras.Model":
     """Return the model with its weights and without the layers that work in training only.
 
     Keras computes their random numbers in inference as well, and ONNX has no operators for them. The exporter takes
-    the constants of a Normalization for inputs of the model, so a Rescaling computes the same instead.
+    the constants of a Normalization for inputs of the model, so layers of Rescaling compute the same instead.
     """
-    clone_model = load_keras().models.clone_model
+    layers, clone_model = load_keras().layers, load_keras().models.clone_model
     serving: keras.Model = clone_model(model, clone_function=_serving_layer, call_function=None)
-    serving.set_weights(model.get_weights())
+    normalizations = [layer for layer in model._flatten_layers() if isinstance(layer, layers.Normalization)]
+    # Their weights, which architectures deployed by 0.1.0 have, are constants of a Rescaling.
+    unused = {id(weight) for layer in normalizations for weight in layer.weights}
+    serving.set_weights([np.asarray(weight) for weight in model.weights if id(weight) not in unused])
     return serving
 
 
@@ -128,13 +131,18 @@ def _serving_layer(layer: "keras.Layer") -> "keras.Layer":
     return type(layer).from_config(layer.get_config())
 
 
-def _rescaling(layer: "keras.layers.Normalization") -> "keras.layers.Rescaling":
-    """Return the layer that computes the same: (x - mean) / deviation, or x · deviation + mean where it inverts."""
+def _rescaling(layer: "keras.layers.Normalization") -> "keras.Layer":
+    """Return what computes the same: (x - mean) / deviation, or x · deviation + mean where the layer inverts.
+
+    The mean is subtracted first: x / deviation - mean / deviation loses every digit where the deviation is tiny, as
+    that of a pixel which is white in all images.
+    """
     keras = load_keras()
     mean = np.asarray(layer.mean)
     deviation = np.maximum(np.sqrt(np.asarray(layer.variance)), keras.backend.epsilon())
-    scale, offset = (deviation, mean) if layer.invert else (1 / deviation, -mean / deviation)
-    return keras.layers.Rescaling(scale, offset, name=layer.name)
+    if layer.invert:
+        return keras.layers.Rescaling(deviation, mean, name=layer.name)
+    return keras.Sequential([keras.layers.Rescaling(1, -mean), keras.layers.Rescaling(1 / deviation)], name=layer.name)
 
 
 def is_for_training_only(layer: "keras.Layer") -> bool:
