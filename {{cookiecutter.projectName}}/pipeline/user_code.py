@@ -132,6 +132,10 @@ def build_architecture(
     again = _build_model(arguments, seed=2)
     adapted |= _normalize_by_constants(again)
     others = [np.asarray(weight) for weight in again.weights if id(weight) not in adapted]
+    if [weight.shape for weight in weights] != [other.shape for other in others]:
+        raise StepError(
+            f"{where} two calls return models with different weights; each call must return the same layers"
+        )
     starting_weights = _starting_weights(weights, others, [np.asarray(weight) for weight in fresh.weights])
     return Architecture(text, shape, classes, fresh.count_params(), starting_weights)
 

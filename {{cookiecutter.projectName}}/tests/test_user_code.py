@@ -137,6 +137,16 @@ def test_weights_that_are_no_numbers_are_refused(build) -> None:
         build(build_model)
 
 
+def test_a_model_that_is_another_at_each_call_is_refused(build) -> None:
+    sizes = iter((1, 2))
+
+    def build_model(shape, classes):
+        return dense(*[user_code.load_keras().layers.Dense(2) for _ in range(next(sizes))])
+
+    with pytest.raises(StepError, match="two calls return models with different weights"):
+        build(build_model)
+
+
 def test_an_adapted_normalization_is_described_by_its_numbers(build) -> None:
     def build_model(shape, classes):
         layer = user_code.load_keras().layers.Normalization()
