@@ -14,6 +14,8 @@ from pipeline.records import Encoding, EpochRow, Scores, TrainingStatistics
 from pipeline.settings import settings
 
 STATE_HEADER = struct.Struct(HEADER)
+# Keras limits probabilities to this one and to 1 minus it, before it takes their logarithm.
+LEAST_PROBABILITY = 1e-7
 
 
 class TrainingData(NamedTuple):
@@ -66,7 +68,8 @@ class Examples(NamedTuple):
 class ServedRows(NamedTuple):
     """Rows as the app decodes them, and the training database's answers to them.
 
-    `rows` is (n, *shape); per row the database gives the class `classes` (n,) the probability `probabilities` (n,).
+    `rows` is (n, *shape); per row the database gives the class `classes` (n,) the probability `probabilities` (n,),
+    which is limited.
     """
 
     rows: npt.NDArray[Any]
@@ -309,10 +312,9 @@ def evaluate_blocks(
 def probabilities_of(
     connection: Connection, rows: npt.NDArray[Any], classes: npt.NDArray[np.int32], weights: bytes, config: str
 ) -> npt.NDArray[np.float64]:
-    """Return the probability (n,) that the training database gives each row's class: exp(-loss).
+    """Return the limited probability (n,) that the training database gives each row's class: exp(-loss).
 
-    `rows` is (n, *shape), `classes` (n,). Each row is evaluated as a block of its own. Keras limits a loss, so no
-    probability is below 1e-7.
+    `rows` is (n, *shape), `classes` (n,). Each row is evaluated as a block of its own.
     """
     answers = query(
         connection,
@@ -321,6 +323,16 @@ def probabilities_of(
         (weights, config, [row.tobytes() for row in rows], [label.tobytes() for label in classes.astype("<i4")]),
     )
     return np.exp([-float(loss) for (loss,) in answers])
+
+
+def limited(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return probabilities (n, classes) as Keras limits them for a loss: no class has 0, and a row adds up to 1.
+
+    Of a thousand classes, a certain answer has the probability 0.9999 in the loss.
+    """
+    clipped: npt.NDArray[np.float64] = np.clip(probabilities.astype("f8"), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    clipped /= clipped.sum(axis=1, keepdims=True)
+    return clipped
 
 
 def training_blocks(connection: Connection, dataset: str) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.errors import StepError
 from pipeline.registry import onnx_export, round_trip
-from pipeline.training_db import ServedRows
+from pipeline.training_db import ServedRows, limited
 from pipeline.user_code import load_keras
 
 
@@ -61,3 +61,12 @@ def test_a_difference_between_the_databases_is_measured() -> None:
     assert reason is not None
     assert "6 validation rows" in reason
     assert "differs by 0.25; allowed is 0.0001" in reason
+
+
+@pytest.mark.parametrize("classes", [2, 1000, 3000])
+def test_probabilities_are_limited_as_in_a_loss(classes) -> None:
+    rows = np.zeros((2, classes), "f4")
+    rows[0, 1], rows[1] = 1, 1 / classes
+    labels = np.array([1, 0])
+    losses = np.asarray(load_keras().losses.sparse_categorical_crossentropy(labels, rows))
+    assert limited(rows)[[0, 1], labels] == pytest.approx(np.exp(-losses), abs=1e-5)

@@ -3,17 +3,14 @@
 import numpy as np
 
 from pipeline.registry.onnx_export import TOLERANCE, probabilities
-from pipeline.training_db import ServedRows
-
-# Keras limits a loss to that of this probability.
-LEAST_PROBABILITY = 1e-7
+from pipeline.training_db import ServedRows, limited
 
 
 def difference(onnx: bytes, served: ServedRows) -> float:
     """Return the largest difference of a probability between the ONNX model and the training database."""
-    answers = probabilities(onnx, served.rows)
-    own = answers[np.arange(len(answers)), served.classes].astype("f8")
-    return float(np.abs(np.clip(own, LEAST_PROBABILITY, 1) - served.probabilities).max())
+    answers = limited(probabilities(onnx, served.rows))
+    own = answers[np.arange(len(answers)), served.classes]
+    return float(np.abs(own - served.probabilities).max())
 
 
 def refusal(onnx: bytes, served: ServedRows) -> str | None:

@@ -24,6 +24,7 @@ from pipeline.data.encoding import Examined, examine
 from pipeline.data.expressions import execute, labelled_rows, project_name, read_one_snapshot, row_hash, split_of_hash
 from pipeline.data.splits import DataSpec, HoldoutRow, PackResult
 from pipeline.databases import insert, query, session
+from pipeline.errors import StepError
 from pipeline.records import Encoding
 from pipeline.training_db import AS_STORED, Examples, Features, FinishedRun, ServedRows, TrainingData
 
@@ -127,7 +128,10 @@ def examples(connection: Connection, data: TrainingData) -> Examples:
 
 
 def served_rows(connection: Connection, trained: FinishedRun, config: str) -> ServedRows:
-    """Return validation rows as the app and the inference database read their JSON, with this database's answers."""
+    """Return validation rows as the app and the inference database read their JSON, with this database's answers.
+
+    Raises StepError when the table has no such row any more.
+    """
     read_one_snapshot(connection)
     store_evaluated_model(connection, trained, config)
     table = read_table(connection)
@@ -142,8 +146,10 @@ def served_rows(connection: Connection, trained: FinishedRun, config: str) -> Se
             label=sql.Identifier(table.source.label), count=sql.Literal(ROUND_TRIP_ROWS),
         ),
     )  # fmt: skip
+    if not answered:
+        raise StepError(f"{table.where} has no row of the validation split any more, so no answer can be compared")
     encoded = np.concatenate([_through_json(row, trained.data) for row, _ in answered])
-    probabilities = np.array([answer for _, answer in answered], "f8")
+    probabilities = training_db.limited(np.array([answer for _, answer in answered]))
     classes = probabilities.argmax(axis=1).astype("i4")
     return ServedRows(encoded, classes, probabilities.max(axis=1))
 
