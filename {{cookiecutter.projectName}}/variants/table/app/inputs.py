@@ -13,7 +13,7 @@ from app import problems, rows
 from app.answers import BatchAnswer, PredictionAnswer, Reader, answer, answer_batch
 from app.likeness import outside
 from app.predictions import Model, PredictionError, Predictions, RefusedInput
-from app.records import Encoding
+from app.records import EncodedColumn, Encoding
 
 MAX_ROWS = 1000
 # The name of the drift of the predicted classes.
@@ -144,7 +144,7 @@ def unlike(model: Model, row: Any) -> list[str]:
     unknown = [
         f"{column['name']} is a text that no training row has"
         for column in _encoding(model)["columns"]
-        if column["kind"] == "text" and values[column["name"]] not in (None, *column["vocabulary"])
+        if column["kind"] == "text" and _text(column, values[column["name"]]) not in (None, *column["vocabulary"])
     ]
     # The statistic of a column with the name of the classes' own has another name.
     numbers = {
@@ -153,6 +153,11 @@ def unlike(model: Model, row: Any) -> list[str]:
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     return [*outside(model, numbers), *unknown]
+
+
+def _text(column: EncodedColumn, value: str | None) -> str | None:
+    """Return a text as the database compares it, which ignores blanks at the end of a character(n)."""
+    return value.rstrip(" ") if value is not None and column["type"].startswith("character(") else value
 
 
 READER = Reader(_rows, unlike)

@@ -8,7 +8,7 @@ import json
 import pytest
 from fastapi.testclient import TestClient
 
-from app import endpoints, rows
+from app import endpoints, inputs, rows
 from app.predictions import DatabaseAway, Model, Prediction, RefusedInput, WaitingForModel
 from app.records import InputStatistics
 from app.settings import Settings
@@ -119,6 +119,14 @@ def test_the_answer_names_what_is_unlike_the_training_rows() -> None:
         [],
         ["weight 700 (training rows: 40 to 140)", "city is a text that no training row has"],
     ]
+
+
+@pytest.mark.parametrize(("kind", "unlike"), [("character(8)", False), ("text", True)])
+def test_blanks_at_the_end_of_a_character_column_are_ignored(kind, unlike) -> None:
+    """PostgreSQL writes a character(8) with them."""
+    columns = [*ENCODING["columns"][:3], {**ENCODING["columns"][3], "type": kind}]
+    model = dataclasses.replace(MODEL, encoding={**ENCODING, "columns": columns})
+    assert bool(inputs.unlike(model, json.dumps({**ROW, "city": "Basel   "}))) == unlike
 
 
 @pytest.mark.parametrize(
