@@ -82,6 +82,15 @@ def test_a_wrong_declaration_is_refused(declare, key, value, message) -> None:
     assert message in str(refused.value)
 
 
+def test_one_value_that_is_not_whole_is_found() -> None:
+    features = np.zeros((600, 2, 2, 1), "f4")
+    features[0] = 255
+    several = Dataset(features, np.zeros(600, "<i4"), ["a", "b"])
+    assert pixels.pixel_format(several)["whole"]
+    features[-1, 1, 1] = 0.5
+    assert not pixels.pixel_format(several)["whole"]
+
+
 @pytest.mark.parametrize("limits", [[-0.1, 0.1], [-2.1179, 2.64]])
 def test_the_declared_values_may_be_those_of_the_data(declare, limits) -> None:
     """float32 holds a number a little larger or smaller than the one in project.yaml."""

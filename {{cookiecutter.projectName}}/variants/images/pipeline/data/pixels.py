@@ -11,6 +11,7 @@ from pipeline.settings import section
 from pipeline.user_code import Dataset, load_dataset
 
 ORDERS = ("RGB", "BGR")
+ROWS_AT_ONCE = 256
 # Per known range: the values of black and white, and the largest minimum and smallest maximum of its data.
 KNOWN_RANGES = ((0, 255, 127, 128), (0, 1, 0.5, 0.5), (-1, 1, -0.5, 0.5))
 
@@ -66,7 +67,11 @@ def _recognised(low: float, high: float) -> tuple[float, float]:
 
 def _is_whole(features: npt.NDArray[Any]) -> bool:
     """Return whether all values are whole numbers."""
-    return features.dtype == np.uint8 or bool((features == np.floor(features)).all())
+    if features.dtype == np.uint8:
+        return True
+    # A copy of all rows may not fit into memory, and most data is known after a few rows.
+    chunks = (features[start : start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE))
+    return all(bool((chunk == np.floor(chunk)).all()) for chunk in chunks)
 
 
 def _declared_range() -> tuple[float, float] | None:
