@@ -183,6 +183,18 @@ def test_the_statistics_are_those_of_the_training_rows(place) -> None:
 
 
 @pytest.mark.servers
+def test_the_extremes_are_those_of_all_training_rows(place, monkeypatch) -> None:
+    """The tenths of a large table are those of a sample, which lacks its rarest values."""
+    monkeypatch.setattr("pipeline.data.statistics.ROWS_FOR_TENTHS", 10)
+    place.made().pack()
+    inputs = training_db.current_data(place.trainer).statistics["inputs"]
+    (described,) = (entry for entry in inputs if entry["statistic"] == "height, in %")
+    heights = [row["height, in %"] for row in rows_by_split(place)["train"] if row["height, in %"] is not None]
+    assert sum(described["counts"]) < len(heights) / 10
+    assert (described["minimum"], described["maximum"]) == (min(heights), max(heights))
+
+
+@pytest.mark.servers
 def test_without_a_key_the_features_decide_and_equal_rows_fall_together(place) -> None:
     place.run(MAKE)
     place.name(features=("{schema} %s", "smoker"))

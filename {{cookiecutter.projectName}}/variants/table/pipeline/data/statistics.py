@@ -19,14 +19,14 @@ def training_statistics(connection: Connection, examined: Examined) -> TrainingS
 
     The number of a value's bin is the number of edges that are not above it, as in PostgreSQL's width_bucket. A text
     is its position in the vocabulary, one after the last where the vocabulary lacks it. The tenths of a large table
-    are those of a sample that the rows' hashes choose.
+    are those of a sample that the rows' hashes choose; the extremes are those of all training rows.
     """
     row_count = examined.row_counts()["train"]
-    sample = _sample(examined, row_count)
+    sample = _training_values(examined, _in_sample(row_count))
     execute(connection, sql.SQL("CREATE TEMP TABLE sample ON COMMIT DROP AS {}").format(sample))
     columns = examined.encoding["columns"]
     edges = _edges(connection, columns)
-    extremes = _extremes(connection, columns)
+    extremes = _extremes(connection, examined)
     counts = _bin_counts(connection, edges)
     query(connection, "DROP TABLE sample")
     inputs = [
@@ -42,8 +42,8 @@ def training_statistics(connection: Connection, examined: Examined) -> TrainingS
     return TrainingStatistics(rows=row_count, class_counts=class_counts, inputs=inputs)
 
 
-def _sample(examined: Examined, row_count: int) -> sql.Composed:
-    """Return the SELECT of about ROWS_FOR_TENTHS training rows: their features v0, v1, … as real."""
+def _training_values(examined: Examined, condition: sql.Composable) -> sql.Composed:
+    """Return the SELECT of the training rows for which a condition holds: their features v0, v1, … as real."""
     values = [
         sql.SQL(
             # Values that real cannot hold count as zero, or as its largest number.
@@ -52,14 +52,19 @@ def _sample(examined: Examined, row_count: int) -> sql.Composed:
         ).format(value=value, name=sql.Identifier(f"v{number}"))
         for number, value in enumerate(encoded_numbers(examined))
     ]
-    return sql.SQL("SELECT {values} FROM {rows} WHERE {split} = 'train' AND {share}").format(
+    return sql.SQL("SELECT {values} FROM {rows} WHERE {split} = 'train' AND {condition}").format(
         values=comma_separated(values),
         rows=evaluated_once(examined.rows),
         split=split_of_hash(sql.Identifier("hash")),
-        # The split depends on the high bits of the hash, the sample on the low bits: they are independent.
-        share=sql.SQL("hash & {} <= {}").format(
-            sql.Literal(2**32 - 1), sql.Literal(round(min(1, ROWS_FOR_TENTHS / row_count) * (2**32 - 1)))
-        ),
+        condition=condition,
+    )
+
+
+def _in_sample(row_count: int) -> sql.Composed:
+    """Return the condition that holds for about ROWS_FOR_TENTHS of `row_count` training rows."""
+    # The split depends on the high bits of the hash, the sample on the low bits: they are independent.
+    return sql.SQL("hash & {} <= {}").format(
+        sql.Literal(2**32 - 1), sql.Literal(round(min(1, ROWS_FOR_TENTHS / row_count) * (2**32 - 1)))
     )
 
 
@@ -83,13 +88,14 @@ def _edges(connection: Connection, columns: list[ColumnEncoding]) -> list[list[f
     return edges
 
 
-def _extremes(connection: Connection, columns: list[ColumnEncoding]) -> dict[int, Extremes]:
+def _extremes(connection: Connection, examined: Examined) -> dict[int, Extremes]:
     """Return the smallest and the largest value per column of numbers; a column without any value has none."""
-    numbers = [number for number, column in enumerate(columns) if column["kind"] == "number"]
+    numbers = [number for number, column in enumerate(examined.encoding["columns"]) if column["kind"] == "number"]
     expressions = [sql.SQL("min({0}), max({0})").format(sql.Identifier(f"v{number}")) for number in numbers]
     if not expressions:
         return {}
-    measured = execute(connection, sql.SQL("SELECT {} FROM sample").format(comma_separated(expressions)))[0]
+    rows = _training_values(examined, sql.SQL("true"))
+    measured = execute(connection, sql.SQL("SELECT {} FROM ({}) AS v").format(comma_separated(expressions), rows))[0]
     return {
         number: Extremes(minimum=low, maximum=high)
         for number, low, high in zip(numbers, measured[::2], measured[1::2])
