@@ -252,7 +252,9 @@ def fit_loop(
             with tf.GradientTape() as tape:
                 probabilities = model(batch_images, training=True)
                 row_losses = losses(batch_y, probabilities)
-                total = tf.add_n([tf.reduce_mean(row_losses), *model.losses])
+                # A regularizer's loss has the type of its layer, which may be float16.
+                terms = [tf.reduce_mean(row_losses), *model.losses]
+                total = tf.add_n([tf.cast(term, tf.float32) for term in terms])
             gradients = tape.gradient(total, model.trainable_variables)
             optimizer.apply(gradients, model.trainable_variables)
             answers = tf.argmax(probabilities, axis=1, output_type=tf.int32)

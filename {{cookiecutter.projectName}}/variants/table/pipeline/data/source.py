@@ -16,6 +16,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from app import rows as app_rows
+from app.predictions import RefusedInput
 from database.python.encode import encode_values, row_values
 from pipeline import training_db
 from pipeline.data import packing
@@ -155,11 +156,18 @@ def served_rows(connection: Connection, trained: FinishedRun, config: str) -> Se
 
 
 def _through_json(row: Mapping[str, Any], data: TrainingData) -> npt.NDArray[np.float32]:
-    """Return a row of the table, read as the app reads it and encoded as the inference database encodes it."""
+    """Return a row of the table, read as the app reads it and encoded as the inference database encodes it.
+
+    Raises StepError when the app would refuse the row, as after a change of a column's type.
+    """
     columns: Any = data.encoding["columns"] if data.encoding else []
     features = {column["name"]: row[column["name"]] for column in columns}
     encoding: Any = data.encoding
-    return encode_values(columns, row_values(columns, json.loads(app_rows.read(features, encoding))))
+    try:
+        text = app_rows.read(features, encoding)
+    except RefusedInput as error:
+        raise StepError(f"the app would refuse a row of the table: {error}; run `./run all` to train again") from error
+    return encode_values(columns, row_values(columns, json.loads(text)))
 
 
 def unseen_row() -> HoldoutRow:
