@@ -164,7 +164,7 @@ class Project:
 
 def step_lines(output: str, steps: list[str]) -> list[str]:
     """Return the names of the steps in the order of their results; elapsed times of a watched step are none."""
-    printed = re.findall(r"^(\w+): (?!\d+ s$).*", output, re.MULTILINE)
+    printed = re.findall(r"^(\w+): (?!\d+ s(?:,|$)).*", output, re.MULTILINE)
     return [name for name in printed if name in steps]
 
 

@@ -78,7 +78,7 @@ def test_the_page_about_layers_is_true(default_project: Project) -> None:
 @pytest.mark.parametrize(
     ("change_data", "sentence"),
     [
-        ("images * 4", "the values lie from 0 to 4, which is none of 0 to 255, 0 to 1 and -1 to 1; declare"),
+        ("images * 4", "which is none of 0 to 255, 0 to 1 and -1 to 1; declare"),
         ("np.moveaxis(images, -1, 1)", "move the channels with np.moveaxis(features, 1, -1)"),
     ],
 )
