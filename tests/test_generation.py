@@ -210,10 +210,11 @@ def test_projects_on_images_and_on_tables_share_no_special_file(baked: Callable[
     images, table = baked(), baked(dataset="table", featureColumns="a, b")
     names = [{str(path.relative_to(project)) for path in files(project)} for project in (images, table)]
     served = [{name for name in own if name.startswith(("app/", "database/"))} for own in names]
-    assert served[0] - served[1] == {"app/images.py"}
+    assert served[0] - served[1] == {"app/images.py", "database/inference/006-pixels.sql"}
     assert served[1] - served[0] == {
         "app/rows.py",
         "database/inference/006-row.sql",
+        "database/inference/007-inputs.sql",
         "database/python/encode.py",
         "database/training/006-table.sql",
     }
