@@ -117,6 +117,7 @@ def build_architecture(
     `shape` is the shape of one row, `value_range` has its smallest and largest value.
     """
     where = "model.py: build_model():"
+    load_keras()  # before model.py imports it, which would print TensorFlow's messages
     arguments = (shape, classes, value_range)[: _parameter_count("model", "build_model", 2, 3)]
     model = _build_model(arguments, seed=1)
     _require_fit(model, shape, classes, where)

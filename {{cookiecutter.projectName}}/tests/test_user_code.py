@@ -1,6 +1,8 @@
 """model.py keeps the contract; a mistake in it is refused with one sentence."""
 
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -210,3 +212,10 @@ def test_objects_that_are_not_keras_own_are_refused(node, message) -> None:
     with pytest.raises(StepError, match="cannot be trained in the database") as raised:
         user_code.refuse_foreign_objects(node, "model.py:")
     assert message in str(raised.value)
+
+
+def test_tensorflows_messages_are_silenced() -> None:
+    """In a process of its own, because TensorFlow prints them once, when it is imported."""
+    code = "from pipeline import user_code; user_code.build_architecture((8, 8, 1), 3)"
+    completed = subprocess.run([sys.executable, "-c", code], cwd=user_code.ROOT, capture_output=True, text=True)
+    assert (completed.returncode, completed.stderr) == (0, "")
