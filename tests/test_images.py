@@ -59,7 +59,8 @@ def test_a_devcontainer_has_the_packages_that_a_project_installs(folder: Path) -
     assert re.findall(r"^ARG BASE=(\S+)$", text, re.MULTILINE) == [
         argument.text.removeprefix("BASE=") for argument in named(NAMES[0], "ARG")
     ]
-    needed = re.findall(r'^        "([\w-]+)": ', (BODY / "local" / "packages.py").read_text(encoding="utf-8"), re.M)
+    code = (BODY / "local" / "packages.py").read_text(encoding="utf-8")
+    needed = re.findall(r'^(?:        |JAVA_PACKAGE = )"([\w-]+)"(?::|$)', code, re.MULTILINE)
     assert "default-jre-headless" in needed
     packages = re.sub(r"\\\n\s*", "", text).partition("apt-get install ")[2].partition(" && ")[0].split()
     assert {*needed, "git", "make", "postgresql-15", "postgresql-plpython3-15", "python3", "sudo"} <= set(packages)
