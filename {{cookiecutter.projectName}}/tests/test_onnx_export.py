@@ -26,6 +26,13 @@ def test_layers_for_training_are_left_out() -> None:
     assert np.allclose(onnx_export.probabilities(exported, rows), built(rows, training=False), atol=1e-5)
 
 
+def test_batch_normalization_after_a_random_layer_uses_its_averages() -> None:
+    """Not the statistics of the batch, as in training."""
+    layers = load_keras().layers
+    built = model(layers.RandomFlip("horizontal"), layers.Conv2D(4, 3), layers.BatchNormalization())
+    onnx_export.check(built.to_json(), "float32", (0, 1))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_normalization_is_exported(dtype) -> None:
     layer = load_keras().layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])
@@ -43,8 +50,12 @@ def test_an_adapted_normalization_is_exported(axis, invert) -> None:
 
 
 def test_a_layer_that_cannot_be_served_is_named() -> None:
-    built = model(load_keras().layers.Conv2D(4, 3), load_keras().layers.RandomCrop(5, 5, name="cut"))
-    with pytest.raises(StepError, match=r"the layer cut \(RandomCrop\) cannot be served: ") as refused:
+    built = model(
+        load_keras().layers.Conv2D(4, 3),
+        load_keras().layers.Discretization([0.2, 0.6], name="bins"),
+        load_keras().layers.Rescaling(1.0),
+    )
+    with pytest.raises(StepError, match=r"the layer bins \(Discretization\) cannot be served: ") as refused:
         onnx_export.check(built.to_json(), "float32", (0, 1))
     assert "\n" not in str(refused.value)
 

@@ -67,7 +67,9 @@ def export(model: "keras.Model", dtype: str, rows: npt.NDArray[Any]) -> bytes:
     differs by more than TOLERANCE.
     """
     keras = load_keras()
-    serving = inference_model(model)
+    # A clone of some random layers would otherwise be traced as in training, with the statistics of each batch.
+    inputs = keras.Input(batch_shape=model.input_shape)
+    serving = keras.Model(inputs, inference_model(model)(inputs, training=False))
     signature = [keras.InputSpec(shape=serving.input_shape, dtype=dtype, name="images")]
     with tempfile.TemporaryDirectory() as folder, _silent_exporter():
         path = pathlib.Path(folder) / "model.onnx"
