@@ -8,7 +8,7 @@ import pathlib
 import re
 import types
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import yaml
 
@@ -221,6 +221,11 @@ def suggestion(name: object, known: Collection[str]) -> str:
     """Return the known name that is nearest to an unknown one, or all where none is near."""
     near = difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}"
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value of project.yaml is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def section(name: str) -> object:

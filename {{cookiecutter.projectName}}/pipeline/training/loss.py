@@ -1,10 +1,10 @@
 """Parameters of the loss: class weights and label smoothing, as project.yaml sets them."""
 
 import math
-from typing import Any, TypeGuard
+from typing import Any
 
 from pipeline.errors import StepError
-from pipeline.settings import section
+from pipeline.settings import is_number, section
 from pipeline.training_db import TrainingData
 
 BALANCED = "balanced"
@@ -20,7 +20,7 @@ def loss_parameters(data: TrainingData) -> dict[str, Any]:
     if weights is not None:
         parameters["class_weights"] = _class_weights(weights, data)
     if smoothing is not None:
-        if not _is_number(smoothing) or not 0 <= smoothing < 1:
+        if not is_number(smoothing) or not 0 <= smoothing < 1:
             raise StepError(f"project.yaml: labelSmoothing is {smoothing!r}; use a number from 0 to below 1")
         parameters["label_smoothing"] = float(smoothing)
     return parameters
@@ -38,7 +38,7 @@ def _class_weights(weights: Any, data: TrainingData) -> list[float]:
     for name, weight in named.items():
         if name not in data.classes:
             raise StepError(f"project.yaml: classWeights names {name}; the classes are {', '.join(data.classes[:20])}")
-        if not _is_number(weight) or not 0 <= weight < math.inf:
+        if not is_number(weight) or not 0 <= weight < math.inf:
             raise StepError(f"project.yaml: classWeights.{name} is {weight!r}; use a number of 0 or more")
     return [float(named.get(name, 1)) for name in data.classes]
 
@@ -46,7 +46,3 @@ def _class_weights(weights: Any, data: TrainingData) -> list[float]:
 def balanced(counts: list[int]) -> list[float]:
     """Return rows / (classes · rows of the class) per class, as scikit-learn's class_weight="balanced"."""
     return [sum(counts) / (len(counts) * count) for count in counts]
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

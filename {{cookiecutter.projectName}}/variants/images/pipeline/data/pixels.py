@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pipeline.errors import StepError
 from pipeline.records import PixelFormat
-from pipeline.settings import section
+from pipeline.settings import is_number, section
 from pipeline.user_code import Dataset, load_dataset
 
 ORDERS = ("RGB", "BGR")
@@ -80,8 +80,7 @@ def _declared_range() -> tuple[float, float] | None:
     if value is None:
         return None
     numbers = value if isinstance(value, list) else []
-    are_numbers = all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
-    if len(numbers) != 2 or not are_numbers or not -np.inf < numbers[0] < numbers[1] < np.inf:
+    if len(numbers) != 2 or not all(map(is_number, numbers)) or not -np.inf < numbers[0] < numbers[1] < np.inf:
         raise StepError(
             f"project.yaml: valueRange is {value!r}; use the values of black and white, for example [0, 255]"
         )
