@@ -2,20 +2,20 @@
 
 import json
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from database.python.state import HEADER
-from pipeline.databases import Connection, query
+from pipeline.databases import Connection, in_schema, query
 from pipeline.errors import StepError
 from pipeline.records import Encoding, EpochRow, Scores, TrainingStatistics
 from pipeline.settings import settings
 
 STATE_HEADER = struct.Struct(HEADER)
-# Keras limits probabilities to this one and to 1 minus it, before it takes their logarithm.
-LEAST_PROBABILITY = 1e-7
+BLOCKS_AT_ONCE = 16
 
 
 class TrainingData(NamedTuple):
@@ -66,15 +66,18 @@ class Examples(NamedTuple):
 
 
 class ServedRows(NamedTuple):
-    """Rows as the app decodes them, and the training database's answers to them.
-
-    `rows` is (n, *shape); per row the database gives the class `classes` (n,) the probability `probabilities` (n,),
-    which is limited.
-    """
+    """Rows (n, *shape) as the app decodes them, and the probabilities (n, classes) that the training database gives."""
 
     rows: npt.NDArray[Any]
-    classes: npt.NDArray[np.int32]
-    probabilities: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float32]
+
+
+class AnsweredBlock(NamedTuple):
+    """A block of a split: its batch_id, the labels (n,) of its rows, and the probabilities (n, classes) given them."""
+
+    batch_id: int
+    labels: npt.NDArray[np.int32]
+    probabilities: npt.NDArray[np.float32]
 
 
 class Features(NamedTuple):
@@ -309,30 +312,38 @@ def evaluate_blocks(
     return scores
 
 
-def probabilities_of(
-    connection: Connection, rows: npt.NDArray[Any], classes: npt.NDArray[np.int32], weights: bytes, config: str
-) -> npt.NDArray[np.float64]:
-    """Return the limited probability (n,) that the training database gives each row's class: exp(-loss).
+def answered_blocks(
+    connection: Connection, data: TrainingData, split: str, weights: bytes, config: str
+) -> Iterator[AnsweredBlock]:
+    """Yield the blocks of a split as they are answered in the database, in no particular order."""
+    with connection.cursor("answered_blocks") as cursor:
+        cursor.itersize = BLOCKS_AT_ONCE
+        cursor.execute(
+            in_schema(
+                "SELECT batch_id, labels, {schema}.predict_block(features, labels, row_count, %s, %s) "
+                "FROM {schema}.dataset_batch WHERE dataset = %s AND split = %s GROUP BY batch_id, labels"
+            ),
+            (weights, config, data.dataset, split),
+        )
+        for batch_id, labels, state in cursor:
+            yield AnsweredBlock(batch_id, np.frombuffer(labels, "<i4"), _probabilities(state, len(data.classes)))
 
-    `rows` is (n, *shape), `classes` (n,). Each row is evaluated as a block of its own.
-    """
-    answers = query(
+
+def answers_to(
+    connection: Connection, rows: npt.NDArray[Any], classes: int, weights: bytes, config: str
+) -> npt.NDArray[np.float32]:
+    """Return the probabilities (n, classes) that the training database gives rows (n, *shape)."""
+    state = query(
         connection,
-        "SELECT {schema}.evaluate(features, label, 1, %s, %s) ->> 'loss' FROM unnest(%s, %s) WITH ORDINALITY "
-        "AS r (features, label, number) GROUP BY number ORDER BY number",
-        (weights, config, [row.tobytes() for row in rows], [label.tobytes() for label in classes.astype("<i4")]),
-    )
-    return np.exp([-float(loss) for (loss,) in answers])
+        "SELECT {schema}.predict_block(%s, %s, %s, %s, %s)",
+        (rows.tobytes(), bytes(4 * len(rows)), len(rows), weights, config),
+    )[0][0]
+    return _probabilities(state, classes)
 
 
-def limited(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return probabilities (n, classes) as Keras limits them for a loss: no class has 0, and a row adds up to 1.
-
-    Of a thousand classes, a certain answer has the probability 0.9999 in the loss.
-    """
-    clipped: npt.NDArray[np.float64] = np.clip(probabilities.astype("f8"), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    clipped /= clipped.sum(axis=1, keepdims=True)
-    return clipped
+def _probabilities(state: bytes, classes: int) -> npt.NDArray[np.float32]:
+    """Return the probabilities (n, classes) in a state of `predict_block`."""
+    return np.frombuffer(state, "<f4", offset=STATE_HEADER.size).reshape(-1, classes)
 
 
 def training_blocks(connection: Connection, dataset: str) -> list[tuple[int, int]]:
@@ -344,6 +355,18 @@ def training_blocks(connection: Connection, dataset: str) -> list[tuple[int, int
         (dataset,),
     )
     return [(batch_id, row_count) for batch_id, row_count in rows]
+
+
+def block_row(connection: Connection, data: TrainingData, split: str, batch_id: int, number: int) -> npt.NDArray[Any]:
+    """Return one row of a block, of the data set's shape and dtype; `number` counts from 0."""
+    itemsize = np.dtype(data.dtype).itemsize * int(np.prod(data.shape))
+    packed = query(
+        connection,
+        "SELECT substring(features FROM %s FOR %s) FROM {schema}.dataset_batch "
+        "WHERE dataset = %s AND split = %s AND batch_id = %s",
+        (1 + number * itemsize, itemsize, data.dataset, split, batch_id),
+    )[0][0]
+    return np.frombuffer(packed, np.dtype(data.dtype).newbyteorder("<")).reshape(data.shape)
 
 
 def sample_rows(

@@ -61,6 +61,22 @@ def test_evaluation_refuses_to_replace_a_weight() -> None:
     assert np.isnan(struct.unpack_from(HEADER, state)[3])
 
 
+def test_predictions_are_those_of_keras() -> None:
+    """Of a block of more rows than are answered at once, and of the rows of a second block after those of the first."""
+    keras = load_keras()
+    architecture = two_layers(keras.layers.Dropout(0.5), keras.layers.BatchNormalization())
+    model = keras.models.model_from_json(architecture)
+    weights = b"".join(np.asarray(weight, "<f4").tobytes() for weight in model.weights)
+    config = model_config(architecture, (4,), 2, "float32")
+    rows = np.random.default_rng(2).normal(size=(300, 4)).astype("<f4")
+    session: dict = {}
+    state = fit.transition(b"predict", rows.tobytes(), bytes(1200), 300, weights, config, session)
+    state = fit.transition(state, ROWS.tobytes(), LABELS.tobytes(), 32, weights, config, session)
+    answers = np.frombuffer(state, "<f4", offset=struct.calcsize(HEADER)).reshape(-1, 2)
+    assert answers == pytest.approx(model(np.concatenate([rows, ROWS])).numpy(), abs=1e-6)
+    assert struct.unpack_from(HEADER, state)[2] == 332
+
+
 def test_random_layers_train() -> None:
     noisy = two_layers(load_keras().layers.GaussianNoise(0.5))
     assert trained(noisy)[0] == trained(noisy)[0]

@@ -1,4 +1,4 @@
-"""The transition function of the aggregates `fit` and `evaluate`: trains on a block of rows, or scores it.
+"""The transition function of the aggregates `fit`, `evaluate` and `predict`: trains on a block of rows, or answers it.
 
 It never queries the database (no plpy): on Greenplum it runs on every segment, which refuses queries.
 """
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
         fit: Callable[..., Any]
         # (rows, labels) -> loss sum, confusion matrix.
         evaluate: Callable[..., Any]
+        # (rows) -> probabilities (rows, classes), float32.
+        predict: Callable[..., Any]
         # Names the state whose parts the model has now; None during a block.
         token: bytes | None
 
@@ -95,10 +97,11 @@ def transition(
     config: str,
     session: "Session",
 ) -> bytes:
-    """Train on a block of rows, or score it, and return the new state. All numbers are little-endian.
+    """Train on a block of rows, or answer it, and return the new state. All numbers are little-endian.
 
     state      before the first row the aggregate's name (INITCOND), then HEADER and a body; of `fit` the weights and
-               optimizer slots, float32; of `evaluate` the confusion matrix, int64 (classes, classes)
+               optimizer slots, float32; of `evaluate` the confusion matrix, int64 (classes, classes); of `predict`
+               the probabilities of all rows so far, float32 (rows, classes)
     features   row_count rows of the shape and dtype in config, raw bytes
     labels     row_count int32, from 0
     weights    before the first row: empty (as initialised from the seed), or weights, or weights and optimizer
@@ -118,8 +121,10 @@ def transition(
     if task == b"fit":
         block_loss, block_correct, new_body = fitted(settings, entry, x, y, rows)
         correct += block_correct
-    else:
+    elif task == b"evaluate":
         block_loss, correct, new_body = evaluated(entry, x, y, body)
+    else:
+        block_loss, new_body = 0.0, predicted(entry, x, body)
     entry["token"] = token if is_live else os.urandom(16)
     header = struct.pack(HEADER, task, entry["token"], rows + len(y), loss_sum + block_loss, correct)
     return b"".join((header, new_body.data.cast("B")))
@@ -141,7 +146,7 @@ def load_model(
 
 def unpacked(state: bytes) -> "tuple[bytes, bytes | None, int, float, int, memoryview | None]":
     """Return task, token, rows, loss sum, correct answers and body; token and body are None before the first row."""
-    if state in (b"fit", b"evaluate"):
+    if state in (b"fit", b"evaluate", b"predict"):
         return bytes(state), None, 0, 0.0, 0, None
     task, token, rows, loss_sum, correct = struct.unpack_from(HEADER, state)
     return task.rstrip(b"\0"), token, rows, loss_sum, correct, memoryview(state)[struct.calcsize(HEADER) :]
@@ -178,6 +183,16 @@ def evaluated(
     if body is not None:
         matrix = matrix + np.frombuffer(body, "<i8").reshape(matrix.shape)
     return float(loss), int(np.trace(matrix)), matrix.astype("<i8")
+
+
+def predicted(entry: "Compiled", x: "npt.NDArray[Any]", body: "memoryview | None") -> "npt.NDArray[np.float32]":
+    """Return the probabilities of the rows in `body` and of a block, float32 (rows · classes)."""
+    import numpy as np
+
+    answers = [] if body is None else [np.frombuffer(body, "<f4")]
+    # 256 rows at a time: a block of large images would need its size many times over.
+    answers += [entry["predict"](x[low : low + 256]).numpy().ravel() for low in range(0, len(x), 256)]
+    return np.concatenate(answers).astype("<f4", copy=False)
 
 
 def cached_model(config: str, session: "Session") -> "tuple[Settings, Compiled]":
@@ -228,6 +243,12 @@ def compile_model(settings: "Settings", session: "Session") -> "Compiled":
         # Code that comes as text has no source that AutoGraph could read.
         "fit": tf.function(fit, autograph=False, input_signature=signature),
         "evaluate": tf.function(evaluate, autograph=False, input_signature=signature),
+        # Compiled by the first call: most sessions never ask for it.
+        "predict": tf.function(
+            lambda images: tf.cast(model(images, training=False), tf.float32),
+            autograph=False,
+            input_signature=signature[:1],
+        ),
         "token": None,
     }
     # Threads start at the first computation, which must happen while signals are blocked.

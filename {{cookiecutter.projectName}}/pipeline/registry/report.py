@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.records import EpochRow
+from pipeline.registry.confidence import BINS, Confidence
 
 LABELLED_CLASSES = 25
 LONGEST_LABEL = 24
@@ -84,6 +85,27 @@ def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
                     va="center",
                     color="white" if count > most / 2 else "black",
                 )
+    return figure
+
+
+def calibration(confidence: Confidence) -> Figure:
+    """Draw accuracy by probability, and the rows per bin; on the diagonal a probability means what it says."""
+    figure, (axis, counts) = pyplot.subplots(
+        2, 1, figsize=(5, 6), layout="constrained", sharex=True, height_ratios=(3, 1)
+    )
+    filled = [number for number, rows in enumerate(confidence.rows) if rows]
+    axis.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect")
+    axis.plot(
+        [confidence.probabilities[number] for number in filled],
+        [confidence.accuracies[number] for number in filled],
+        marker="o",
+        label="validation",
+    )
+    axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    axis.legend()
+    centres = [(number + 0.5) / BINS for number in range(BINS)]
+    counts.bar(centres, confidence.rows, width=0.9 / BINS)
+    counts.set(xlabel="probability of the answer", ylabel="rows")
     return figure
 
 

@@ -8,15 +8,18 @@ from matplotlib.figure import Figure
 
 from pipeline import doctor, parent_runs, training_db
 from pipeline.data import source
-from pipeline.databases import binding, session
+from pipeline.databases import Connection, binding, session
 from pipeline.records import EpochRow, Scores
 from pipeline.registry import report, report_page
+from pipeline.registry.confidence import Mistake, confidence
+from pipeline.registry.report_page import ShownMistakes
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
 from pipeline.training.checkpoints import best_row
-from pipeline.training_db import FinishedRun
+from pipeline.training_db import FinishedRun, TrainingData
 
 CURVES = "Training"
+CALIBRATION = "Calibration (validation)"
 CONFUSION_MATRIX = "Confusion matrix (validation)"
 
 
@@ -30,21 +33,36 @@ def run() -> str:
         config = training_db.evaluation_config(trained.architecture.json, trained.data, binding("trainer").is_greenplum)
         scores = training_db.evaluate(connection, trained.data.dataset, "validation", trained.weights, config)
         source.store_evaluated_model(connection, trained, config)
+        answers = confidence(
+            training_db.answered_blocks(connection, trained.data, "validation", trained.weights, config)
+        )
+        shown = _shown_mistakes(connection, trained.data, answers.mistakes)
         epochs = training_db.epoch_rows(connection, trained.run_hash)
     figures = {
         CURVES: report.curves(epochs, trained.best_epoch),
+        CALIBRATION: report.calibration(answers),
         CONFUSION_MATRIX: report.confusion_matrix(scores["confusion_matrix"], trained.data.classes),
     }
-    _log(trained, scores, best_row(epochs), figures)
+    _log(trained, scores, best_row(epochs), figures, answers.calibration_error, shown)
     return f"validation: accuracy {scores['accuracy']:.4f}, F1 {scores['f1']:.4f} on {scores['rows']} rows"
 
 
-def _log(trained: FinishedRun, scores: Scores, best: EpochRow, figures: dict[str, Figure]) -> None:
+def _shown_mistakes(connection: Connection, data: TrainingData, mistakes: list[Mistake]) -> ShownMistakes:
+    """Return the mistakes with what the report shows of their rows."""
+    pictures = source.pictures(connection, data, [(mistake.batch_id, mistake.number) for mistake in mistakes])
+    return ShownMistakes(mistakes, pictures, source.mistakes_statement(connection, data))
+
+
+def _log(
+    trained: FinishedRun, scores: Scores, best: EpochRow, figures: dict[str, Figure], calibration_error: float,
+    shown: ShownMistakes,
+) -> None:  # fmt: skip
     mlflow = load_mlflow()
     facts = {
         "validation accuracy": f"{scores['accuracy']:.4f}",
         "validation macro F1": f"{scores['f1']:.4f}",
         "validation loss": f"{scores['loss']:.4f}",
+        "expected calibration error": f"{calibration_error:.4f}",
         "validation rows": scores["rows"],
         "best epoch": trained.best_epoch,
         "data": trained.data.data_hash,
@@ -53,8 +71,16 @@ def _log(trained: FinishedRun, scores: Scores, best: EpochRow, figures: dict[str
     }
     with step_run("evaluate_model", data_hash=trained.data.data_hash, run_hash=trained.run_hash):
         parent_runs.describe(trained, best)
-        mlflow.log_metrics({"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]})
+        mlflow.log_metrics(
+            {
+                "accuracy_score": scores["accuracy"],
+                "f1_score": scores["f1"],
+                "loss": scores["loss"],
+                "expected_calibration_error": calibration_error,
+            }
+        )
         mlflow.log_figure(figures[CURVES], "curves.png")
+        mlflow.log_figure(figures[CALIBRATION], "calibration.png")
         mlflow.log_figure(figures[CONFUSION_MATRIX], "confusion_matrix.png")
         page = report_page.page(
             f"{settings().project_name}: evaluation",
@@ -62,7 +88,8 @@ def _log(trained: FinishedRun, scores: Scores, best: EpochRow, figures: dict[str
             parent_runs.logged_parameters(trained),
             scores["confusion_matrix"],
             trained.data.classes,
-            {CURVES: figures[CURVES]},
+            {name: figures[name] for name in (CURVES, CALIBRATION)},
+            shown,
         )
         mlflow.log_text(page, "report.html")
     pyplot.close("all")

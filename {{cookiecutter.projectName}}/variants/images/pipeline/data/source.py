@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ CHECKED_ROWS = 100
 ROUND_TRIP_ROWS = 32
 # Samples are part of the model's description, which is read whole.
 SAMPLE_BYTES = 500_000
+# Largest width and height of a picture in the report.
+REPORTED_PIXELS = (256, 256)
 
 
 def describe() -> DataSpec:
@@ -87,10 +89,36 @@ def served_rows(connection: Connection, trained: FinishedRun, config: str) -> Se
     Raises StepError when a row does not come back: a value changes by more than rounding to 256 levels explains.
     """
     data = trained.data
-    rows, labels = training_db.sample_rows(connection, data, "validation", ROUND_TRIP_ROWS)
+    rows, _ = training_db.sample_rows(connection, data, "validation", ROUND_TRIP_ROWS)
     decoded = np.stack([_through_a_file(row, data) for row in rows])
-    probabilities = training_db.probabilities_of(connection, decoded, labels, trained.weights, config)
-    return ServedRows(decoded, labels, probabilities)
+    return ServedRows(decoded, training_db.answers_to(connection, decoded, len(data.classes), trained.weights, config))
+
+
+def pictures(connection: Connection, data: TrainingData, places: Sequence[tuple[int, int]]) -> list[bytes | None]:
+    """Return the PNG files of rows of the validation split, given by block and place in it (from 0).
+
+    None stands for a row that a visitor sent: it is kept in the databases alone.
+    """
+    pixels = data.statistics.get("pixels", images.BYTES)
+    from_visitors = labelled_images.digests(connection)
+    files: list[bytes | None] = []
+    for batch_id, number in places:
+        row = training_db.block_row(connection, data, "validation", batch_id, number).tobytes()
+        file = io.BytesIO()
+        picture = images.to_picture(row, data.shape, data.dtype, pixels)
+        picture.thumbnail(REPORTED_PIXELS)
+        picture.save(file, "PNG")
+        files.append(None if _digest(row) in from_visitors else file.getvalue())
+    return files
+
+
+def mistakes_statement(connection: Connection, data: TrainingData) -> str:
+    """Return no statement: the report shows the rows themselves."""
+    return ""
+
+
+def _digest(row: bytes) -> str:
+    return hashlib.md5(row, usedforsecurity=False).hexdigest()
 
 
 def _through_a_file(row: npt.NDArray[Any], data: TrainingData) -> npt.NDArray[Any]:
@@ -117,8 +145,7 @@ def _samples(
 
     Rows that visitors sent, given by their MD5, are not shown to other visitors.
     """
-    digests = [hashlib.md5(row.tobytes(), usedforsecurity=False).hexdigest() for row in rows]
-    labels = np.where([digest not in from_visitors for digest in digests], labels, -1)
+    labels = np.where([_digest(row.tobytes()) not in from_visitors for row in rows], labels, -1)
     first = {name: np.flatnonzero(labels == number)[:1] for number, name in enumerate(classes)}
     samples = [(name, rows[numbers[0]].tobytes()) for name, numbers in first.items() if len(numbers)]
     return {name: base64.b64encode(row).decode() for name, row in samples[: SAMPLE_BYTES // rows[0].nbytes]}

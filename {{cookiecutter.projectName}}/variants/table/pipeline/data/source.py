@@ -6,7 +6,7 @@ column.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,9 +150,32 @@ def served_rows(connection: Connection, trained: FinishedRun, config: str) -> Se
     if not answered:
         raise StepError(f"{table.where} has no row of the validation split any more, so no answer can be compared")
     encoded = np.concatenate([_through_json(row, trained.data) for row, _ in answered])
-    probabilities = training_db.limited(np.array([answer for _, answer in answered]))
-    classes = probabilities.argmax(axis=1).astype("i4")
-    return ServedRows(encoded, classes, probabilities.max(axis=1))
+    return ServedRows(encoded, np.array([answer for _, answer in answered], "f4"))
+
+
+def pictures(connection: Connection, data: TrainingData, places: Sequence[tuple[int, int]]) -> list[bytes | None]:
+    """Return no picture: a row of a table has none."""
+    return []
+
+
+def mistakes_statement(connection: Connection, data: TrainingData) -> str:
+    """Return the statement that lists rows of the validation split with a wrong answer in the training database.
+
+    The answers are those of the model that was evaluated last. The rows stay in the database: the report has none.
+    """
+    table = read_table(connection)
+    statement = sql.SQL(
+        "SELECT ({classes})[number] AS answer, probability, (s).*\n"
+        "FROM (SELECT s, {predict}(to_jsonb(s)) AS probabilities FROM {table} AS s\n"
+        "  WHERE {split} = 'validation' AND s.{label} IS NOT NULL) AS answered,\n"
+        "  LATERAL (SELECT * FROM unnest(probabilities) WITH ORDINALITY AS u (probability, number)\n"
+        "    ORDER BY probability DESC LIMIT 1) AS best\n"
+        "WHERE ({classes})[number] <> (s).{label}::text ORDER BY probability DESC LIMIT 20;"
+    ).format(
+        classes=sql.Literal(data.classes), predict=project_name("predict_row"), table=table.name,
+        split=split_of_hash(row_hash(table, "s")), label=sql.Identifier(table.source.label),
+    )  # fmt: skip
+    return statement.as_string(connection)
 
 
 def _through_json(row: Mapping[str, Any], data: TrainingData) -> npt.NDArray[np.float32]:
