@@ -52,12 +52,18 @@ import numpy as np
 
 def load():
     rng = np.random.default_rng(5)
-    labels = np.tile(np.arange(100), 90)
+    labels = np.tile(np.arange(100), 50)
     hue, light = labels // 10, labels % 10
     colours = np.stack([25 * hue + 10, 25 * light + 10, 255 - 25 * hue], axis=1)
     images = colours[:, None, None] + rng.integers(-4, 5, (len(labels), 12, 12, 3))
     return np.clip(images, 0, 255).astype(np.uint8), labels, [f"colour {n:02}" for n in range(100)]
 '''
+
+LARGE_SHAPES = (
+    SHAPES.replace("24 × 32 pixels, float32 from 0 to 1", "96 × 96 pixels, uint8")
+    .replace("np.asarray(image, np.float32) / 255", "np.asarray(image.resize((96, 96)))")
+    .replace("4), 300", "4), 100")
+)
 
 AUGMENTED = """
 from keras import layers
@@ -117,6 +123,44 @@ def build_model(shape, classes):
         x = block(x, filters, stride)
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalAveragePooling2D()(inputs)])
     x = layers.Dense(256, activation="relu")(layers.BatchNormalization(momentum=0.9)(x))
+    return keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
+"""
+
+RESIDUAL = """
+from keras import layers
+
+
+def build_optimizer(learning_rate):
+    return keras.optimizers.Adam(learning_rate)
+
+
+def block(x, filters):
+    y = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
+    y = layers.ReLU()(layers.BatchNormalization(momentum=0.8)(y))
+    y = layers.BatchNormalization(momentum=0.8)(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
+    return layers.ReLU()(layers.Add()([y, layers.Conv2D(filters, 1, strides=2)(x)]))
+
+
+def build_model(shape, classes):
+    inputs = keras.Input(shape, name="images")
+    x = layers.RandomRotation(0.05)(layers.RandomFlip("horizontal")(layers.Rescaling(1 / 255)(inputs)))
+    x = layers.MaxPooling2D()(layers.Conv2D(16, 5, strides=2, padding="same", activation="relu")(x))
+    for filters in (16, 32, 64):
+        x = block(x, filters)
+    return keras.Model(inputs, layers.Dense(classes, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+"""
+
+TWENTY_MILLION_WEIGHTS = """
+from keras import layers
+
+
+def build_optimizer(learning_rate):
+    return keras.optimizers.SGD(learning_rate * 10)
+
+
+def build_model(shape, classes):
+    inputs = keras.Input(shape, name="images")
+    x = layers.Dense(4450, activation="relu")(layers.Dense(4450, activation="relu")(layers.Flatten()(inputs)))
     return keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
 """
 

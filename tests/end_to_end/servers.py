@@ -78,23 +78,31 @@ class Tracking:
 
     def get(self, path: str, **fields: Any) -> dict[str, Any]:
         """Send a GET and return the answer."""
-        return self._call("GET", f"{path}?{urllib.parse.urlencode(fields)}")
+        return self._call("GET", f"api/2.0/mlflow/{path}?{urllib.parse.urlencode(fields)}")
 
     def send(self, method: str, path: str, **fields: Any) -> dict[str, Any]:
         """Send a request with a body and return the answer."""
-        return self._call(method, path, json.dumps(fields))
+        return self._call(method, f"api/2.0/mlflow/{path}", json.dumps(fields))
 
     def _call(self, method: str, path: str, body: str | None = None) -> dict[str, Any]:
+        return json.loads(self._content(method, path, body) or "{}")
+
+    def _content(self, method: str, path: str, body: str | None = None) -> str:
         # http.client ignores proxies.
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.address).netloc, timeout=60)
         with contextlib.closing(connection):
             headers = {"Content-Type": "application/json"}
-            connection.request(method, f"/api/2.0/mlflow/{path}", body, headers)
+            connection.request(method, f"/{path}", body, headers)
             answer = connection.getresponse()
             content = answer.read().decode()
         if answer.status != http.client.OK:
             raise LookupError(content)
-        return json.loads(content or "{}")
+        return content
+
+    def report(self, experiment: str) -> str:
+        """Return the report of the last evaluate_model of an experiment, HTML."""
+        run = self.runs(experiment, "tags.step = 'evaluate_model'")[0]["info"]["run_id"]
+        return self._content("GET", f"get-artifact?{urllib.parse.urlencode({'run_uuid': run, 'path': 'report.html'})}")
 
     def runs(self, experiment: str, expression: str = "") -> list[dict[str, Any]]:
         """Return the runs of an experiment that match a search expression of MLflow."""

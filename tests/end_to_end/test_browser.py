@@ -330,5 +330,6 @@ def test_mlflow_shows_a_training_as_one_row(browser: BrowserContext, trained: Pr
     try:
         page.goto(address[1])
         expect(page.get_by_role("link", name=re.compile(r"^[0-9a-f]{6}-[0-9a-f]{6}$")).first).to_be_visible()
+        picture(page, "mlflow-runs", 700)
     finally:
         page.close()

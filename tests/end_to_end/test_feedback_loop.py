@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from .api import serving
+from .browser import SECONDS, started_browser
+from .page import picture
 from .project import Project
 from .servers import metrics, tags
 
@@ -200,6 +203,29 @@ def test_the_holdout_grows_and_no_row_changes_its_split(retrained: str, grown: l
     assert "labelled in the app: 300 of them; 301 not used" in retrained
     together = [row for rows in second.values() for row in rows]
     assert len(together) == len(set(together))
+
+
+@pytest.mark.usefixtures("retrained")
+def test_mlflow_shows_and_compares_trainings(loop: Loop) -> None:
+    """Two rows side by side have parameters and scores; a version's page says what was trained on which data."""
+    tracking, model = loop.project.servers.tracking, loop.project.schema
+    rows = [run for run in tracking.runs(model) if "accuracy_score" in metrics(run) and "step" not in tags(run)]
+    ids = [run["info"]["run_id"] for run in rows][:2]
+    version = tracking.get("model-versions/get", name=model, version="1")["model_version"]
+    with started_browser() as browser:
+        page = browser.new_page()
+        page.set_default_timeout(1000 * SECONDS)
+        experiments = json.dumps([rows[0]["info"]["experiment_id"]])
+        page.goto(f"{tracking.address}/#/compare-runs?runs={json.dumps(ids)}&experiments={experiments}")
+        for name in [run["info"]["run_name"] for run in rows[:2]]:
+            expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
+        for name in ("learning_rate", "architecture_hash", "accuracy_score", "val_loss"):
+            expect(page.get_by_text(name, exact=True).first).to_be_visible()
+        picture(page, "mlflow-compare", 900)
+        page.goto(f"{tracking.address}/#/models/{model}/versions/1")
+        expect(page.get_by_text(version["description"])).to_be_visible()
+        expect(page.get_by_role("link", name=re.compile(r"^[0-9a-f]{6}-[0-9a-f]{6}$")).first).to_be_visible()
+        picture(page, "mlflow-version", 900)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A person's own pictures and models: the API answers files as the training database answers the rows."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ PAGE = HERE.parent.parent / "template" / "docs" / "reference" / "layers.md"
 CASES: dict[str, tuple[str, str, str, str, float]] = {
     "own-shapes": (own_code.SHAPES, own_code.AUGMENTED, "labelSmoothing: 0.05\n", "6", 0.95),
     "own-grey": (own_code.GREY_FROM_MINUS_1, own_code.FROZEN_BASE, "classWeights: balanced\n", "6", 0.85),
+    "own-large": (own_code.LARGE_SHAPES, own_code.RESIDUAL, "", "12", 0.8),
+    "own-wide": (own_code.GREY_FROM_MINUS_1, own_code.TWENTY_MILLION_WEIGHTS, "", "2", 0.8),
     "own-colours": (own_code.HUNDRED_CLASSES, own_code.DEPTHWISE, "channelOrder: BGR\n", "8", 0.6),
 }
 Generate = Callable[..., Project]
@@ -56,8 +59,15 @@ def test_files_are_answered_as_the_rows_were(own: Generate, name: str) -> None:
     assert asked["rows"] == metrics["rows"]
     assert asked["accuracy"] == pytest.approx(metrics["accuracy_score"], abs=0.005)
     assert set(asked["answer"]["probabilities"]) == set(classes)
-    expected = {"own-shapes": (0, 1, "RGB"), "own-grey": (-1, 1, "RGB"), "own-colours": (0, 255, "BGR")}[name]
-    assert (pixels["minimum"], pixels["maximum"], pixels["channels"]) == expected
+    order = "BGR" if "channelOrder: BGR" in CASES[name][2] else "RGB"
+    expected = {own_code.SHAPES: (0, 1, order), own_code.GREY_FROM_MINUS_1: (-1, 1, order)}
+    assert (pixels["minimum"], pixels["maximum"], pixels["channels"]) == expected.get(CASES[name][0], (0, 255, order))
+    report = project.servers.tracking.report(project.schema)
+    # Off the diagonal of the confusion matrix are the mistakes, of which the report shows twenty.
+    counts = [int(count) for count in re.findall(r'<td style="--share: [\d.]+">(\d+)</td>', report)]
+    right = float(re.search(r"<th>validation accuracy</th><td>([\d.]+)</td>", report)[1])
+    assert report.count("<figure><img ") == min(round(sum(counts) * (1 - right)), 20)
+    assert 0 <= float(re.search(r"<th>expected calibration error</th><td>([\d.]+)</td>", report)[1]) <= 1
 
 
 def test_a_model_that_the_app_would_feed_otherwise_is_not_promoted(own: Generate) -> None:

@@ -1,5 +1,6 @@
 """A project on a table: training where the table is, promotion, and equal answers of both databases."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -55,6 +56,19 @@ def test_from_a_table_to_a_prediction(table: Project, first: tuple[str, list[tup
     assert accuracy >= 0.95
     assert re.search(r"^a row it had never seen: predicted (benign|malignant), true (benign|malignant)$", output, re.M)
     assert before == after
+
+
+@pytest.mark.usefixtures("first")
+def test_the_report_lists_mistakes_by_sql(table: Project) -> None:
+    """The statement lists as many rows as the confusion matrix counts; no row itself is in the report."""
+    report = table.servers.tracking.report(table.schema)
+    accuracy = float(re.search(r"<th>validation accuracy</th><td>([\d.]+)</td>", report)[1])
+    rows = int(re.search(r"<th>validation rows</th><td>(\d+)</td>", report)[1])
+    statement = html.unescape(re.search(r"<pre>(.+)</pre>", report, re.DOTALL)[1])
+    with table.database("trainer") as database:
+        listed = database.query(statement)
+    assert len(listed) == round(rows * (1 - accuracy)) > 0
+    assert all(answer not in row for answer, _, *row in listed)
 
 
 @pytest.mark.usefixtures("first")

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 
 from .api import Api, sentence, serving
 from .browser import SECONDS, served, started_browser, watched_page
+from .page import serious, settle
 from .project import Project
 from .servers import Database
 from .test_rollback import DATABASES, liquibase, objects, roles
@@ -264,6 +265,16 @@ def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
     statement = "SELECT label FROM {schema}.labelled_prediction WHERE prediction_id::text = %s"
     assert owner.value(statement, (prediction,)) == "ill"
     assert owner.value("SELECT count(*) FROM {schema}.prediction_log") == before + 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_form_is_accessible(page: Page, scheme: Literal["light", "dark"]) -> None:
+    """In light and dark, with an answer shown, axe-core finds nothing serious."""
+    page.emulate_media(color_scheme=scheme)
+    page.get_by_role("button", name="Predict").click()
+    expect(page.get_by_test_id("stMetric").filter(has=page.get_by_text("Label", exact=True))).to_be_visible()
+    settle(page)
+    assert not serious(page)
 
 
 def test_the_code_goes_back_and_forward(project: Project, page: Page, grown: str) -> None:

@@ -31,7 +31,7 @@ def test_liquibases_lock_and_sessions_name_the_run(program, monkeypatch, java_op
         monkeypatch.setenv("JAVA_OPTS", java_opts)
     options, url = liquibase.run("inference-deployer", "database/inference", "update").strip().split("|")
     assert options.split() == [
-        *([java_opts] if java_opts else []),
+        *([java_opts] if java_opts else liquibase.JAVA_OPTS.split()),
         f"-Dliquibase.hostDescription={os.environ['PIPELINE_RUN']}",
     ]
     # PostgreSQL cuts a name after 63 characters.
