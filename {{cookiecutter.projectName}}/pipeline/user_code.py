@@ -254,9 +254,22 @@ def load_keras() -> types.ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with _silent_libraries():
+    with _silent_libraries(), _hidden("matplotlib", "pandas", "sklearn"):
         keras = importlib.import_module("keras")
     return keras
+
+
+@contextlib.contextmanager
+def _hidden(*packages: str) -> Iterator[None]:
+    """Let packages seem not to be installed. Keras imports these for functions that nothing here uses, in seconds."""
+    hidden: dict[str, Any] = {name: None for name in packages if name not in sys.modules}
+    # Python raises ModuleNotFoundError for a module that is None.
+    sys.modules.update(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager
