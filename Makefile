@@ -54,7 +54,7 @@ test-fast: .venv ## run the fast tests (less than a minute together)
 
 .PHONY: test
 test: lint test-fast ## run every check and every test except those on a cluster
-	$(ALONE) $(BIN)/python -m pytest -m 'slow and not cluster' --numprocesses 2 --dist loadgroup
+	$(ALONE) $(BIN)/python -m pytest -m 'slow and not cluster' --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: test-cluster
 test-cluster: .venv ## test a generated project on a real Kubernetes, which it starts (as root on Linux)

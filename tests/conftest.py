@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from groups import Groups
+from groups import Groups, place_of
 from tools.backstage.scaffolder import Scaffolder
 
 from accelerator_engine.__main__ import main
@@ -60,6 +60,12 @@ def change(file: Path, old: str, new: str) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | None:
     """Keep tests together that share servers or fixtures when two processes share the slow tests."""
     return Groups(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the groups that take longest first; xdist must not sort groups by their numbers of tests."""
+    items.sort(key=lambda item: place_of(item.nodeid))
 
 
 def body_files() -> list[Path]:

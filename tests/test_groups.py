@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from conftest import ROOT
-from groups import OWN_SERVERS, SERVING, SUITES, TRAINING, group_of
+from groups import FIRST, OWN_SERVERS, SERVING, SUITES, TRAINING, group_of, place_of
 
 END_TO_END = ROOT / "tests" / "end_to_end"
 
@@ -28,6 +28,14 @@ def test_suites_of_end_to_end_have_three_groups(test: str, group: str) -> None:
 def test_other_modules_are_groups() -> None:
     assert group_of("tests/test_ci.py::test_a") == "tests/test_ci.py" != group_of("tests/engine/test_ci.py::test_a")
     assert group_of("tests/kubeflow/test_traces.py::test_a") == group_of("tests/kubeflow/test_secrets.py::test_a[1]")
+
+
+def test_the_longest_groups_come_first() -> None:
+    """Their names are those of existing groups, and a test of none comes after them."""
+    assert [place_of(f"{group}::test_a") for group in FIRST[3:]] == [3, 4]
+    assert all((ROOT / group).is_file() for group in FIRST[3:])
+    assert place_of("tests/end_to_end/test_search.py::test_ctrl_c") < place_of("tests/end_to_end/test_api.py::test_a")
+    assert place_of("tests/test_ci.py::test_a") == len(FIRST)
 
 
 def test_every_named_suite_exists_and_uses_the_servers_of_its_group() -> None:

@@ -73,7 +73,7 @@ def differences(generated: Generated) -> list[str]:
 
 @pytest.fixture(scope="module")
 def generated(scaffolder: Scaffolder, tmp_path_factory: pytest.TempPathFactory) -> Generated:
-    """Two minutes: three doors for about seventy sets of answers, because any rule may break any of them."""
+    """A minute: three doors for about thirty sets of answers, because any rule may break any of them."""
     place = tmp_path_factory.mktemp("parity")
     cases = doors.cases(read_options(ROOT / "accelerator.yaml"))
     return generate(scaffolder, doors.clone(ROOT, place / "template"), cases, place)

@@ -218,9 +218,10 @@ def test_mlflow_shows_and_compares_trainings(loop: Loop) -> None:
         experiments = json.dumps([rows[0]["info"]["experiment_id"]])
         page.goto(f"{tracking.address}/#/compare-runs?runs={json.dumps(ids)}&experiments={experiments}")
         for name in [run["info"]["run_name"] for run in rows[:2]]:
-            expect(page.get_by_role("link", name=name, exact=True).first).to_be_visible()
-        for name in ("learning_rate", "architecture_hash", "accuracy_score", "val_loss"):
-            expect(page.get_by_text(name, exact=True).first).to_be_visible()
+            expect(page.get_by_role("cell", name=name, exact=True)).to_be_visible()
+        expect(page.get_by_role("row", name="learning_rate 0.002 1e-06")).to_be_visible()
+        for name in ("accuracy_score", "val_loss"):
+            expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
         picture(page, "mlflow-compare", 900)
         page.goto(f"{tracking.address}/#/models/{model}/versions/1")
         expect(page.get_by_text(version["description"])).to_be_visible()

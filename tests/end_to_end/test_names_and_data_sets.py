@@ -1,26 +1,23 @@
-"""Projects named after words of SQL or Python, and a project on CIFAR-10."""
+"""A project named after a reserved word of SQL and Python, and a project on CIFAR-10."""
 
 import re
 
-import pytest
-
-from .conftest import NAMES
+from .conftest import NAME
 from .project import Project, chain, step_lines
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_from_the_first_step_to_a_prediction(named_projects: dict[str, tuple[Project, str]], name: str) -> None:
+def test_from_the_first_step_to_a_prediction(named_projects: dict[str, tuple[Project, str]]) -> None:
     """A project of this name runs all steps, with one epoch, and predicts."""
-    project, output = named_projects[name]
+    project, output = named_projects[NAME]
     assert step_lines(output, chain(project)) == chain(project)
-    assert f"model {name.replace('-', '_')}, version 1, stage staging" in output
+    assert f"model {NAME}, version 1, stage staging" in output
     assert re.search(r"^an image it had never seen: predicted \w+, true \w+$", output, re.MULTILINE)
 
 
 def test_projects_are_separate(named_projects: dict[str, tuple[Project, str]]) -> None:
     """Projects on the same servers have separate schemas and roles."""
     names = {project.schema for project, _ in named_projects.values()}
-    project, _ = named_projects["select"]
+    project, _ = named_projects[NAME]
     with project.database("training-deployer") as database:
         owners = database.query(
             "SELECT nspname, array_agg(DISTINCT rolname::text) FROM pg_class "

@@ -147,15 +147,14 @@ def _examples(pattern: str) -> list[str]:
 
 
 def cases(options: Sequence[Option]) -> list[dict[str, Any]]:
-    """Return the defaults, each value of each option alone, and a covering array of all pairs of values.
+    """Return the defaults, and a covering array of all pairs of values.
 
     The cases answer hidden questions too, because every door must ignore such an answer.
     """
     default_answers = defaults(options)
     values = {option.name: samples(option) for option in options}
-    alone = [{**default_answers, name: value} for name in values for value in values[name]]
     pairs = [dict(zip(values, row, strict=True)) for row in AllPairs(list(values.values()))]
-    return list({json.dumps(case, sort_keys=True): case for case in [default_answers, *alone, *pairs]}.values())
+    return list({json.dumps(case, sort_keys=True): case for case in [default_answers, *pairs]}.values())
 
 
 def pairs_covered(options: Sequence[Option], answers: Sequence[Answers]) -> Iterator[tuple[Any, ...]]:
