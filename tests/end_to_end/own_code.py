@@ -52,7 +52,7 @@ import numpy as np
 
 def load():
     rng = np.random.default_rng(5)
-    labels = np.tile(np.arange(100), 50)
+    labels = np.tile(np.arange(100), 75)
     hue, light = labels // 10, labels % 10
     colours = np.stack([25 * hue + 10, 25 * light + 10, 255 - 25 * hue], axis=1)
     images = colours[:, None, None] + rng.integers(-4, 5, (len(labels), 12, 12, 3))

@@ -19,8 +19,8 @@ CASES: dict[str, tuple[str, str, str, str, float]] = {
     "own-shapes": (own_code.SHAPES, own_code.AUGMENTED, "labelSmoothing: 0.05\n", "6", 0.95),
     "own-grey": (own_code.GREY_FROM_MINUS_1, own_code.FROZEN_BASE, "classWeights: balanced\n", "6", 0.85),
     "own-large": (own_code.LARGE_SHAPES, own_code.RESIDUAL, "", "12", 0.8),
-    "own-wide": (own_code.GREY_FROM_MINUS_1, own_code.TWENTY_MILLION_WEIGHTS, "", "2", 0.8),
-    "own-colours": (own_code.HUNDRED_CLASSES, own_code.DEPTHWISE, "channelOrder: BGR\n", "8", 0.6),
+    "own-wide": (own_code.GREY_FROM_MINUS_1, own_code.TWENTY_MILLION_WEIGHTS, "", "1", 0.6),
+    "own-colours": (own_code.HUNDRED_CLASSES, own_code.DEPTHWISE, "channelOrder: BGR\n", "6", 0.6),
 }
 Generate = Callable[..., Project]
 # Lines of app/images.py and dataset.py, which a test replaces.
