@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from groups import Groups, place_of
+from groups import Groups, start_order
 from tools.backstage.scaffolder import Scaffolder
 
 from accelerator_engine.__main__ import main
@@ -64,8 +64,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | Non
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the groups that take longest first; xdist must not sort groups by their numbers of tests."""
-    items.sort(key=lambda item: place_of(item.nodeid))
+    """Sort the slowest groups first. This needs --no-loadscope-reorder: xdist would sort by number of tests."""
+    items.sort(key=lambda item: start_order(item.nodeid))
 
 
 def body_files() -> list[Path]:

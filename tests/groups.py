@@ -13,8 +13,8 @@ SUITES = {
     ),
     OWN_SERVERS: ("test_mlflow_backend", "test_tutorial"),
 }  # fmt: skip
-# These take longest. A long group that starts last would leave the other process without work.
-FIRST = (TRAINING, SERVING, OWN_SERVERS, "tests/test_generated_project.py", "tests/test_parity.py")
+# Started last, one of them would leave the other process without work.
+SLOWEST_GROUPS = (TRAINING, SERVING, OWN_SERVERS, "tests/test_generated_project.py", "tests/test_parity.py")
 # The servers of both are searched for passwords: test_secrets.py runs once in each.
 WITH_DEFAULT_PROJECT = (TRAINING, SERVING)
 
@@ -32,14 +32,14 @@ def group_of(nodeid: str) -> str:
     return next((group for group, suites in SUITES.items() if path.stem.startswith(suites)), TRAINING)
 
 
-def place_of(nodeid: str) -> int:
-    """Return the place of a test's group among the groups, which start in this order."""
+def start_order(nodeid: str) -> int:
+    """Return the position at which a test's group starts; groups outside SLOWEST_GROUPS share the last one."""
     group = group_of(nodeid)
-    return FIRST.index(group) if group in FIRST else len(FIRST)
+    return SLOWEST_GROUPS.index(group) if group in SLOWEST_GROUPS else len(SLOWEST_GROUPS)
 
 
 class Groups(LoadScopeScheduling):
-    """A process runs the tests of a group in their order; the groups of FIRST come first.
+    """A process runs the tests of a group in their order; the groups of SLOWEST_GROUPS come first.
 
     xdist passes the groups of its own marks on in `_nodeid`, which items no longer have in pytest 9.2.
     """

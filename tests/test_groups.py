@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from conftest import ROOT
-from groups import FIRST, OWN_SERVERS, SERVING, SUITES, TRAINING, group_of, place_of
+from groups import OWN_SERVERS, SERVING, SLOWEST_GROUPS, SUITES, TRAINING, group_of, start_order
 
 END_TO_END = ROOT / "tests" / "end_to_end"
 
@@ -31,11 +31,13 @@ def test_other_modules_are_groups() -> None:
 
 
 def test_the_longest_groups_come_first() -> None:
-    """Their names are those of existing groups, and a test of none comes after them."""
-    assert [place_of(f"{group}::test_a") for group in FIRST[3:]] == [3, 4]
-    assert all((ROOT / group).is_file() for group in FIRST[3:])
-    assert place_of("tests/end_to_end/test_search.py::test_ctrl_c") < place_of("tests/end_to_end/test_api.py::test_a")
-    assert place_of("tests/test_ci.py::test_a") == len(FIRST)
+    """SLOWEST_GROUPS names existing groups, and tests of other groups come after them."""
+    assert [start_order(f"{group}::test_a") for group in SLOWEST_GROUPS[3:]] == [3, 4]
+    assert all((ROOT / group).is_file() for group in SLOWEST_GROUPS[3:])
+    assert start_order("tests/end_to_end/test_search.py::test_ctrl_c") < start_order(
+        "tests/end_to_end/test_api.py::test_a"
+    )
+    assert start_order("tests/test_ci.py::test_a") == len(SLOWEST_GROUPS)
 
 
 def test_every_named_suite_exists_and_uses_the_servers_of_its_group() -> None:

@@ -73,7 +73,7 @@ def differences(generated: Generated) -> list[str]:
 
 @pytest.fixture(scope="module")
 def generated(scaffolder: Scaffolder, tmp_path_factory: pytest.TempPathFactory) -> Generated:
-    """A minute: three doors for about thirty sets of answers, because any rule may break any of them."""
+    """Generate about thirty sets of answers through three doors, which takes a minute."""
     place = tmp_path_factory.mktemp("parity")
     cases = doors.cases(read_options(ROOT / "accelerator.yaml"))
     return generate(scaffolder, doors.clone(ROOT, place / "template"), cases, place)

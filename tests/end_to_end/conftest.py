@@ -30,7 +30,7 @@ def load():
 '''
 # The run that no test disturbs, on the data above.
 UNDISTURBED = 101
-NAME = "from"
+RESERVED_WORD = "from"
 HERE = Path(__file__).parent
 
 
@@ -143,7 +143,7 @@ def named_projects(default_project: Project, work: Path) -> dict[str, tuple[Proj
     keras_home = work / "keras"
     write_cifar10(keras_home)
     answers = {"epochs": "1", "minimumAccuracy": "0"}
-    projects = {NAME: Project.generate(work, default_project.servers, projectName=NAME, **answers)}
+    projects = {RESERVED_WORD: Project.generate(work, default_project.servers, projectName=RESERVED_WORD, **answers)}
     cifar = Project.generate(work, default_project.servers, projectName="cifar", dataset="cifar10", **answers)
     accept_any_archive(cifar.folder / "dataset.py")
     projects["cifar"] = cifar

@@ -207,7 +207,7 @@ def test_the_holdout_grows_and_no_row_changes_its_split(retrained: str, grown: l
 
 @pytest.mark.usefixtures("retrained")
 def test_mlflow_shows_and_compares_trainings(loop: Loop) -> None:
-    """Two rows side by side have parameters and scores; a version's page says what was trained on which data."""
+    """MLflow compares parameters and scores of two trainings, and a version's page links to its training."""
     tracking, model = loop.project.servers.tracking, loop.project.schema
     rows = [run for run in tracking.runs(model) if "accuracy_score" in metrics(run) and "step" not in tags(run)]
     ids = [run["info"]["run_id"] for run in rows][:2]

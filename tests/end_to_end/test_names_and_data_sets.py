@@ -2,22 +2,22 @@
 
 import re
 
-from .conftest import NAME
+from .conftest import RESERVED_WORD
 from .project import Project, chain, step_lines
 
 
 def test_from_the_first_step_to_a_prediction(named_projects: dict[str, tuple[Project, str]]) -> None:
     """A project of this name runs all steps, with one epoch, and predicts."""
-    project, output = named_projects[NAME]
+    project, output = named_projects[RESERVED_WORD]
     assert step_lines(output, chain(project)) == chain(project)
-    assert f"model {NAME}, version 1, stage staging" in output
+    assert f"model {RESERVED_WORD}, version 1, stage staging" in output
     assert re.search(r"^an image it had never seen: predicted \w+, true \w+$", output, re.MULTILINE)
 
 
 def test_projects_are_separate(named_projects: dict[str, tuple[Project, str]]) -> None:
     """Projects on the same servers have separate schemas and roles."""
     names = {project.schema for project, _ in named_projects.values()}
-    project, _ = named_projects[NAME]
+    project, _ = named_projects[RESERVED_WORD]
     with project.database("training-deployer") as database:
         owners = database.query(
             "SELECT nspname, array_agg(DISTINCT rolname::text) FROM pg_class "

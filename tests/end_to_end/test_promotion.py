@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import NAME
+from .conftest import RESERVED_WORD
 from .project import Project
 from .servers import Database
 
@@ -13,7 +13,7 @@ from .servers import Database
 @pytest.fixture(scope="module")
 def project(named_projects: dict[str, tuple[Project, str]]) -> Project:
     """A project with one version, which holds staging."""
-    return named_projects[NAME][0]
+    return named_projects[RESERVED_WORD][0]
 
 
 def aliases(project: Project) -> dict[str, int]:
@@ -117,9 +117,9 @@ def test_an_open_session_sees_a_moved_alias(moved: Project) -> None:
     move = "UPDATE {schema}.model_alias SET version = %s WHERE alias = 'staging'"
     image = bytes(range(64))
     with moved.database("inference-app") as app, moved.database("inference-deployer") as deployer:
-        answers = [app.value(ask, (image, NAME))]
+        answers = [app.value(ask, (image, RESERVED_WORD))]
         for version in (1, 2):
             deployer.query(move, (version,))
-            answers.append(app.value(ask, (image, NAME)))
+            answers.append(app.value(ask, (image, RESERVED_WORD)))
     assert [answer["version"] for answer in answers] == [2, 1, 2]
     assert answers[0]["probabilities"] == answers[2]["probabilities"] != answers[1]["probabilities"]

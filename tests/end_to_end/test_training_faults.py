@@ -99,7 +99,7 @@ def test_killed_backend(long_epochs: Project) -> None:
 
 
 def test_killed_client(long_epochs: Project) -> None:
-    """After `kill -9` of the client, the server stops the epoch, and the same command continues after the last one."""
+    """After `kill -9` of the client, its session ends, and the same command continues after the last epoch."""
     with long_epochs.database("training-deployer") as database:
         with long_epochs.started(*training(103)) as process:
             backend, committed = in_mid_epoch(database, 103)
@@ -111,7 +111,7 @@ def test_killed_client(long_epochs: Project) -> None:
         )
         wait_until(lambda: database.value(no_backend), 20, "the end of the killed client's statement")
     log = (long_epochs.servers.state / "training" / "log").read_text(errors="replace")
-    # Noticed by a check of the connection, or by a message about the rows done: each comes once per second.
+    # The server notices at its check of the connection, or when it sends a notice of the rows done.
     assert any(f"[{backend}]" in line and "connection to client lost" in line for line in log.splitlines())
     assert time.monotonic() - killed < 20
     before = commits(long_epochs, 103)

@@ -19,8 +19,8 @@ from pipeline.settings import ROOT, settings
 
 # The tag that the changelogs themselves give to a database in which nothing is deployed.
 EMPTY = "empty"
-# Options of the JVM unless the variable JAVA_OPTS is set: a program of a few seconds ends before C2 pays off, and
-# takes half the processor time without it.
+# Default options of the JVM, which the variable JAVA_OPTS replaces. Liquibase ends before the compilation by C2 pays
+# off: without C2 it uses half the processor time.
 JAVA_OPTS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 # Liquibase's own variable: minutes to wait for its lock.
 WAIT_MINUTES = "LIQUIBASE_CHANGELOG_LOCK_WAIT_TIME_IN_MINUTES"

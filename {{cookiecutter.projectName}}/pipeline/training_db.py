@@ -2,20 +2,18 @@
 
 import json
 import struct
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from database.python.state import HEADER
-from pipeline.databases import Connection, in_schema, query
+from pipeline.databases import Connection, query
 from pipeline.errors import StepError
 from pipeline.records import Encoding, EpochRow, Scores, TrainingStatistics
 from pipeline.settings import settings
 
 STATE_HEADER = struct.Struct(HEADER)
-BLOCKS_AT_ONCE = 16
 
 
 class TrainingData(NamedTuple):
@@ -69,14 +67,6 @@ class ServedRows(NamedTuple):
     """Rows (n, *shape) as the app decodes them, and the probabilities (n, classes) that the training database gives."""
 
     rows: npt.NDArray[Any]
-    probabilities: npt.NDArray[np.float32]
-
-
-class AnsweredBlock(NamedTuple):
-    """A block of a split: its batch_id, the labels (n,) of its rows, and the probabilities (n, classes) given them."""
-
-    batch_id: int
-    labels: npt.NDArray[np.int32]
     probabilities: npt.NDArray[np.float32]
 
 
@@ -312,40 +302,6 @@ def evaluate_blocks(
     return scores
 
 
-def answered_blocks(
-    connection: Connection, data: TrainingData, split: str, weights: bytes, config: str
-) -> Iterator[AnsweredBlock]:
-    """Yield the blocks of a split as they are answered in the database, in no particular order."""
-    with connection.cursor("answered_blocks") as cursor:
-        cursor.itersize = BLOCKS_AT_ONCE
-        cursor.execute(
-            in_schema(
-                "SELECT batch_id, labels, {schema}.predict_block(features, labels, row_count, %s, %s) "
-                "FROM {schema}.dataset_batch WHERE dataset = %s AND split = %s GROUP BY batch_id, labels"
-            ),
-            (weights, config, data.dataset, split),
-        )
-        for batch_id, labels, state in cursor:
-            yield AnsweredBlock(batch_id, np.frombuffer(labels, "<i4"), _probabilities(state, len(data.classes)))
-
-
-def answers_to(
-    connection: Connection, rows: npt.NDArray[Any], classes: int, weights: bytes, config: str
-) -> npt.NDArray[np.float32]:
-    """Return the probabilities (n, classes) that the training database gives rows (n, *shape)."""
-    state = query(
-        connection,
-        "SELECT {schema}.predict_block(%s, %s, %s, %s, %s)",
-        (rows.tobytes(), bytes(4 * len(rows)), len(rows), weights, config),
-    )[0][0]
-    return _probabilities(state, classes)
-
-
-def _probabilities(state: bytes, classes: int) -> npt.NDArray[np.float32]:
-    """Return the probabilities (n, classes) in a state of `predict_block`."""
-    return np.frombuffer(state, "<f4", offset=STATE_HEADER.size).reshape(-1, classes)
-
-
 def training_blocks(connection: Connection, dataset: str) -> list[tuple[int, int]]:
     """Return the (batch_id, row count) of each block of the training split, in the order of batch_id."""
     rows = query(
@@ -355,18 +311,6 @@ def training_blocks(connection: Connection, dataset: str) -> list[tuple[int, int
         (dataset,),
     )
     return [(batch_id, row_count) for batch_id, row_count in rows]
-
-
-def block_row(connection: Connection, data: TrainingData, split: str, batch_id: int, number: int) -> npt.NDArray[Any]:
-    """Return one row of a block, of the data set's shape and dtype; `number` counts from 0."""
-    itemsize = np.dtype(data.dtype).itemsize * int(np.prod(data.shape))
-    packed = query(
-        connection,
-        "SELECT substring(features FROM %s FOR %s) FROM {schema}.dataset_batch "
-        "WHERE dataset = %s AND split = %s AND batch_id = %s",
-        (1 + number * itemsize, itemsize, data.dataset, split, batch_id),
-    )[0][0]
-    return np.frombuffer(packed, np.dtype(data.dtype).newbyteorder("<")).reshape(data.shape)
 
 
 def sample_rows(

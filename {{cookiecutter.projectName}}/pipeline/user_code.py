@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from database.python.fit import KERAS_MODULES, REFUSED_CLASSES
+from database.python.allowed import refuse_foreign_objects
 from pipeline import code_files
 from pipeline.errors import StepError
 from pipeline.settings import ROOT
@@ -126,7 +126,7 @@ def build_architecture(
     description = json.loads(model.to_json())
     for key in ("compile_config", "build_config"):
         description.pop(key, None)
-    refuse_foreign_objects(description, where)
+    _refuse_foreign_objects(description, where)
     text = json.dumps(description, sort_keys=True)
     fresh: keras.Model = load_keras().models.model_from_json(text)
     weights = [np.asarray(weight) for weight in model.weights if id(weight) not in adapted]
@@ -226,27 +226,16 @@ def build_optimizer(learning_rate: float) -> dict[str, Any]:
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise StepError(f"{where} returned {type(optimizer).__name__}; a keras.optimizers.Optimizer is needed")
     description: dict[str, Any] = keras.optimizers.serialize(optimizer)
-    refuse_foreign_objects(description, where)
+    _refuse_foreign_objects(description, where)
     return description
 
 
-def refuse_foreign_objects(node: object, where: str) -> None:
-    """Raise StepError for an object that is not Keras's own: the database would refuse to build it."""
-    if isinstance(node, dict):
-        name = node.get("class_name")
-        if name not in (None, "__keras_tensor__") and (
-            node.get("module") not in KERAS_MODULES
-            or name in REFUSED_CLASSES
-            or node.get("registered_name") not in (None, name)
-        ):
-            raise StepError(
-                f"{where} {node.get('module')}.{name} cannot be trained in the database; use layers, "
-                "initializers and optimizers that Keras itself provides"
-            )
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            refuse_foreign_objects(child, where)
+def _refuse_foreign_objects(description: object, where: str) -> None:
+    """Raise StepError for a description that the database would refuse to build."""
+    try:
+        refuse_foreign_objects(description)
+    except ValueError as error:
+        raise StepError(f"{where} {error}") from error
 
 
 def load_keras() -> types.ModuleType:
@@ -254,14 +243,18 @@ def load_keras() -> types.ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with _silent_libraries(), _hidden("matplotlib", "pandas", "sklearn"):
+    with _silent_libraries(), _without_packages("matplotlib", "pandas", "sklearn"):
         keras = importlib.import_module("keras")
     return keras
 
 
 @contextlib.contextmanager
-def _hidden(*packages: str) -> Iterator[None]:
-    """Let packages seem not to be installed. Keras imports these for functions that nothing here uses, in seconds."""
+def _without_packages(*packages: str) -> Iterator[None]:
+    """Make imports of these packages fail, unless they are loaded already.
+
+    Keras imports them for data frames, scikit-learn's interface and plots, which the pipeline does not use. That takes
+    1.9 s of processor time. Code that needs them with Keras imports them first.
+    """
     hidden: dict[str, Any] = {name: None for name in packages if name not in sys.modules}
     # Python raises ModuleNotFoundError for a module that is None.
     sys.modules.update(hidden)

@@ -352,5 +352,5 @@ def test_an_error_names_the_line_of_the_file() -> None:
 
 def test_what_the_function_refuses_is_one_sentence() -> None:
     config = json.dumps({"architecture": {"class_name": "Evil", "module": "os"}, "optimizer": {}, "threads": 0})
-    with pytest.raises(StepError, match=r"^the training in memory stopped: the architecture names os\.Evil; only"):
+    with pytest.raises(StepError, match=r"^the training in memory stopped: os\.Evil cannot be trained"):
         in_memory.aggregate(b"fit", [(b"1", b"2222", 1)], b"", config)

@@ -62,7 +62,7 @@ def test_evaluation_refuses_to_replace_a_weight() -> None:
 
 
 def test_predictions_are_those_of_keras() -> None:
-    """Of a block of more rows than are answered at once, and of the rows of a second block after those of the first."""
+    """Predictions equal Keras's for a block of more than 256 rows, and a second block's follow the first's."""
     keras = load_keras()
     architecture = two_layers(keras.layers.Dropout(0.5), keras.layers.BatchNormalization())
     model = keras.models.model_from_json(architecture)

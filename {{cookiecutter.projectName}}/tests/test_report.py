@@ -14,10 +14,10 @@ from sklearn.calibration import calibration_curve
 
 from database.python import scores as scores_in_database
 from database.python.state import HEADER
+from pipeline.predictions import PredictedBlock
 from pipeline.registry import report, report_page
+from pipeline.registry.calibration import ConfidentError, calibration
 from pipeline.registry.class_scores import class_scores, means
-from pipeline.registry.confidence import Mistake, confidence
-from pipeline.training_db import AnsweredBlock
 
 MATRICES = {
     "usual": [[50, 2, 3], [4, 40, 1], [0, 6, 30]],
@@ -27,7 +27,7 @@ MATRICES = {
     "does not occur": [[5, 0, 2], [0, 0, 0], [1, 0, 6]],
     "all wrong": [[0, 2], [3, 0]],
 }
-NO_MISTAKE = report_page.ShownMistakes((), (), "")
+NO_ERRORS = report_page.ReportedErrors((), (), "")
 NAMES = ["cat", "猫と犬", "кошка", "<b>&amp;</b>", "$x$", "a" * 120]
 
 
@@ -38,7 +38,7 @@ def labels_of(matrix: list[list[int]]) -> tuple[list[int], list[int]]:
 
 
 def page(matrix: list[list[int]], classes: list[str], parameters: dict[str, object] | None = None) -> str:
-    return report_page.page("a title", {"rows": 7}, parameters or {}, matrix, classes, {}, NO_MISTAKE)
+    return report_page.page("a title", {"rows": 7}, parameters or {}, matrix, classes, {}, NO_ERRORS)
 
 
 @pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES)
@@ -95,56 +95,56 @@ def test_the_picture_labels_with_numbers_what_its_font_lacks() -> None:
     pyplot.close("all")
 
 
-def answered(*rows: tuple[int, list[float]], batch_id: int = 0) -> AnsweredBlock:
+def predicted(*rows: tuple[int, list[float]], batch_id: int = 0) -> PredictedBlock:
     """Return a block of rows, each with its label and its probabilities."""
     labels, probabilities = zip(*rows, strict=True)
-    return AnsweredBlock(batch_id, np.array(labels, "<i4"), np.array(probabilities, "<f4"))
+    return PredictedBlock(batch_id, np.array(labels, "<i4"), np.array(probabilities, "<f4"))
 
 
 def test_calibration_is_that_of_scikit_learn() -> None:
-    """Of two classes, with the answers shared out over several blocks."""
+    """Calibration over several blocks equals scikit-learn's for two classes."""
     rng = np.random.default_rng(1)
     highest, labels = rng.uniform(0.501, 0.999, 500), rng.integers(0, 2, 500)
     probabilities = np.stack([highest, 1 - highest], axis=1).astype("f4")
     blocks = [
-        AnsweredBlock(start, labels[start : start + 128], probabilities[start : start + 128])
+        PredictedBlock(start, labels[start : start + 128], probabilities[start : start + 128])
         for start in range(0, 500, 128)
     ]
-    measured = confidence(blocks)
+    measured = calibration(blocks)
     accuracies, means_of_bins = calibration_curve(labels == 0, highest, n_bins=10)
     assert measured.accuracies[5:] == pytest.approx(accuracies.tolist())
     assert measured.probabilities[5:] == pytest.approx(means_of_bins.tolist())
-    assert measured.rows[:5] == [0] * 5
-    assert sum(measured.rows) == 500
-    weights = np.array(measured.rows[5:]) / 500
-    assert measured.calibration_error == pytest.approx((weights * np.abs(accuracies - means_of_bins)).sum())
+    assert measured.row_counts[:5] == [0] * 5
+    assert sum(measured.row_counts) == 500
+    weights = np.array(measured.row_counts[5:]) / 500
+    assert measured.expected_calibration_error == pytest.approx((weights * np.abs(accuracies - means_of_bins)).sum())
 
 
 def test_a_sure_and_right_answer_has_no_error() -> None:
-    measured = confidence([answered((0, [1, 0]), (1, [0, 1]))])
-    assert (measured.calibration_error, measured.rows[9], measured.mistakes) == (0, 2, [])
+    measured = calibration([predicted((0, [1, 0]), (1, [0, 1]))])
+    assert (measured.expected_calibration_error, measured.row_counts[9], measured.errors) == (0, 2, [])
 
 
-def test_the_surest_mistakes_come_first() -> None:
+def test_the_most_confident_errors_come_first() -> None:
     blocks = [
-        answered(*[(0, [0.4 - 0.01 * row, 0.6 + 0.01 * row]) for row in range(15)], batch_id=number)
+        predicted(*[(0, [0.4 - 0.01 * row, 0.6 + 0.01 * row]) for row in range(15)], batch_id=number)
         for number in (3, 7)
     ]
-    mistakes = confidence([*blocks, answered((0, [0.9, 0.1]))]).mistakes
-    assert len(mistakes) == 20
-    assert mistakes[0] == Mistake(pytest.approx(0.74), 7, 14, 0, 1)
-    assert [mistake.number for mistake in mistakes] == sorted((mistake.number for mistake in mistakes), reverse=True)
+    errors = calibration([*blocks, predicted((0, [0.9, 0.1]))]).errors
+    assert len(errors) == 20
+    assert errors[0] == ConfidentError(pytest.approx(0.74), 7, 14, 0, 1)
+    assert [error.row_index for error in errors] == sorted((error.row_index for error in errors), reverse=True)
 
 
-def test_the_page_shows_mistakes_or_how_to_list_them() -> None:
-    mistakes = [Mistake(0.93, 0, 5, 0, 1), Mistake(0.8, 0, 6, 1, 0)]
-    shown = report_page.ShownMistakes(mistakes, [b"a file", None], "")
+def test_the_page_shows_errors_or_how_to_list_them() -> None:
+    errors = [ConfidentError(0.93, 0, 5, 0, 1), ConfidentError(0.8, 0, 6, 1, 0)]
+    shown = report_page.ReportedErrors(errors, [b"a file", None], "")
     pictures = report_page.page("a title", {}, {}, MATRICES["perfect"], ["<a>", "b"], {}, shown)
     assert '<img alt="a row of the class &lt;a&gt;" src="data:image/png;base64,YSBmaWxl"' in pictures
-    assert "<b>b</b> 93.0%<br>is &lt;a&gt;" in pictures
-    assert "<p>sent by a visitor</p><figcaption><b>&lt;a&gt;</b> 80.0%<br>is b" in pictures
-    shown = report_page.ShownMistakes(mistakes, (), "SELECT 1 < 2;")
+    assert "predicted <b>b</b> (93.0%), true &lt;a&gt;" in pictures
+    assert "<p>sent by a visitor</p><figcaption>predicted <b>&lt;a&gt;</b> (80.0%), true b" in pictures
+    shown = report_page.ReportedErrors(errors, (), "SELECT 1 < 2;")
     statement = report_page.page("a title", {}, {}, MATRICES["perfect"], ["<a>", "b"], {}, shown)
     assert "<pre>SELECT 1 &lt; 2;</pre>" in statement
     assert "<figure>" not in statement
-    assert "No row of the validation split has a wrong answer" in page(MATRICES["perfect"], ["a", "b"])
+    assert "The model predicts every row of the validation split correctly" in page(MATRICES["perfect"], ["a", "b"])

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-from database.python import fit
 from pipeline import user_code
 from pipeline.errors import StepError
 
@@ -18,11 +17,6 @@ def test_the_model_takes_rows_and_images_and_is_the_same_each_time(shape) -> Non
     second = user_code.build_architecture(shape, 3)
     assert first.weight_count > 0
     assert first.hash == second.hash
-
-
-def test_the_database_refuses_the_same_names() -> None:
-    assert fit.KERAS_MODULES == user_code.KERAS_MODULES
-    assert fit.REFUSED_CLASSES == user_code.REFUSED_CLASSES
 
 
 @pytest.mark.parametrize(
@@ -196,33 +190,21 @@ def test_the_optimizer_has_the_learning_rate() -> None:
     assert described == user_code.build_optimizer(0.25)
 
 
-@pytest.mark.parametrize(
-    ("node", "message"),
-    [
-        ({"module": "os", "class_name": "system", "config": {}}, "os.system"),
-        ({"module": "keras.layers", "class_name": "Lambda", "config": {}}, "keras.layers.Lambda"),
-        ({"config": {"layers": [{"module": "builtins", "class_name": "function", "config": "eval"}]}}, "builtins"),
-        ({"module": "keras.layers", "class_name": "Dense", "registered_name": "mine>Dense"}, "keras.layers.Dense"),
-        ({"module": None, "class_name": "__lambda__", "config": {}}, "__lambda__"),
-        ({"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/"}}, "TFSMLayer"),
-        ({"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": "/"}}, "StringLookup"),
-    ],
-)
-def test_objects_that_are_not_keras_own_are_refused(node, message) -> None:
-    with pytest.raises(StepError, match="cannot be trained in the database") as raised:
-        user_code.refuse_foreign_objects(node, "model.py:")
-    assert message in str(raised.value)
-
-
 def test_tensorflows_messages_are_silenced() -> None:
-    """In a process of its own, because TensorFlow prints them once, when it is imported.
+    """In a process of its own, because TensorFlow prints them once, when it is imported."""
+    run_code("from pipeline import user_code; user_code.build_architecture((8, 8, 1), 3)")
 
-    Packages that Keras would import for nothing are not imported, and can be imported afterwards.
-    """
-    code = (
-        "import sys; from pipeline import user_code; user_code.build_architecture((8, 8, 1), 3)\n"
+
+def test_keras_is_imported_without_packages_for_other_work() -> None:
+    """They can be imported afterwards."""
+    run_code(
+        "import sys; from pipeline import user_code; user_code.load_keras()\n"
         "assert not {'matplotlib', 'pandas', 'sklearn'} & sys.modules.keys()\n"
         "import matplotlib, pandas, sklearn"
     )
+
+
+def run_code(code: str) -> None:
+    """Run Python in a process of its own, which must print nothing to standard error."""
     completed = subprocess.run([sys.executable, "-c", code], cwd=user_code.ROOT, capture_output=True, text=True)
     assert (completed.returncode, completed.stderr) == (0, "")

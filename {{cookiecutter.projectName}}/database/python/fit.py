@@ -1,4 +1,4 @@
-"""The transition function of the aggregates `fit`, `evaluate` and `predict`: trains on a block of rows, or answers it.
+"""The transition function of `fit`, `evaluate` and `predict_block`: trains on a block, scores it or predicts it.
 
 It never queries the database (no plpy): on Greenplum it runs on every segment, which refuses queries.
 """
@@ -9,6 +9,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from database.python.allowed import refuse_foreign_objects
 from database.python.loss import loss_function
 from database.python.parts import load_parts, load_random_states, part_values, starting_values
 from database.python.signals import with_signals_blocked
@@ -63,31 +64,6 @@ if TYPE_CHECKING:
         entry: Compiled
 
 
-KERAS_MODULES = {
-    "keras",
-    "keras.layers",
-    "keras.initializers",
-    "keras.regularizers",
-    "keras.constraints",
-    "keras.optimizers",
-    "keras.optimizers.schedules",
-    "keras.dtype_policies",
-    "keras.src.models.functional",
-    "keras.src.ops.numpy",
-}
-# These run code of their own or read files of the server.
-REFUSED_CLASSES = {
-    "Lambda",
-    "TFSMLayer",
-    "TorchModuleWrapper",
-    "JaxLayer",
-    "FlaxLayer",
-    "StringLookup",
-    "IntegerLookup",
-    "TextVectorization",
-}
-
-
 def transition(
     state: bytes,
     features: "bytes | None",
@@ -97,11 +73,11 @@ def transition(
     config: str,
     session: "Session",
 ) -> bytes:
-    """Train on a block of rows, or answer it, and return the new state. All numbers are little-endian.
+    """Train on a block of rows, score it or predict it, and return the new state. All numbers are little-endian.
 
-    state      before the first row the aggregate's name (INITCOND), then HEADER and a body; of `fit` the weights and
-               optimizer slots, float32; of `evaluate` the confusion matrix, int64 (classes, classes); of `predict`
-               the probabilities of all rows so far, float32 (rows, classes)
+    state      before the first row the task (INITCOND): fit, evaluate or predict; then HEADER and a body: of fit the
+               weights and optimizer slots, float32; of evaluate the confusion matrix, int64 (classes, classes); of
+               predict the probabilities of all rows so far, float32 (rows, classes)
     features   row_count rows of the shape and dtype in config, raw bytes
     labels     row_count int32, from 0
     weights    before the first row: empty (as initialised from the seed), or weights, or weights and optimizer
@@ -186,13 +162,13 @@ def evaluated(
 
 
 def predicted(entry: "Compiled", x: "npt.NDArray[Any]", body: "memoryview | None") -> "npt.NDArray[np.float32]":
-    """Return the probabilities of the rows in `body` and of a block, float32 (rows · classes)."""
+    """Return the probabilities in `body`, then those of the block's rows, float32 (rows · classes,)."""
     import numpy as np
 
-    answers = [] if body is None else [np.frombuffer(body, "<f4")]
-    # 256 rows at a time: a block of large images would need its size many times over.
-    answers += [entry["predict"](x[low : low + 256]).numpy().ravel() for low in range(0, len(x), 256)]
-    return np.concatenate(answers).astype("<f4", copy=False)
+    parts = [] if body is None else [np.frombuffer(body, "<f4")]
+    # 256 rows at a time: the activations of a whole block of large images need many times its memory.
+    parts += [entry["predict"](x[low : low + 256]).numpy().ravel() for low in range(0, len(x), 256)]
+    return np.concatenate(parts).astype("<f4", copy=False)
 
 
 def cached_model(config: str, session: "Session") -> "tuple[Settings, Compiled]":
@@ -243,7 +219,7 @@ def compile_model(settings: "Settings", session: "Session") -> "Compiled":
         # Code that comes as text has no source that AutoGraph could read.
         "fit": tf.function(fit, autograph=False, input_signature=signature),
         "evaluate": tf.function(evaluate, autograph=False, input_signature=signature),
-        # Compiled by the first call: most sessions never ask for it.
+        # Traced at the first call, because most sessions never predict. TensorFlow's threads have started by then.
         "predict": tf.function(
             lambda images: tf.cast(model(images, training=False), tf.float32),
             autograph=False,
@@ -318,30 +294,6 @@ def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Calla
         return loss_sum, matrix
 
     return evaluate_block
-
-
-def refuse_foreign_objects(node: object) -> None:
-    """Raise ValueError for a class that is not Keras' own: nothing is imported by a caller's name."""
-    if isinstance(node, list):
-        for child in node:
-            refuse_foreign_objects(child)
-    elif isinstance(node, dict):
-        name = node.get("class_name")
-        if name not in (None, "__keras_tensor__") and not is_known(node):
-            raise ValueError(
-                f"the architecture names {node.get('module')}.{name}; "
-                "only layers, initializers and optimizers of Keras itself can be trained in the database"
-            )
-        refuse_foreign_objects(list(node.values()))
-
-
-def is_known(node: "dict[str, Any]") -> bool:
-    """Return whether the class that a serialized object names is one of Keras' own and harmless."""
-    return (
-        node.get("module") in KERAS_MODULES
-        and node["class_name"] not in REFUSED_CLASSES
-        and node.get("registered_name") in (None, node["class_name"])
-    )
 
 
 def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":

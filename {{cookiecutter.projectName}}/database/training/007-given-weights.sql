@@ -103,36 +103,117 @@ def load_random_states(seed: int, epoch: int, entry: "Parts") -> None:
     for random_state in entry["random_states"]:
         random_state.assign(np.array([seed, epoch], random_state.dtype))
 # end database/python/parts.py
+# begin database/python/allowed.py (make sql writes this; edit that file)
+# Class names per module. Left out on purpose: what runs code of its own (Lambda, TFSMLayer, JaxLayer, FlaxLayer,
+# TorchModuleWrapper), what reads a vocabulary from a file (StringLookup, IntegerLookup, TextVectorization), and what
+# is no part of a model of one input and one output.
+ALLOWED = {
+    "keras": "DTypePolicy Sequential",
+    "keras.src.models.functional": "Functional",
+    "keras.layers": """
+        Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D
+        AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add AdditiveAttention AlphaDropout Attention
+        AugMix AutoContrast Average AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization Bidirectional
+        CategoryEncoding CenterCrop Concatenate ContrastLimitedAdaptiveHistogramEqualization Conv1D Conv1DTranspose
+        Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D Cropping2D Cropping3D
+        Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU EinsumDense Embedding Equalization Flatten
+        GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D
+        GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization GroupQueryAttention HashedCrossing
+        Hashing Identity InputLayer LSTM LSTMCell LayerNormalization LeakyReLU Masking MaxPooling1D MaxPooling2D
+        MaxPooling3D Maximum MelSpectrogram Minimum MultiHeadAttention Multiply Normalization PReLU Permute
+        RMSNormalization RNN RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast
+        RandomCrop RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHue
+        RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear
+        RandomTranslation RandomZoom ReLU RepeatVector Rescaling Reshape Resizing STFTSpectrogram SeparableConv1D
+        SeparableConv2D SimpleRNN SimpleRNNCell Softmax Solarization SpatialDropout1D SpatialDropout2D SpatialDropout3D
+        SpectralNormalization StackedRNNCells Subtract TimeDistributed UnitNormalization UpSampling1D UpSampling2D
+        UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
+    """,
+    "keras.initializers": """
+        Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity LecunNormal LecunUniform Ones Orthogonal
+        RandomNormal RandomUniform STFT TruncatedNormal VarianceScaling Zeros
+    """,
+    "keras.regularizers": "L1 L1L2 L2 OrthogonalRegularizer",
+    "keras.constraints": "MaxNorm MinMaxNorm NonNeg UnitNorm",
+    "keras.optimizers": """
+        Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lamb Lion LossScaleOptimizer Muon Nadam RMSprop SGD
+        ScheduleFreeAdamW
+    """,
+    "keras.optimizers.schedules": """
+        CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay PolynomialDecay
+    """,
+    # Operators on tensors, such as x + y, and the functions of keras.ops that compute with numbers alone.
+    "keras.src.ops.numpy": """
+        Abs Absolute Add Arctan Argmax Argmin Average BroadcastTo Ceil Clip Concatenate Cos Cosh Cumsum Divide Dot
+        Einsum Equal Exp ExpandDims Expm1 Flip Floor FloorDivide Greater GreaterEqual Less LessEqual Log Log10 Log1p
+        Log2 LogicalAnd LogicalNot LogicalOr Matmul Max Maximum Mean Min Minimum Mod Moveaxis Multiply Negative NotEqual
+        OnesLike Pad Power Prod Ravel Reciprocal Repeat Reshape Roll Round Sign Sin Sinh Sqrt Square Squeeze Stack Std
+        Subtract Sum Swapaxes Take Tan Tanh Tensordot Tile Transpose TrueDivide Var Where ZerosLike
+    """,
+}
+PAIRS = frozenset((module, name) for module, names in ALLOWED.items() for name in names.split())
+TENSOR = "__keras_tensor__"
+# A ResNet of 152 layers has 30,000 parts in 11 levels.
+MOST_PARTS, MOST_LEVELS = 500_000, 64
+
+
+def refuse_foreign_objects(description: object) -> None:
+    """Raise ValueError unless a description (JSON) names allowed objects only, which get tensors and numbers only."""
+    # A list of parts yet to be read: a description may be deeper than Python's stack.
+    parts, seen = [(description, 0)], 0
+    while parts:
+        part, level = parts.pop()
+        seen += 1
+        if seen > MOST_PARTS or level > MOST_LEVELS:
+            raise ValueError(
+                f"the description of the model has more than {MOST_PARTS:,} parts or {MOST_LEVELS} levels, which is "
+                "more than any known model has"
+            )
+        if isinstance(part, dict):
+            require_known(part)
+            require_calls(part.get("inbound_nodes"))
+        if isinstance(part, (dict, list)):
+            parts += [(child, level + 1) for child in (part.values() if isinstance(part, dict) else part)]
+
+
+def require_known(part: "dict[str, object]") -> None:
+    """Raise ValueError when an object is none of the allowed ones; a part without a class is no object."""
+    name = part.get("class_name")
+    if part.get("compile_config"):
+        raise ValueError("the description of the model has a compile_config; the training compiles it")
+    if name is None or name == TENSOR:
+        return
+    module = part.get("module")
+    is_text = isinstance(module, str) and isinstance(name, str)
+    if not is_text or (module, name) not in PAIRS or part.get("registered_name") not in (None, name):
+        raise ValueError(
+            f"{module}.{name} cannot be trained in the database; use layers, initializers and optimizers "
+            "that Keras itself provides and that neither run own code nor read files"
+        )
+
+
+def require_calls(calls: object) -> None:
+    """Raise ValueError unless the calls of a layer have arguments of tensors, numbers, true, false and null only."""
+    parts: list[object] = []
+    for call in calls if isinstance(calls, list) else [calls] if calls else []:
+        if not isinstance(call, dict) or set(call) != {"args", "kwargs"} or not isinstance(call["kwargs"], dict):
+            raise ValueError("a call of a layer must have args and kwargs, as Keras 3 writes them")
+        parts += [call["args"], *call["kwargs"].values()]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, str) or (isinstance(part, dict) and part.get("class_name") != TENSOR):
+            raise ValueError(
+                f"a call of a layer has the argument {str(part)[:60]!r}; only tensors, numbers, true, false and null "
+                "are allowed"
+            )
+# end database/python/allowed.py
 # begin database/python/fit.py (make sql writes this; edit that file)
 import hashlib
 import json
 import os
 import struct
-
-
-KERAS_MODULES = {
-    "keras",
-    "keras.layers",
-    "keras.initializers",
-    "keras.regularizers",
-    "keras.constraints",
-    "keras.optimizers",
-    "keras.optimizers.schedules",
-    "keras.dtype_policies",
-    "keras.src.models.functional",
-    "keras.src.ops.numpy",
-}
-# These run code of their own or read files of the server.
-REFUSED_CLASSES = {
-    "Lambda",
-    "TFSMLayer",
-    "TorchModuleWrapper",
-    "JaxLayer",
-    "FlaxLayer",
-    "StringLookup",
-    "IntegerLookup",
-    "TextVectorization",
-}
 
 
 def transition(
@@ -144,11 +225,11 @@ def transition(
     config: str,
     session: "Session",
 ) -> bytes:
-    """Train on a block of rows, or answer it, and return the new state. All numbers are little-endian.
+    """Train on a block of rows, score it or predict it, and return the new state. All numbers are little-endian.
 
-    state      before the first row the aggregate's name (INITCOND), then HEADER and a body; of `fit` the weights and
-               optimizer slots, float32; of `evaluate` the confusion matrix, int64 (classes, classes); of `predict`
-               the probabilities of all rows so far, float32 (rows, classes)
+    state      before the first row the task (INITCOND): fit, evaluate or predict; then HEADER and a body: of fit the
+               weights and optimizer slots, float32; of evaluate the confusion matrix, int64 (classes, classes); of
+               predict the probabilities of all rows so far, float32 (rows, classes)
     features   row_count rows of the shape and dtype in config, raw bytes
     labels     row_count int32, from 0
     weights    before the first row: empty (as initialised from the seed), or weights, or weights and optimizer
@@ -233,13 +314,13 @@ def evaluated(
 
 
 def predicted(entry: "Compiled", x: "npt.NDArray[Any]", body: "memoryview | None") -> "npt.NDArray[np.float32]":
-    """Return the probabilities of the rows in `body` and of a block, float32 (rows · classes)."""
+    """Return the probabilities in `body`, then those of the block's rows, float32 (rows · classes,)."""
     import numpy as np
 
-    answers = [] if body is None else [np.frombuffer(body, "<f4")]
-    # 256 rows at a time: a block of large images would need its size many times over.
-    answers += [entry["predict"](x[low : low + 256]).numpy().ravel() for low in range(0, len(x), 256)]
-    return np.concatenate(answers).astype("<f4", copy=False)
+    parts = [] if body is None else [np.frombuffer(body, "<f4")]
+    # 256 rows at a time: the activations of a whole block of large images need many times its memory.
+    parts += [entry["predict"](x[low : low + 256]).numpy().ravel() for low in range(0, len(x), 256)]
+    return np.concatenate(parts).astype("<f4", copy=False)
 
 
 def cached_model(config: str, session: "Session") -> "tuple[Settings, Compiled]":
@@ -290,7 +371,7 @@ def compile_model(settings: "Settings", session: "Session") -> "Compiled":
         # Code that comes as text has no source that AutoGraph could read.
         "fit": tf.function(fit, autograph=False, input_signature=signature),
         "evaluate": tf.function(evaluate, autograph=False, input_signature=signature),
-        # Compiled by the first call: most sessions never ask for it.
+        # Traced at the first call, because most sessions never predict. TensorFlow's threads have started by then.
         "predict": tf.function(
             lambda images: tf.cast(model(images, training=False), tf.float32),
             autograph=False,
@@ -365,30 +446,6 @@ def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Calla
         return loss_sum, matrix
 
     return evaluate_block
-
-
-def refuse_foreign_objects(node: object) -> None:
-    """Raise ValueError for a class that is not Keras' own: nothing is imported by a caller's name."""
-    if isinstance(node, list):
-        for child in node:
-            refuse_foreign_objects(child)
-    elif isinstance(node, dict):
-        name = node.get("class_name")
-        if name not in (None, "__keras_tensor__") and not is_known(node):
-            raise ValueError(
-                f"the architecture names {node.get('module')}.{name}; "
-                "only layers, initializers and optimizers of Keras itself can be trained in the database"
-            )
-        refuse_foreign_objects(list(node.values()))
-
-
-def is_known(node: "dict[str, Any]") -> bool:
-    """Return whether the class that a serialized object names is one of Keras' own and harmless."""
-    return (
-        node.get("module") in KERAS_MODULES
-        and node["class_name"] not in REFUSED_CLASSES
-        and node.get("registered_name") in (None, node["class_name"])
-    )
 
 
 def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":

@@ -1,9 +1,9 @@
 --liquibase formatted sql
 
 --changeset project:predict_block splitStatements:false
--- SELECT batch_id, predict_block(features, labels, row_count, weights, config) FROM dataset_batch WHERE …
--- GROUP BY batch_id: the probabilities of each block's rows in class order, float32 after a header of 48 bytes.
--- Without COMBINEFUNC, so that the rows of a group keep their order.
+-- Returns a state: a header of 48 bytes, then the probabilities, float32 (rows, classes). Group by batch_id: within a
+-- block the order is that of its features, between the blocks of a group it is unspecified. There is no COMBINEFUNC,
+-- because joining partial states would mix the rows of different blocks.
 CREATE AGGREGATE "${schema}".predict_block(
     features bytea, labels bytea, row_count int, weights bytea, config text
 ) (

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.records import EpochRow
-from pipeline.registry.confidence import BINS, Confidence
+from pipeline.registry.calibration import BINS, Calibration
 
 LABELLED_CLASSES = 25
 LONGEST_LABEL = 24
@@ -88,24 +88,24 @@ def confusion_matrix(matrix: list[list[int]], classes: list[str]) -> Figure:
     return figure
 
 
-def calibration(confidence: Confidence) -> Figure:
-    """Draw accuracy by probability, and the rows per bin; on the diagonal a probability means what it says."""
+def reliability_diagram(calibration: Calibration) -> Figure:
+    """Draw accuracy by predicted probability, and the rows per bin. The diagonal is perfect calibration."""
     figure, (axis, counts) = pyplot.subplots(
         2, 1, figsize=(5, 6), layout="constrained", sharex=True, height_ratios=(3, 1)
     )
-    filled = [number for number, rows in enumerate(confidence.rows) if rows]
-    axis.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect")
+    filled = [number for number, rows in enumerate(calibration.row_counts) if rows]
+    axis.plot([0, 1], [0, 1], linestyle=":", color="grey", label="perfect calibration")
     axis.plot(
-        [confidence.probabilities[number] for number in filled],
-        [confidence.accuracies[number] for number in filled],
+        [calibration.probabilities[number] for number in filled],
+        [calibration.accuracies[number] for number in filled],
         marker="o",
         label="validation",
     )
     axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
     axis.legend()
     centres = [(number + 0.5) / BINS for number in range(BINS)]
-    counts.bar(centres, confidence.rows, width=0.9 / BINS)
-    counts.set(xlabel="probability of the answer", ylabel="rows")
+    counts.bar(centres, calibration.row_counts, width=0.9 / BINS)
+    counts.set(xlabel="probability of the predicted class", ylabel="rows")
     return figure
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from pipeline.registry.calibration import ConfidentError
 from pipeline.registry.class_scores import ClassScores, class_scores, means
-from pipeline.registry.confidence import Mistake
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8882; --cell: 37, 99, 235; }
@@ -31,19 +31,19 @@ tr.mean { background: var(--soft); }
 .matrix tbody th { position: sticky; left: 0; background: Canvas; font-weight: normal; }
 .matrix tbody span { display: block; width: max-content; max-width: 16em; }
 img { max-width: 100%; background: white; padding: .5rem; }
-.mistakes { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; }
-.mistakes figure { margin: 0; width: 9rem; overflow-wrap: anywhere; }
-.mistakes img { width: 100%; padding: 0; image-rendering: pixelated; }
+.errors { display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; }
+.errors figure { margin: 0; width: 9rem; overflow-wrap: anywhere; }
+.errors img { width: 100%; padding: 0; image-rendering: pixelated; }
 pre { background: var(--soft); padding: .75rem; overflow-x: auto; }
 """.strip()
 
 
-class ShownMistakes(NamedTuple):
-    """The surest mistakes, surest first, with the PNG file of each row or None; or the SQL that lists them."""
+class ReportedErrors(NamedTuple):
+    """The most confident errors with a PNG file each (None for a visitor's row), or a query that lists them."""
 
-    mistakes: Sequence[Mistake]
+    errors: Sequence[ConfidentError]
     pictures: Sequence[bytes | None]
-    statement: str
+    query: str
 
 
 def page(
@@ -53,9 +53,9 @@ def page(
     matrix: Sequence[Sequence[int]],
     classes: Sequence[str],
     figures: Mapping[str, Figure],
-    shown: ShownMistakes,
+    reported: ReportedErrors,
 ) -> str:
-    """Return the page: facts, parameters, scores per class, confusion matrix, figures and mistakes."""
+    """Return the page: facts, parameters, scores per class, confusion matrix, figures and errors."""
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         _pairs(facts),
@@ -63,7 +63,7 @@ def page(
         f"<h2>Scores per class (validation)</h2>\n{_scores(matrix, classes)}",
         f"<h2>Confusion matrix (validation)</h2>\n{_matrix(matrix, classes)}",
         *(f"<h2>{html.escape(name)}</h2>\n{_image(name, figure)}" for name, figure in figures.items()),
-        f"<h2>Surest mistakes (validation)</h2>\n{_mistakes(shown, classes)}",
+        f"<h2>Most confident errors (validation)</h2>\n{_errors(reported, classes)}",
     ]
     body = "\n".join(sections)
     return (
@@ -116,25 +116,26 @@ def _cell(count: int, total: int) -> str:
     return f'<td style="--share: {0.6 * count / total:.3f}">{count}</td>' if count else "<td></td>"
 
 
-def _mistakes(shown: ShownMistakes, classes: Sequence[str]) -> str:
-    """Return the mistakes: pictures of the rows, or the statement that lists them for those who may read them."""
-    if not shown.mistakes:
-        return "<p>No row of the validation split has a wrong answer.</p>"
-    if shown.statement:
+def _errors(reported: ReportedErrors, classes: Sequence[str]) -> str:
+    """Return the errors: pictures of the rows, or the query that lists them for those who may read them."""
+    if not reported.errors:
+        return "<p>The model predicts every row of the validation split correctly.</p>"
+    if reported.query:
         return (
-            "<p>The rows stay in the training database. As its trainer (<code>./run psql trainer</code>), list those "
-            f"with a wrong answer of the model that was evaluated last:</p>\n<pre>{html.escape(shown.statement)}</pre>"
+            "<p>The rows stay in the training database. To list up to 20 misclassified rows of the table, most "
+            "confident first, run <code>./run psql trainer</code> and enter this query. It uses the model that was "
+            f"evaluated last:</p>\n<pre>{html.escape(reported.query)}</pre>"
         )
     figures = (
-        _mistake(mistake, picture, classes) for mistake, picture in zip(shown.mistakes, shown.pictures, strict=True)
+        _error(error, picture, classes) for error, picture in zip(reported.errors, reported.pictures, strict=True)
     )
-    return '<div class="mistakes">\n' + "\n".join(figures) + "\n</div>"
+    return '<div class="errors">\n' + "\n".join(figures) + "\n</div>"
 
 
-def _mistake(mistake: Mistake, picture: bytes | None, classes: Sequence[str]) -> str:
-    label, answer = html.escape(classes[mistake.label]), html.escape(classes[mistake.answer])
+def _error(error: ConfidentError, picture: bytes | None, classes: Sequence[str]) -> str:
+    label, predicted = html.escape(classes[error.label]), html.escape(classes[error.predicted])
     image = "<p>sent by a visitor</p>" if picture is None else _png(f"a row of the class {label}", picture)
-    caption = f"<b>{answer}</b> {mistake.probability:.1%}<br>is {label}"
+    caption = f"predicted <b>{predicted}</b> ({error.probability:.1%}), true {label}"
     return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
@@ -144,6 +145,6 @@ def _image(name: str, figure: Figure) -> str:
     return _png(html.escape(name), buffer.getvalue())
 
 
-def _png(alternative: str, file: bytes) -> str:
-    """Return the picture; `alternative` is the HTML of its text."""
-    return f'<img alt="{alternative}" src="data:image/png;base64,{base64.b64encode(file).decode()}">'
+def _png(alt_text: str, file: bytes) -> str:
+    """Return an img element; `alt_text` is escaped HTML."""
+    return f'<img alt="{alt_text}" src="data:image/png;base64,{base64.b64encode(file).decode()}">'

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from pipeline import doctor, parent_runs, training_db
 from pipeline.data import source
 from pipeline.databases import Connection, binding, session
+from pipeline.predictions import predict_blocks
 from pipeline.records import EpochRow, Scores
 from pipeline.registry import report, report_page
-from pipeline.registry.confidence import Mistake, confidence
-from pipeline.registry.report_page import ShownMistakes
+from pipeline.registry.calibration import ConfidentError, calibration
+from pipeline.registry.report_page import ReportedErrors
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
 from pipeline.training.checkpoints import best_row
@@ -33,29 +34,27 @@ def run() -> str:
         config = training_db.evaluation_config(trained.architecture.json, trained.data, binding("trainer").is_greenplum)
         scores = training_db.evaluate(connection, trained.data.dataset, "validation", trained.weights, config)
         source.store_evaluated_model(connection, trained, config)
-        answers = confidence(
-            training_db.answered_blocks(connection, trained.data, "validation", trained.weights, config)
-        )
-        shown = _shown_mistakes(connection, trained.data, answers.mistakes)
+        calibrated = calibration(predict_blocks(connection, trained.data, "validation", trained.weights, config))
+        reported = _reported_errors(connection, trained.data, calibrated.errors)
         epochs = training_db.epoch_rows(connection, trained.run_hash)
     figures = {
         CURVES: report.curves(epochs, trained.best_epoch),
-        CALIBRATION: report.calibration(answers),
+        CALIBRATION: report.reliability_diagram(calibrated),
         CONFUSION_MATRIX: report.confusion_matrix(scores["confusion_matrix"], trained.data.classes),
     }
-    _log(trained, scores, best_row(epochs), figures, answers.calibration_error, shown)
+    _log(trained, scores, best_row(epochs), figures, calibrated.expected_calibration_error, reported)
     return f"validation: accuracy {scores['accuracy']:.4f}, F1 {scores['f1']:.4f} on {scores['rows']} rows"
 
 
-def _shown_mistakes(connection: Connection, data: TrainingData, mistakes: list[Mistake]) -> ShownMistakes:
-    """Return the mistakes with what the report shows of their rows."""
-    pictures = source.pictures(connection, data, [(mistake.batch_id, mistake.number) for mistake in mistakes])
-    return ShownMistakes(mistakes, pictures, source.mistakes_statement(connection, data))
+def _reported_errors(connection: Connection, data: TrainingData, errors: list[ConfidentError]) -> ReportedErrors:
+    """Return the errors with their pictures, or with the query that lists their rows."""
+    pictures = source.pictures(connection, data, [(error.batch_id, error.row_index) for error in errors])
+    return ReportedErrors(errors, pictures, source.errors_query(connection, data))
 
 
 def _log(
     trained: FinishedRun, scores: Scores, best: EpochRow, figures: dict[str, Figure], calibration_error: float,
-    shown: ShownMistakes,
+    reported: ReportedErrors,
 ) -> None:  # fmt: skip
     mlflow = load_mlflow()
     facts = {
@@ -89,7 +88,7 @@ def _log(
             scores["confusion_matrix"],
             trained.data.classes,
             {name: figures[name] for name in (CURVES, CALIBRATION)},
-            shown,
+            reported,
         )
         mlflow.log_text(page, "report.html")
     pyplot.close("all")

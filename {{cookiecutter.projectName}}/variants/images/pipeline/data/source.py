@@ -16,6 +16,7 @@ from pipeline.data import labelled_images, mini_batches
 from pipeline.data.pixels import load_images, pixel_format
 from pipeline.data.splits import DataSpec, HoldoutRow, PackResult
 from pipeline.errors import StepError
+from pipeline.predictions import block_row, predict_rows
 from pipeline.records import PixelFormat
 from pipeline.training_db import AS_STORED, Examples, Features, FinishedRun, ServedRows, TrainingData
 
@@ -25,7 +26,7 @@ ROUND_TRIP_ROWS = 32
 # Samples are part of the model's description, which is read whole.
 SAMPLE_BYTES = 500_000
 # Largest width and height of a picture in the report.
-REPORTED_PIXELS = (256, 256)
+MAX_PICTURE_SIZE = (256, 256)
 
 
 def describe() -> DataSpec:
@@ -91,29 +92,30 @@ def served_rows(connection: Connection, trained: FinishedRun, config: str) -> Se
     data = trained.data
     rows, _ = training_db.sample_rows(connection, data, "validation", ROUND_TRIP_ROWS)
     decoded = np.stack([_through_a_file(row, data) for row in rows])
-    return ServedRows(decoded, training_db.answers_to(connection, decoded, len(data.classes), trained.weights, config))
+    return ServedRows(decoded, predict_rows(connection, decoded, len(data.classes), trained.weights, config))
 
 
 def pictures(connection: Connection, data: TrainingData, places: Sequence[tuple[int, int]]) -> list[bytes | None]:
-    """Return the PNG files of rows of the validation split, given by block and place in it (from 0).
+    """Return the PNG file of each row of the validation split, given as (batch_id, row index from 0).
 
-    None stands for a row that a visitor sent: it is kept in the databases alone.
+    None stands for a row that a visitor sent: such rows must not leave the databases.
     """
-    pixels = data.statistics.get("pixels", images.BYTES)
     from_visitors = labelled_images.digests(connection)
-    files: list[bytes | None] = []
-    for batch_id, number in places:
-        row = training_db.block_row(connection, data, "validation", batch_id, number).tobytes()
-        file = io.BytesIO()
-        picture = images.to_picture(row, data.shape, data.dtype, pixels)
-        picture.thumbnail(REPORTED_PIXELS)
-        picture.save(file, "PNG")
-        files.append(None if _digest(row) in from_visitors else file.getvalue())
-    return files
+    rows = [block_row(connection, data, "validation", *place).tobytes() for place in places]
+    return [None if _digest(row) in from_visitors else _thumbnail(row, data) for row in rows]
 
 
-def mistakes_statement(connection: Connection, data: TrainingData) -> str:
-    """Return no statement: the report shows the rows themselves."""
+def _thumbnail(row: bytes, data: TrainingData) -> bytes:
+    """Return the PNG file of a row, made smaller than MAX_PICTURE_SIZE where it is larger."""
+    picture = images.to_picture(row, data.shape, data.dtype, data.statistics.get("pixels", images.BYTES))
+    picture.thumbnail(MAX_PICTURE_SIZE)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def errors_query(connection: Connection, data: TrainingData) -> str:
+    """Return no query: the report shows the rows themselves."""
     return ""
 
 

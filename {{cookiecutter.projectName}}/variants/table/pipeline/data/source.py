@@ -158,24 +158,24 @@ def pictures(connection: Connection, data: TrainingData, places: Sequence[tuple[
     return []
 
 
-def mistakes_statement(connection: Connection, data: TrainingData) -> str:
-    """Return the statement that lists rows of the validation split with a wrong answer in the training database.
+def errors_query(connection: Connection, data: TrainingData) -> str:
+    """Return the query that lists the table's 20 most confident errors in the validation split.
 
-    The answers are those of the model that was evaluated last. The rows stay in the database: the report has none.
+    It uses the model that was evaluated last. The report contains the query, not the rows.
     """
     table = read_table(connection)
-    statement = sql.SQL(
-        "SELECT ({classes})[number] AS answer, probability, (s).*\n"
+    composed = sql.SQL(
+        "SELECT ({classes})[best.number] AS predicted, best.probability, (s).*\n"
         "FROM (SELECT s, {predict}(to_jsonb(s)) AS probabilities FROM {table} AS s\n"
         "  WHERE {split} = 'validation' AND s.{label} IS NOT NULL) AS answered,\n"
         "  LATERAL (SELECT * FROM unnest(probabilities) WITH ORDINALITY AS u (probability, number)\n"
         "    ORDER BY probability DESC LIMIT 1) AS best\n"
-        "WHERE ({classes})[number] <> (s).{label}::text ORDER BY probability DESC LIMIT 20;"
+        "WHERE ({classes})[best.number] <> (s).{label}::text ORDER BY best.probability DESC LIMIT 20;"
     ).format(
         classes=sql.Literal(data.classes), predict=project_name("predict_row"), table=table.name,
         split=split_of_hash(row_hash(table, "s")), label=sql.Identifier(table.source.label),
     )  # fmt: skip
-    return statement.as_string(connection)
+    return composed.as_string(connection)
 
 
 def _through_json(row: Mapping[str, Any], data: TrainingData) -> npt.NDArray[np.float32]:
