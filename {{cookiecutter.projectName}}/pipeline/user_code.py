@@ -124,8 +124,8 @@ def build_architecture(
     _require_probabilities(model, shape, where)
     adapted = _normalize_by_constants(model)
     description = json.loads(model.to_json())
-    for key in ("compile_config", "build_config"):
-        description.pop(key, None)
+    description.pop("build_config", None)
+    _remove_compilation(description)
     _refuse_foreign_objects(description, where)
     text = json.dumps(description, sort_keys=True)
     fresh: keras.Model = load_keras().models.model_from_json(text)
@@ -228,6 +228,16 @@ def build_optimizer(learning_rate: float) -> dict[str, Any]:
     description: dict[str, Any] = keras.optimizers.serialize(optimizer)
     _refuse_foreign_objects(description, where)
     return description
+
+
+def _remove_compilation(description: object) -> None:
+    """Remove how a model and the models in it were compiled: the training compiles the whole model itself."""
+    if isinstance(description, dict):
+        description.pop("compile_config", None)
+        description = list(description.values())
+    if isinstance(description, list):
+        for part in description:
+            _remove_compilation(part)
 
 
 def _refuse_foreign_objects(description: object, where: str) -> None:
