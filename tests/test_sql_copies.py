@@ -29,7 +29,7 @@ def test_every_copy_is_its_module(folder: str) -> None:
         (
             ".",
             "database/python/signals.py",
-            "database/inference/003-predict.sql, database/training/007-given-weights",
+            "database/inference/008-safe-models.sql, database/training/007-given-weights",
         ),
         ("variants/table", "database/python/signals.py", "database/training/006-table.sql"),
         (

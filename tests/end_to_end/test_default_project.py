@@ -2,13 +2,16 @@
 
 import json
 import re
+from collections.abc import Iterator
 
+import psycopg2
 import pytest
 import yaml
 
 from .project import Project, chain, entry_points, step_lines
 from .servers import metrics, tags
 
+SAFE_SEARCH_PATH = "SET search_path = pg_catalog, pg_temp"
 # Columns that may change in a second run: the times of the last selection.
 TRAINING_TABLES: dict[str, set[str]] = {
     "dataset": {"selected_at"},
@@ -163,8 +166,65 @@ def test_registered_model_has_the_alias(trained: Project) -> None:
     assert "1" in versions(trained)
 
 
+# Functions and operators in the schema public that match names of PostgreSQL's own with other types, and raise.
+OVERLOADS = """DO $do$
+DECLARE
+    own record;
+BEGIN
+    FOR own IN
+        SELECT DISTINCT proname AS name, rtrim(repeat('text, ', pronargs), ', ') AS arguments FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND pronargs BETWEEN 1 AND 5
+    LOOP
+        EXECUTE format('CREATE FUNCTION public.%I(%s) RETURNS text LANGUAGE plpgsql AS '
+            '$f$ BEGIN RAISE EXCEPTION ''hostile %s''; END $f$', own.name, own.arguments, own.name);
+    END LOOP;
+    CREATE FUNCTION public.compare(varchar, text) RETURNS boolean LANGUAGE plpgsql AS
+        $f$ BEGIN RAISE EXCEPTION 'hostile operator'; END $f$;
+    FOR own IN SELECT DISTINCT oprname AS name FROM pg_operator WHERE oprkind = 'b' AND oprname <> '=>' LOOP
+        EXECUTE format('CREATE OPERATOR public.%s (LEFTARG = varchar, RIGHTARG = text, FUNCTION = public.compare)',
+            own.name);
+    END LOOP;
+END
+$do$"""
+NO_OVERLOADS = """DO $do$
+DECLARE
+    hostile text;
+BEGIN
+    FOR hostile IN
+        SELECT oid::regprocedure FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND prosrc LIKE '%hostile%'
+    LOOP
+        EXECUTE 'DROP FUNCTION ' || hostile || ' CASCADE';
+    END LOOP;
+END
+$do$"""
+
+
+@pytest.fixture
+def hostile_public(trained: Project) -> Iterator[None]:
+    """Overloads of PostgreSQL's functions and operators in `public` of both databases, which any role may use."""
+    roles = ("training-deployer", "inference-deployer")
+    try:
+        for role in roles:
+            with trained.database(role) as database:
+                database.query(SAFE_SEARCH_PATH)
+                database.query(OVERLOADS)
+        with trained.database("trainer") as database, pytest.raises(psycopg2.errors.RaiseException, match="hostile"):
+            database.query("SELECT pg_has_role('trainer', 'trainer', 'member')")
+        yield
+    finally:
+        for role in roles:
+            with trained.database(role) as database:
+                database.query(SAFE_SEARCH_PATH)
+                database.query(NO_OVERLOADS)
+
+
+@pytest.mark.usefixtures("hostile_public")
 def test_second_run_changes_nothing(trained: Project) -> None:
-    """Every step is idempotent: a second `all` trains nothing; only times of selection change."""
+    """Every step is idempotent: a second `all` trains nothing; only times of selection change.
+
+    No step calls a function or an operator that somebody else put into the schema public.
+    """
     before, registered = (fingerprints(trained), objects(trained)), versions(trained)
     answer = trained.pipeline("all").stdout
     assert "was trained before" in answer

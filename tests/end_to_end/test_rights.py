@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,6 +213,36 @@ def test_hostile_temporary_types(trained: Project, expected: list[float], name: 
         app.query(f"CREATE DOMAIN pg_temp.{shadow} AS {SHADOWS[shadow]} CHECK (pg_temp.spy(VALUE))")
         assert app.value(SERVING[name], IMAGE) == pytest.approx(expected, abs=1e-6)
         assert app.value("SELECT current_setting('spy.role', true)") is None
+
+
+# x + w, where w lies in the file global/1260 of the server's folder: pg_authid.
+READS_A_FILE = (
+    "CAg6jwEKDgoBeAoBdxIBeSIDQWRkEgFnKj8IAQgEEAFCAXdqFwoIbG9jYXRpb24SC2dsb2JhbC8xMjYwagsKBm9mZnNldBIBMGoMCgZsZW5ndGgS"
+    "AjE2cAFaEQoBeBIMCgoIARIGCgAKAggEWhMKAXcSDgoMCAESCAoCCAEKAggEYhEKAXkSDAoKCAESBgoACgIIBEIECgAQEQ=="
+)
+
+
+def test_a_model_reads_no_file_of_the_server(trained: Project) -> None:
+    """A version whose weights lie in another file is an error, whoever stored it."""
+    with trained.database("inference-deployer") as database:
+        database.query("BEGIN")
+        database.query("CREATE TEMP TABLE version AS SELECT * FROM {schema}.model_version LIMIT 1")
+        database.query("UPDATE version SET version = 99, sha256 = 'file', onnx = decode(%s, 'base64')", (READS_A_FILE,))
+        database.query("INSERT INTO {schema}.model_version SELECT * FROM version")
+        with pytest.raises(psycopg2.Error, match="External data path"):
+            database.query("SELECT {schema}.answer_row(%s, 'file')", (bytes(16),))
+        database.query("ROLLBACK")
+
+
+def test_a_long_batch_is_cancelled(trained: Project) -> None:
+    """A time-out ends the statement while the batch is computed, not after its minute."""
+    zeros = "decode(repeat('00', 64 * 500000), 'hex')"
+    with trained.database("inference-app") as app:
+        app.query("SET statement_timeout = '3s'")
+        started = time.monotonic()
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            app.query(f"SELECT {{schema}}.predict_batch({zeros}, 500000, 'image_classifier', 'staging')")
+        assert time.monotonic() - started < 10
 
 
 class Fit:

@@ -38,6 +38,9 @@ IS_AWAY = re.compile(
     "|Host is down|server closed the connection|closed unexpectedly|EOF detected|terminating connection"
     "|could not translate host name|too many clients|too many connections|connection slots are reserved"
 )
+# Others may create functions in the schema public, and a better match for the types of a call wins over PostgreSQL's
+# own function: with the rights of the session that calls it.
+SAFE_SEARCH_PATH = "SET search_path = pg_catalog, pg_temp"
 # Seconds between cancel requests after Ctrl-C.
 CANCEL_SECONDS = 0.5
 
@@ -175,7 +178,12 @@ def connect(name: str) -> Connection:
     """
     address = binding(name)
     try:
-        return psycopg2.connect(address.dsn, connect_timeout=10, application_name=f"{settings().project_name} {name}")
+        connection = psycopg2.connect(
+            address.dsn, connect_timeout=10, application_name=f"{settings().project_name} {name}"
+        )
+        with connection:
+            query(connection, SAFE_SEARCH_PATH)
+        return connection
     except psycopg2.OperationalError as error:
         if RECOVERS.search(str(error)):
             raise

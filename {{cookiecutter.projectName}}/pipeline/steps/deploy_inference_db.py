@@ -16,7 +16,7 @@ from pipeline import doctor, liquibase
 from pipeline.databases import Connection, binding, grant_role, insert, query, session
 from pipeline.errors import StepError
 from pipeline.records import Encoding, TrainingStatistics
-from pipeline.registry import aliases
+from pipeline.registry import aliases, onnx_file
 from pipeline.settings import STAGES, settings
 from pipeline.tracking import answering, impatient, load_mlflow, registered_alias, step_run
 
@@ -177,6 +177,10 @@ def _download(registered: "RegisteredVersion") -> ModelVersion:
                 f"(it lacks {', '.join(missing) or 'an ONNX file'}), so it cannot be served"
             )
         onnx = (path / description["flavors"]["onnx"]["data"]).read_bytes()
+    if reason := onnx_file.refusal(onnx):
+        raise StepError(
+            f"the ONNX file of version {registered.version} of {registered.name} cannot be served: {reason}"
+        )
     return ModelVersion(int(registered.version), onnx, registered.run_id or "", metadata)
 
 
