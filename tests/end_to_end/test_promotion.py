@@ -85,7 +85,9 @@ def test_promotion_by_hand(project: Project, by_hand: str) -> None:
 
 def test_promotion_of_an_unknown_version(project: Project) -> None:
     """It is refused with a one-line message; the project's test_settings.py has values that no server is asked for."""
-    assert "MLflow has no version 99 of the model select" in project.refuses("promote_model", "--version", "99")
+    assert f"MLflow has no version 99 of the model {RESERVED_WORD}" in project.refuses(
+        "promote_model", "--version", "99"
+    )
 
 
 @pytest.fixture(scope="module")
