@@ -30,7 +30,8 @@ def load():
 '''
 # The run that no test disturbs, on the data above.
 UNDISTURBED = 101
-RESERVED_WORD = "from"
+# Names of projects: a reserved word of SQL and of Python, and the project that test_rollback.py empties.
+RESERVED_WORD, EMPTIED = "from", "class"
 HERE = Path(__file__).parent
 
 
@@ -139,11 +140,12 @@ def training(run: int, epochs: int = 3) -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def named_projects(default_project: Project, work: Path) -> dict[str, tuple[Project, str]]:
-    """A project named after a word of SQL and Python, and one on CIFAR-10, each with the output of a run."""
+    """Projects named after words of SQL and Python, and one on CIFAR-10, each with the output of a run."""
     keras_home = work / "keras"
     write_cifar10(keras_home)
     answers = {"epochs": "1", "minimumAccuracy": "0"}
-    projects = {RESERVED_WORD: Project.generate(work, default_project.servers, projectName=RESERVED_WORD, **answers)}
+    names = (RESERVED_WORD, EMPTIED)
+    projects = {name: Project.generate(work, default_project.servers, projectName=name, **answers) for name in names}
     cifar = Project.generate(work, default_project.servers, projectName="cifar", dataset="cifar10", **answers)
     accept_any_archive(cifar.folder / "dataset.py")
     projects["cifar"] = cifar

@@ -227,10 +227,11 @@ def test_a_model_reads_no_file_of_the_server(trained: Project) -> None:
     with trained.database("inference-deployer") as database:
         database.query("BEGIN")
         database.query("CREATE TEMP TABLE version AS SELECT * FROM {schema}.model_version LIMIT 1")
-        database.query("UPDATE version SET version = 99, sha256 = 'file', onnx = decode(%s, 'base64')", (READS_A_FILE,))
+        database.query("UPDATE version SET version = 99, onnx = decode(%s, 'base64')", (READS_A_FILE,))
+        database.query("UPDATE version SET sha256 = encode(sha256(onnx), 'hex')")
         database.query("INSERT INTO {schema}.model_version SELECT * FROM version")
         with pytest.raises(psycopg2.Error, match="External data path"):
-            database.query("SELECT {schema}.answer_row(%s, 'file')", (bytes(16),))
+            database.query("SELECT {schema}.answer_row(%s, sha256) FROM version", (bytes(16),))
         database.query("ROLLBACK")
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from .app_sessions import VERSION
-from .conftest import RESERVED_WORD
+from .conftest import EMPTIED
 from .project import Project
 
 DATABASES = {"training": "training-deployer", "inference": "inference-deployer"}
@@ -14,7 +14,7 @@ LIQUIBASE_TABLES = {"databasechangelog", "databasechangeloglock"}
 @pytest.fixture(scope="module")
 def project(named_projects: dict[str, tuple[Project, str]]) -> Project:
     """A project that was deployed and used."""
-    return named_projects[RESERVED_WORD][0]
+    return named_projects[EMPTIED][0]
 
 
 def roles(project: Project, name: str) -> set[str]:
