@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal, get_args
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
@@ -9,6 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 from .browser import SECONDS, SIZE, Served
 
 expect.set_options(timeout=1000 * SECONDS)
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 
 def picture(page: Page, name: str, height: int) -> None:

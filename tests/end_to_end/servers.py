@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -137,6 +138,13 @@ def tags(run: dict[str, Any]) -> dict[str, str]:
 def metrics(run: dict[str, Any]) -> dict[str, float]:
     """Return a run's metrics."""
     return {metric["key"]: metric["value"] for metric in run["data"].get("metrics", [])}
+
+
+def fact(report: str, name: str) -> float:
+    """Return a number from the table of facts of evaluate_model's report."""
+    match = re.search(rf"<th>{name}</th><td>([\d.]+)</td>", report)
+    assert match, (name, report)
+    return float(match[1])
 
 
 class Servers:

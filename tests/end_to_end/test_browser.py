@@ -8,7 +8,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,14 +16,12 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from .api import file
 from .browser import SIZE, Served, served, watched_page
-from .page import marks, metric, pick, picture, pixels, serious, settle, upload, visit
+from .page import SCHEMES, Scheme, marks, metric, pick, picture, pixels, serious, settle, upload, visit
 from .project import Project
 from .servers import Database
 
 # Enough labels for a meaningful screenshot: this many, some of which disagree with the prediction.
 LABELLED, WRONG_EVERY = 220, 12
-Scheme = Literal["light", "dark"]
-SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 STATISTICS = ["class", "mean", "standard deviation", *(f"part {number}" for number in range(1, 9))]
 
 

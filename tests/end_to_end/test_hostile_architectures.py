@@ -49,17 +49,17 @@ def record(event, arguments):
     if not GD.get("is_watching"):
         return
     path = str(arguments[0]) if arguments else ""
-    is_code = any(f"-packages/{{name}}/" in path for name in KNOWN)
+    is_code = any(f"-packages/{name}/" in path for name in KNOWN)
     if event == "open" and not is_code or event == "import" and path.split(".")[0] not in KNOWN:
-        GD["events"].add(f"{{event}} {{path}}")
+        GD["events"].add(f"{event} {path}")
     elif event.split(".")[0] in OUTSIDE:
-        GD["events"].add(f"{{event}} {{path}}")
+        GD["events"].add(f"{event} {path}")
 
 
 def recorded(name, function):
     def call(*arguments, **keywords):
         if GD.get("is_watching"):
-            GD["events"].add(f"tensorflow {{name}} {{arguments}}")
+            GD["events"].add(f"tensorflow {name} {arguments}")
         return function(*arguments, **keywords)
 
     return call
@@ -206,7 +206,7 @@ def watched(trained: Project) -> Iterator[Database]:
     """A session of the training database with a function that builds models and records."""
     allowed = (trained.folder / "database" / "python" / "allowed.py").read_text(encoding="utf-8")
     with trained.database("training-deployer") as database:
-        database.query(WATCH.replace("{{", "{").replace("}}", "}").replace("{allowed}", allowed))
+        database.query(WATCH.replace("{allowed}", allowed))
         yield database
 
 

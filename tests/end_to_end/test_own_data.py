@@ -1,7 +1,6 @@
 """A person's own pictures and models: the API answers files as the training database answers the rows."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from conftest import change
 from . import own_code
 from .conftest import commit_all
 from .project import Project
+from .servers import fact
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "template" / "docs" / "reference" / "layers.md"
@@ -64,10 +64,9 @@ def test_files_are_answered_as_the_rows_were(own: Generate, name: str) -> None:
     assert (pixels["minimum"], pixels["maximum"], pixels["channels"]) == expected.get(CASES[name][0], (0, 255, order))
     report = project.servers.tracking.report(project.schema)
     # The report shows every misclassified row, at most 20.
-    accuracy = float(re.search(r"<th>validation accuracy</th><td>([\d.]+)</td>", report)[1])
-    rows = int(re.search(r"<th>validation rows</th><td>(\d+)</td>", report)[1])
-    assert report.count("<figure><img ") == min(round(rows * (1 - accuracy)), 20)
-    assert 0 <= float(re.search(r"<th>expected calibration error</th><td>([\d.]+)</td>", report)[1]) <= 1
+    errors = round(fact(report, "validation rows") * (1 - fact(report, "validation accuracy")))
+    assert report.count("<figure><img ") == min(errors, 20)
+    assert 0 <= fact(report, "expected calibration error") <= 1
 
 
 def test_a_model_that_the_app_would_feed_otherwise_is_not_promoted(own: Generate) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from .api import Api, sentence, serving
 from .browser import SECONDS, served, started_browser, watched_page
-from .page import serious, settle
+from .page import SCHEMES, Scheme, serious, settle
 from .project import Project
 from .servers import Database
 from .test_rollback import DATABASES, liquibase, objects, roles
@@ -267,8 +267,8 @@ def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
     assert owner.value("SELECT count(*) FROM {schema}.prediction_log") == before + 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_form_is_accessible(page: Page, scheme: Literal["light", "dark"]) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_form_is_accessible(page: Page, scheme: Scheme) -> None:
     """In light and dark, with an answer shown, axe-core finds nothing serious."""
     page.emulate_media(color_scheme=scheme)
     page.get_by_role("button", name="Predict").click()

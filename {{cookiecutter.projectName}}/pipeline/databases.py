@@ -38,8 +38,8 @@ IS_AWAY = re.compile(
     "|Host is down|server closed the connection|closed unexpectedly|EOF detected|terminating connection"
     "|could not translate host name|too many clients|too many connections|connection slots are reserved"
 )
-# Others may create functions in the schema public, and a better match for the types of a call wins over PostgreSQL's
-# own function: with the rights of the session that calls it.
+# Where others may create functions in the schema public, one that fits the types of a call better replaces
+# PostgreSQL's own, and runs with the rights of the session.
 SAFE_SEARCH_PATH = "SET search_path = pg_catalog, pg_temp"
 # Seconds between cancel requests after Ctrl-C.
 CANCEL_SECONDS = 0.5

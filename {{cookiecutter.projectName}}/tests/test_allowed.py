@@ -1,4 +1,4 @@
-"""Which descriptions of models and optimizers are refused before anything is built."""
+"""Refusal of descriptions of models and optimizers before anything is built."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Which ONNX files the inference database never gets."""
+"""Refusal of ONNX files before the inference database stores them."""
 
 import numpy as np
 import pytest
@@ -52,8 +52,8 @@ FOREIGN = helper.make_node("Read", ["x"], ["z"], domain="com.example")
     ],
 )
 def test_a_file_that_is_not_alone_is_refused(content: bytes, reason: str | None) -> None:
-    found = onnx_file.refusal(content)
-    assert found == reason or (reason is not None and reason in (found or ""))
+    refusal = onnx_file.refusal(content)
+    assert refusal == reason or (reason is not None and reason in (refusal or ""))
 
 
 def test_a_file_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What an ONNX file may hold before the inference database stores it."""
+"""Check of an ONNX file before the inference database stores it."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -8,7 +8,6 @@ if TYPE_CHECKING:
 
 # A value of the database holds 1 GB, and its hexadecimal text is twice as long.
 MOST_BYTES = 500_000_000
-# A ResNet of 152 layers has 500.
 MOST_NODES = 20_000
 # The operators of ONNX itself; others are code that somebody adds to ONNX Runtime.
 DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
