@@ -125,3 +125,85 @@ def test_an_open_session_sees_a_moved_alias(moved: Project) -> None:
             answers.append(app.value(ask, (image, RESERVED_WORD)))
     assert [answer["version"] for answer in answers] == [2, 1, 2]
     assert answers[0]["probabilities"] == answers[2]["probabilities"] != answers[1]["probabilities"]
+
+
+def register(project: Project, change: str, tagged: str = "tagged") -> int:
+    """Register a copy of version 2 behind the project's back, with a change; return its number."""
+    script = str(Path(__file__).with_name("registration.py"))
+    completed = project.run("python", "-c", Path(script).read_text(encoding="utf-8"), "2", change, tagged)
+    return int(completed.stdout.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def planted(moved: Project) -> Project:
+    """An attacker registers version 3, a copy of version 2 with other weights, and gives it the alias staging."""
+    assert register(moved, "weights") == 3
+    moved.servers.tracking.send("POST", "registered-models/alias", name=moved.schema, alias="staging", version="3")
+    return moved
+
+
+UNKNOWN = "the training database does not know version 3, or its files in MLflow were changed since"
+
+
+def test_a_planted_version_is_not_served(planted: Project) -> None:
+    """Whoever can write to MLflow does not decide what the inference database loads."""
+    assert UNKNOWN in planted.refuses("deploy_inference_db")
+    assert aliases(planted) == {"staging": 2}
+
+
+def test_a_planted_version_is_not_promoted(planted: Project) -> None:
+    """Neither by its number nor as what a candidate is compared with."""
+    assert UNKNOWN in planted.refuses("promote_model", "--version", "3")
+    training = ("train_model", "--epochs", "1", "--run", "3")
+    output = planted.pipeline(*training, "promote_model").stdout
+    assert re.search(r"version 4 is not promoted: it cannot be compared with version 3, which keeps staging", output)
+    assert "`./run adopt_model --version 3`" in output
+
+
+def test_a_changed_version_is_not_adopted(planted: Project) -> None:
+    """A version that names a training of this database must give its classes and its answers."""
+    weights = planted.refuses("adopt_model", "--version", "3")
+    assert "version 3 is not the model of the training that its tag run_hash names" in weights
+    version = register(planted, "classes")
+    assert f"version {version} has the classes ['9', " in planted.refuses("adopt_model", "--version", str(version))
+    assert "version is 0; name a registered version" in planted.refuses("adopt_model")
+    assert aliases(planted) == {"staging": 2}
+
+
+def test_an_adopted_version_is_served(planted: Project) -> None:
+    """A copy of a training's model, and a model from elsewhere, are served once a person has adopted them."""
+    for number, (change, tagged, origin) in enumerate(
+        [("nothing", "tagged", "a training of this database"), ("weights", "untagged", "elsewhere")]
+    ):
+        version = register(planted, change, tagged)
+        adopted = planted.pipeline("adopt_model", "--version", str(version)).stdout
+        assert f"version {version}, which comes from {origin}, was checked and adopted by " in adopted
+        planted.pipeline("promote_model", "--version", str(version), "deploy_inference_db")
+        assert aliases(planted) == {"staging": version}
+        with planted.database("training-deployer") as database:
+            rows = database.query(
+                "SELECT adopted_by, run_hash IS NULL FROM {schema}.registered_version WHERE version = %s", (version,)
+            )
+        assert len(rows) == 1
+        assert "@" in rows[0][0]
+        assert rows[0][1] == (number == 1)
+    training = ("train_model", "--epochs", "1", "--run", "4")
+    output = planted.pipeline(*training, "promote_model").stdout
+    assert "adopted it from elsewhere; `promote_model --version NUMBER --stage staging` replaces it" in output
+
+
+def test_an_exchanged_file_is_not_served(planted: Project) -> None:
+    """An ONNX file that is exchanged in MLflow's store after its registration is refused."""
+    version = register(planted, "nothing")
+    planted.pipeline("adopt_model", "--version", str(version), "promote_model", "--version", str(version))
+    before = aliases(planted)
+    (newest,) = sorted(planted.servers.state.rglob("model.onnx"), key=lambda path: path.stat().st_mtime)[-1:]
+    content = newest.read_bytes()
+    newest.write_bytes(content.replace(b"images", b"imagez"))
+    assert f"does not know version {version}, or its files in MLflow were changed" in planted.refuses(
+        "deploy_inference_db"
+    )
+    assert aliases(planted) == before
+    newest.write_bytes(content)
+    planted.pipeline("deploy_inference_db")
+    assert aliases(planted) == {"staging": version}

@@ -179,15 +179,28 @@ def finished_run(connection: Connection) -> FinishedRun:
 
     A run that was never selected, such as another candidate of a search, has selected_at -infinity.
     """
+    trained = _finished_run(connection, "selected_at > '-infinity'")
+    if trained is None:
+        raise StepError("no training run has finished: run `./run train_model`")
+    return trained
+
+
+def finished_run_of(connection: Connection, run_hash: str) -> FinishedRun | None:
+    """Return the finished run of this hash, None when there is none."""
+    return _finished_run(connection, "run_hash = %s", run_hash)
+
+
+def _finished_run(connection: Connection, condition: str, *values: str) -> FinishedRun | None:
+    """Return the run selected last among the finished runs of a condition in SQL, None when there is none."""
     rows = query(
         connection,
         "SELECT run_hash, dataset, architecture_hash, parameters, best_epoch, weights, git_commit, mlflow_run "
         "FROM {schema}.training_run JOIN {schema}.training_epoch USING (run_hash) "
-        "WHERE status = 'finished' AND epoch = best_epoch AND selected_at > '-infinity' "
-        "ORDER BY selected_at DESC LIMIT 1",
+        "WHERE status = 'finished' AND epoch = best_epoch AND " + condition + " ORDER BY selected_at DESC LIMIT 1",
+        values,
     )
     if not rows:
-        raise StepError("no training run has finished: run `./run train_model`")
+        return None
     run_hash, dataset, architecture, parameters, best_epoch, weights, git_commit, mlflow_run = rows[0]
     return FinishedRun(
         run_hash,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from psycopg2.extensions import connection as Connection
 
 from pipeline.databases import query
+from pipeline.errors import StepError
 from pipeline.settings import settings
 from pipeline.tracking import answering, load_mlflow
 
@@ -142,6 +143,14 @@ def registered_version(version: int) -> "ModelVersion | None":
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+
+
+def require_version(version: int) -> "ModelVersion":
+    """Return a version from the registry. Raises StepError when the registry lacks it."""
+    registered = registered_version(version)
+    if registered is None:
+        raise StepError(f"MLflow has no version {version} of the model {settings().model}")
+    return registered
 
 
 def _tagged_time(registered: "ModelVersion | None", tag: str) -> datetime.datetime | None:

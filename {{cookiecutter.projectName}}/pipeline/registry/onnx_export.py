@@ -77,14 +77,14 @@ def export(model: "keras.Model", dtype: str, rows: npt.NDArray[Any]) -> bytes:
             serving.export(path, format="onnx", input_signature=signature, verbose=False)
         except Exception as error:
             # The exporter raises any kind of exception.
-            raise NotExportable(f"ONNX cannot express it ({_first_line(error)})") from error
+            raise NotExportable(f"ONNX cannot express it ({first_line(error)})") from error
         onnx = path.read_bytes()
     _require_own_operators(onnx)
     try:
         answers = probabilities(onnx, rows)
     except Exception as error:
         # ONNX Runtime raises any kind of exception, too.
-        raise NotExportable(f"ONNX Runtime cannot compute it ({_first_line(error)})") from error
+        raise NotExportable(f"ONNX Runtime cannot compute it ({first_line(error)})") from error
     difference = _difference(answers, _keras_answers(model, rows))
     if not difference <= TOLERANCE:
         raise NotExportable(
@@ -98,7 +98,7 @@ def _keras_answers(model: "keras.Model", rows: npt.NDArray[Any]) -> npt.NDArray[
     try:
         return np.asarray(model(rows, training=False))
     except Exception as error:
-        raise NotExportable(f"Keras cannot compute it ({_first_line(error)})") from error
+        raise NotExportable(f"Keras cannot compute it ({first_line(error)})") from error
 
 
 def _difference(answers: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
@@ -226,6 +226,7 @@ def _silent_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the type and the first line of an exception's message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -5,48 +5,20 @@ Liquibase deploys the inference database's changelog; versions and aliases follo
 
 import hashlib
 import json
-import pathlib
-import tempfile
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 
 from pipeline import doctor, liquibase
 from pipeline.databases import Connection, binding, grant_role, insert, query, session
 from pipeline.errors import StepError
-from pipeline.records import Encoding, TrainingStatistics
-from pipeline.registry import aliases, onnx_file
+from pipeline.registry import aliases, registered_versions
+from pipeline.registry.registered_versions import Metadata, RegisteredModel
 from pipeline.settings import STAGES, settings
-from pipeline.tracking import answering, impatient, load_mlflow, registered_alias, step_run
+from pipeline.tracking import impatient, load_mlflow, registered_alias, step_run
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion as RegisteredVersion
-
-REQUIRED_METADATA = ("classes", "input_shape", "input_dtype", "data_hash")
-
-
-class Metadata(TypedDict):
-    """The metadata that promote_model registers with a version; only a table's version has an encoding."""
-
-    classes: list[str]
-    input_shape: list[int]
-    input_dtype: str
-    metrics: dict[str, object]
-    training_statistics: TrainingStatistics
-    samples: NotRequired[dict[str, str] | None]
-    data_hash: str
-    git_commit: str
-    encoding: NotRequired[Encoding]
-
-
-class ModelVersion(NamedTuple):
-    """A registered version, for the table model_version: number, ONNX file, MLflow's run, metadata."""
-
-    version: int
-    onnx: bytes
-    run_id: str
-    metadata: Metadata
+    from mlflow.entities.model_registry import ModelVersion
 
 
 def run() -> str:
@@ -99,7 +71,7 @@ def _update_registry(connection: Connection, stage: str, alias: aliases.Alias) -
     return f"{rolled_back}; MLflow's registry, which said version {alias.registry_version}, now says so too"
 
 
-def _end_rollback(stage: str, alias: aliases.Alias | None, registered: "RegisteredVersion | None") -> str:
+def _end_rollback(stage: str, alias: aliases.Alias | None, registered: "ModelVersion | None") -> str:
     """Mark the versions rolled back from; return a clause when the registry's alias was moved after the rollback."""
     if not alias or not alias.rolled_back_from:
         return ""
@@ -118,10 +90,16 @@ def _remove(connection: Connection, stage: str, alias: aliases.Alias | None) -> 
     return f"{stage} no longer has a version (version {alias.version} lost it in MLflow)"
 
 
-def _store_registered(connection: Connection, registered: "RegisteredVersion | None") -> None:
-    """Store a registered version, unless the database holds it already; the caller commits."""
+def _store_registered(connection: Connection, registered: "ModelVersion | None") -> None:
+    """Store a registered version, unless the database holds it already; the caller commits.
+
+    Raises StepError when the training database does not know its files.
+    """
     if registered and not _is_stored(connection, int(registered.version)):
-        _store(connection, _download(registered))
+        doctor.require(doctor.trainer)
+        model = registered_versions.download(registered)
+        registered_versions.require_known(session("trainer"), model)
+        _store(connection, model)
 
 
 def _write_settings(connection: Connection) -> None:
@@ -158,33 +136,7 @@ def _is_stored(connection: Connection, version: int) -> bool:
     )
 
 
-def _download(registered: "RegisteredVersion") -> ModelVersion:
-    """Download a registered version. Raises StepError when promote_model did not register it."""
-    mlflow = load_mlflow()
-    with tempfile.TemporaryDirectory() as folder:
-        with answering():
-            path = pathlib.Path(
-                mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"models:/{registered.name}/{registered.version}", dst_path=folder
-                )
-            )
-        description: dict[str, Any] = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
-        metadata: Any = description.get("metadata") or {}
-        missing = [key for key in REQUIRED_METADATA if not metadata.get(key)]
-        if missing or "onnx" not in description.get("flavors", {}):
-            raise StepError(
-                f"version {registered.version} of {registered.name} was not registered by promote_model "
-                f"(it lacks {', '.join(missing) or 'an ONNX file'}), so it cannot be served"
-            )
-        onnx = (path / description["flavors"]["onnx"]["data"]).read_bytes()
-    if reason := onnx_file.refusal(onnx):
-        raise StepError(
-            f"the ONNX file of version {registered.version} of {registered.name} cannot be served: {reason}"
-        )
-    return ModelVersion(int(registered.version), onnx, registered.run_id or "", metadata)
-
-
-def _store(connection: Connection, model: ModelVersion) -> None:
+def _store(connection: Connection, model: RegisteredModel) -> None:
     """Insert the version, and let the database predict with it once; the caller commits.
 
     Raises StepError when the model's output does not fit its classes.

@@ -3,10 +3,7 @@
 The candidate gets the stage's alias if its scores on the holdout deserve it.
 """
 
-import json
-import pathlib
-import tempfile
-from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -15,8 +12,9 @@ from pipeline.data import source
 from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
-from pipeline.records import Encoding, PixelFormat, Scores
-from pipeline.registry import aliases, onnx_export, round_trip
+from pipeline.records import Scores
+from pipeline.registry import aliases, onnx_export, registered_versions, round_trip
+from pipeline.registry.registered_versions import KnownVersion, Metadata, RegisteredModel
 from pipeline.registry.summaries import encoding_summary
 from pipeline.run_identity import git_commit
 from pipeline.settings import chosen_stage, settings
@@ -45,18 +43,6 @@ class Metrics(TypedDict):
     loss: float
 
 
-class StoredModel(TypedDict):
-    """The file model.json beside the weights of a registered version: Keras JSON, and the data that it fits."""
-
-    architecture: str
-    shape: list[int]
-    dtype: str
-    classes: list[str]
-    encoding: Encoding | None
-    # Only images have pixels.
-    pixels: NotRequired[PixelFormat]
-
-
 def run(version: int, stage: str) -> Promotion:
     """Give the stage's alias to the candidate if it deserves it, or to a version.
 
@@ -77,11 +63,14 @@ def run(version: int, stage: str) -> Promotion:
 
 
 def _promote_version(version: int, stage: str) -> Promotion:
-    """Promote a version whatever its scores. Raises StepError when the registry lacks it."""
-    registered = aliases.registered_version(version)
-    if registered is None:
-        raise StepError(f"MLflow has no version {version} of the model {settings().model}")
-    # A version that a person registered belongs to no training.
+    """Promote a version whatever its scores. Raises StepError when the training database does not know it."""
+    registered = aliases.require_version(version)
+    doctor.require(doctor.trainer)
+    registered_versions.require_table(session("trainer"))
+    with session("trainer") as connection:
+        if registered_versions.known_version(connection, registered) is None:
+            raise StepError(registered_versions.unknown(version))
+    # An adopted version belongs to no training.
     tags = {name: registered.tags[name] for name in ("data_hash", "run_hash") if name in registered.tags}
     with step_run("promote_model", **tags):
         aliases.record_manual_promotion(stage, version)
@@ -98,6 +87,7 @@ def _log_decision(version: int, stage: str, promoted: bool) -> None:
 def _promote_candidate(stage: str) -> Promotion:
     doctor.require(doctor.trainer)
     connection = session("trainer")
+    registered_versions.require_table(connection)
     with connection:
         training_db.prepare_session(connection, binding("trainer").is_greenplum)
         candidate = training_db.finished_run(connection)
@@ -106,7 +96,7 @@ def _promote_candidate(stage: str) -> Promotion:
         )
         scores = training_db.evaluate(connection, candidate.data.dataset, "holdout", candidate.weights, config)
     current = registered_alias(stage)
-    version = _registered_version(candidate)
+    version = _registered_version(connection, candidate)
     refusal, exported = None, b""
     if version is None or current is None or int(current.version) != version:
         refusal, exported = _checked_export(connection, candidate, config)
@@ -172,7 +162,11 @@ def _refusal(
     minimum = settings().minimum_accuracy
     if scores["accuracy"] < minimum:
         return f"its {_accuracy(scores)} is below the minimum {minimum:g} (project.yaml: minimumAccuracy)"
-    if current and current.tags.get("run_hash") == candidate.run_hash:
+    known: KnownVersion | None = None
+    if current:
+        with connection:
+            known = registered_versions.known_version(connection, current)
+    if known and known.run_hash == candidate.run_hash:
         return None
     rolled_back = aliases.rolled_back_at(stage, version) if version else None
     if rolled_back:
@@ -180,41 +174,48 @@ def _refusal(
         return f"it was rolled back from {stage} at {rolled_back}; {by_hand} promotes it all the same"
     if current is None:
         return None
-    accuracy = _current_accuracy(connection, candidate, current)
+    served = f"version {current.version}, which keeps {stage}"
+    if known is None:
+        return f"it cannot be compared with {served}: {registered_versions.unknown(int(current.version))}"
+    if known.run_hash is None:
+        by_hand = f"`promote_model --version NUMBER --stage {stage}` replaces it"
+        return f"it cannot be compared with {served}: {known.adopted_by} adopted it from elsewhere; {by_hand}"
+    accuracy = _current_accuracy(connection, candidate, known.run_hash)
     if accuracy is not None and scores["accuracy"] < accuracy:
-        return f"its {_accuracy(scores)} is worse than {accuracy:.4f} of version {current.version}, which keeps {stage}"
+        return f"its {_accuracy(scores)} is worse than {accuracy:.4f} of {served}"
     return None
 
 
-def _current_accuracy(connection: Connection, candidate: FinishedRun, current: "ModelVersion") -> float | None:
-    """Return the accuracy of the version that holds the alias on the candidate's holdout.
+def _current_accuracy(connection: Connection, candidate: FinishedRun, run_hash: str) -> float | None:
+    """Return the accuracy of an earlier training's model on the candidate's holdout.
 
-    None when the data sets differ in shape, classes or dtype, so that the two cannot be compared.
+    None when the data sets differ in shape, classes or dtype, so that the two cannot be compared. Architecture and
+    weights come from the training database itself.
     """
-    mlflow = load_mlflow()
-    with tempfile.TemporaryDirectory() as folder:
-        with answering():
-            # With the run's id instead, MLflow's error for a store that is away is that for a wrong path.
-            uri = mlflow.MlflowClient().get_run(current.run_id).info.artifact_uri
-            path = mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/keras", dst_path=folder)
-        weights = (pathlib.Path(path) / "weights.f4").read_bytes()
-        stored: StoredModel = json.loads((pathlib.Path(path) / "model.json").read_text(encoding="utf-8"))
-    data = candidate.data
-    features = source.features_for(stored, data)
-    if features is None:
-        return None
-    own_data = data._replace(shape=tuple(stored["shape"]))
-    config = training_db.evaluation_config(stored["architecture"], own_data, binding("trainer").is_greenplum)
     with connection:
-        return training_db.evaluate(connection, data.dataset, "holdout", weights, config, features=features)["accuracy"]
+        served = training_db.finished_run_of(connection, run_hash)
+        features = source.features_for(served.data, candidate.data) if served else None
+        if served is None or features is None:
+            return None
+        data = candidate.data._replace(shape=served.data.shape)
+        config = training_db.evaluation_config(served.architecture.json, data, binding("trainer").is_greenplum)
+        return training_db.evaluate(connection, data.dataset, "holdout", served.weights, config, features=features)[
+            "accuracy"
+        ]
 
 
-def _registered_version(candidate: FinishedRun) -> int | None:
-    """Return the version as which this run is registered, None when it is not."""
-    condition = f"name = '{settings().model}' AND tags.run_hash = '{candidate.run_hash}'"
-    with answering():
-        versions = client().search_model_versions(condition)
-    return max((int(version.version) for version in versions), default=None)
+def _registered_version(connection: Connection, candidate: FinishedRun) -> int | None:
+    """Return the version as which this run is registered, None when it is not.
+
+    The training database and MLflow must both say so: MLflow may be another server by now.
+    """
+    with connection:
+        versions = registered_versions.versions_of(connection, candidate.run_hash)
+    for version in versions:
+        registered = aliases.registered_version(version)
+        if registered and registered.tags.get("run_hash") == candidate.run_hash:
+            return version
+    return None
 
 
 def _register(connection: Connection, candidate: FinishedRun, scores: Scores, exported: bytes) -> int:
@@ -223,9 +224,9 @@ def _register(connection: Connection, candidate: FinishedRun, scores: Scores, ex
     with connection:
         examples = source.examples(connection, data)
     row = parent_runs.row_of(candidate)
-    _log_keras(candidate, row)
+    metadata = _metadata(candidate, scores, examples)
+    onnx, model_uri, model_id = _log_onnx(exported, data, examples, metadata, row)
     with answering():
-        logged = _log_onnx(exported, candidate, scores, examples, row)
         mlflow_client = client()
         if not mlflow_client.search_registered_models(f"name = '{settings().model}'"):
             mlflow_client.create_registered_model(
@@ -233,13 +234,16 @@ def _register(connection: Connection, candidate: FinishedRun, scores: Scores, ex
             )
         created = mlflow_client.create_model_version(
             settings().model,
-            logged.model_uri,
+            model_uri,
             row,
             tags=_version_tags(candidate),
             description=_version_description(candidate, scores),
-            model_id=logged.model_id,
+            model_id=model_id,
         )
-    return int(created.version)
+    with connection:
+        model = RegisteredModel(int(created.version), onnx, metadata, row)
+        registered_versions.record(connection, model, candidate.run_hash)
+    return model.version
 
 
 def _version_tags(candidate: FinishedRun) -> dict[str, str]:
@@ -256,36 +260,48 @@ def _version_description(candidate: FinishedRun, scores: Scores) -> str:
     return f"{_accuracy(scores).capitalize()}; trained on data {candidate.data.data_hash[:12]} with {code}."
 
 
-def _log_onnx(exported: bytes, candidate: FinishedRun, scores: Scores, examples: Examples, row: str) -> "ModelInfo":
-    """Log the ONNX file with the run `row`, and the metadata that deploy_inference_db stores beside it."""
+def _metadata(candidate: FinishedRun, scores: Scores, examples: Examples) -> Metadata:
+    """Return the metadata that deploy_inference_db stores beside the ONNX file."""
+    data = candidate.data
+    metadata: Metadata = {
+        "classes": data.classes,
+        "input_shape": list(data.shape),
+        "input_dtype": data.dtype,
+        "metrics": {
+            **_metrics(scores),
+            "rows": scores["rows"],
+            "confusion_matrix": scores["confusion_matrix"],
+        },
+        "training_statistics": data.statistics,
+        "samples": examples.samples,
+        "data_hash": data.data_hash,
+        "git_commit": candidate.git_commit,
+    }
+    if data.encoding:
+        metadata["encoding"] = data.encoding
+    return metadata
+
+
+def _log_onnx(
+    exported: bytes, data: TrainingData, examples: Examples, metadata: Metadata, row: str
+) -> tuple[bytes, str, str]:
+    """Log the ONNX file and its metadata with the run `row`; return the file, and its address and id in MLflow."""
     import onnx
 
-    data = candidate.data
-    logged: ModelInfo = load_mlflow().onnx.log_model(
-        onnx.load_from_string(exported),
-        name="model",
-        run_id=row,
-        signature=_signature(data),
-        input_example=examples.rows[:1],
-        pip_requirements=["onnxruntime", "numpy"],
-        save_as_external_data=False,
-        metadata={
-            "classes": data.classes,
-            "input_shape": list(data.shape),
-            "input_dtype": data.dtype,
-            "metrics": {
-                **_metrics(scores),
-                "rows": scores["rows"],
-                "confusion_matrix": scores["confusion_matrix"],
-            },
-            "training_statistics": data.statistics,
-            "samples": examples.samples,
-            "data_hash": data.data_hash,
-            "git_commit": candidate.git_commit,
-            **({"encoding": data.encoding} if data.encoding else {}),
-        },
-    )
-    return logged
+    model = onnx.load_from_string(exported)
+    with answering():
+        logged: ModelInfo = load_mlflow().onnx.log_model(
+            model,
+            name="model",
+            run_id=row,
+            signature=_signature(data),
+            input_example=examples.rows[:1],
+            pip_requirements=["onnxruntime", "numpy"],
+            save_as_external_data=False,
+            metadata=metadata,
+        )
+    # MLflow writes this serialization, which may order the parts of the file in another way.
+    return model.SerializeToString(), logged.model_uri, logged.model_id
 
 
 def _signature(data: TrainingData) -> "ModelSignature":
@@ -296,21 +312,3 @@ def _signature(data: TrainingData) -> "ModelSignature":
         inputs=Schema([TensorSpec(np.dtype(data.dtype), (-1, *data.shape), "images")]),
         outputs=Schema([TensorSpec(np.dtype("float32"), (-1, len(data.classes)), "probabilities")]),
     )
-
-
-def _log_keras(candidate: FinishedRun, row: str) -> None:
-    """Log architecture and weights with the run `row`: a later candidate is compared with this model."""
-    data = candidate.data
-    stored: StoredModel = {
-        "architecture": candidate.architecture.json,
-        "shape": list(data.shape),
-        "dtype": data.dtype,
-        "classes": data.classes,
-        "encoding": data.encoding,
-    }
-    if "pixels" in data.statistics:
-        stored["pixels"] = data.statistics["pixels"]
-    with tempfile.TemporaryDirectory() as folder, answering():
-        (pathlib.Path(folder) / "weights.f4").write_bytes(candidate.weights)
-        (pathlib.Path(folder) / "model.json").write_text(json.dumps(stored), encoding="utf-8")
-        load_mlflow().log_artifacts(folder, "keras", run_id=row)

@@ -62,11 +62,15 @@ def test_models_of_other_values_are_not_compared() -> None:
     """A served version that was trained on 0 to 1 cannot be scored on rows of 0 to 255."""
     statistics = {"rows": 2, "class_counts": [1, 1], "inputs": [], "pixels": BYTES}
     data = TrainingData("d", "h", (8, 8, 1), "float32", ["a", "b"], {}, statistics)
-    stored = {"shape": [8, 8, 1], "dtype": "float32", "classes": ["a", "b"]}
-    assert source.features_for(stored, data) is AS_STORED
-    assert source.features_for({**stored, "pixels": BYTES}, data) is AS_STORED
-    assert source.features_for({**stored, "pixels": {**BYTES, "maximum": 1}}, data) is None
-    assert source.features_for({**stored, "pixels": {**BYTES, "channels": "BGR"}}, data) is None
+
+    def with_pixels(**changed):
+        return data._replace(statistics={**statistics, "pixels": {**BYTES, **changed}})
+
+    assert source.features_for(data, data) is AS_STORED
+    assert source.features_for(with_pixels(maximum=1), data) is None
+    assert source.features_for(with_pixels(channels="BGR"), data) is None
+    assert source.features_for(data._replace(classes=["b", "a"]), data) is None
+    assert source.features_for(data._replace(shape=(8, 8, 3)), data) is None
 
 
 @pytest.mark.parametrize("result", [None, (IMAGES, LABELS), [IMAGES, LABELS, ["a", "b"]]])

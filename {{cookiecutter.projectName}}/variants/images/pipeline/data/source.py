@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,18 +59,17 @@ def store_evaluated_model(connection: Connection, trained: FinishedRun, config: 
     """Do nothing: the training database does not answer single images."""
 
 
-def features_for(description: Mapping[str, Any], data: TrainingData) -> Features | None:
-    """Return the features of this data set for the model of a description; None when it answers another question.
+def features_for(trained: TrainingData, data: TrainingData) -> Features | None:
+    """Return the features of `data` for a model that was trained on `trained`; None when it answers another question.
 
-    `description` is the one stored with a model version: shape, classes, dtype and pixels.
+    It answers the same where shape, classes, dtype and values of the pixels are the same.
     """
-    if tuple(description["shape"]) != data.shape:
+    if trained.shape != data.shape:
         return None
-    stored, present = description.get("pixels", images.BYTES), data.statistics.get("pixels", images.BYTES)
-    if _values(stored) != _values(present):
+    before, present = (of.statistics.get("pixels", images.BYTES) for of in (trained, data))
+    if _values(before) != _values(present):
         return None
-    is_same = description["classes"] == data.classes and description["dtype"] == data.dtype
-    return AS_STORED if is_same else None
+    return AS_STORED if trained.classes == data.classes and trained.dtype == data.dtype else None
 
 
 def _values(pixels: PixelFormat) -> tuple[float, float, str]:

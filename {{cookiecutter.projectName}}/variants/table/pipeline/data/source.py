@@ -98,14 +98,13 @@ def store_evaluated_model(connection: Connection, trained: FinishedRun, config: 
     )
 
 
-def features_for(description: Mapping[str, Any], data: TrainingData) -> Features | None:
-    """Return the features of this data set for the model of a description, scaled as the model's training rows were.
+def features_for(trained: TrainingData, data: TrainingData) -> Features | None:
+    """Return the features of `data` for a model that was trained on `trained`, scaled as the model's rows were.
 
-    `description` is the one stored with a model version: classes and encoding. None when the model answers another
-    question: it has other classes, or a column that this data set lacks.
+    None when the model answers another question: it has other classes, or a column that `data` lacks.
     """
-    encoding: Encoding | None = description["encoding"]
-    if description["classes"] != data.classes:
+    encoding = trained.encoding
+    if trained.classes != data.classes:
         return None
     if encoding == data.encoding:
         return AS_STORED

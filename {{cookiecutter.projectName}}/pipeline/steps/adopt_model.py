@@ -1,0 +1,111 @@
+"""Adopt a version that somebody else registered in MLflow.
+
+Adopted versions may be promoted and served. Versions that promote_model registered need no adoption.
+"""
+
+import getpass
+import os
+import socket
+
+import numpy as np
+
+from pipeline import doctor, training_db
+from pipeline.data import source
+from pipeline.databases import Connection, binding, session
+from pipeline.errors import StepError
+from pipeline.registry import aliases, onnx_export, registered_versions, round_trip
+from pipeline.registry.registered_versions import RegisteredModel
+from pipeline.tracking import load_mlflow, step_run
+from pipeline.training_db import FinishedRun, TrainingData
+
+CHECKED_ROWS = 8
+
+
+def run(version: int) -> str:
+    """Check a registered version, and record its hashes and who adopted it in the training database.
+
+    Args:
+        version: the number of the version in MLflow's registry
+
+    Raises:
+        StepError: there is no such version, or the app could not serve it.
+    """
+    if version < 1:
+        raise StepError(f"version is {version}; name a registered version, as in `./run adopt_model --version 3`")
+    doctor.require(doctor.trainer, doctor.mlflow_server)
+    connection = session("trainer")
+    registered_versions.require_table(connection)
+    registered = aliases.require_version(version)
+    model = registered_versions.download(registered)
+    with connection:
+        if registered_versions.is_known(connection, model):
+            return f"the training database knows version {version} already"
+        training_db.prepare_session(connection, binding("trainer").is_greenplum)
+        trained = training_db.finished_run_of(connection, registered.tags.get("run_hash", ""))
+        data = trained.data if trained else training_db.current_data(connection)
+    _require_same_data(model, data)
+    if trained:
+        _require_same_answers(connection, model, trained)
+    else:
+        _require_probabilities(model)
+    person = _person()
+    with connection:
+        registered_versions.record(connection, model, trained.run_hash if trained else None, person)
+    with step_run("adopt_model", data_hash=data.data_hash):
+        load_mlflow().log_params({"adopted_version": version, "adopted_by": person})
+    origin = "a training of this database" if trained else "elsewhere"
+    return f"version {version}, which comes from {origin}, was checked and adopted by {person}"
+
+
+def _require_same_data(model: RegisteredModel, data: TrainingData) -> None:
+    """Raise StepError unless the version takes the rows of a data set and gives its classes."""
+    metadata = model.metadata
+    expected = {"classes": data.classes, "input_shape": list(data.shape), "input_dtype": data.dtype}
+    if data.encoding:
+        expected["encoding"] = data.encoding
+    for name, value in expected.items():
+        if metadata.get(name) != value:
+            raise StepError(
+                f"version {model.version} has the {name} {str(metadata.get(name))[:200]}; "
+                f"that of the data set is {str(value)[:200]}"
+            )
+
+
+def _require_same_answers(connection: Connection, model: RegisteredModel, trained: FinishedRun) -> None:
+    """Raise StepError unless the version answers as the training that its tag run_hash names."""
+    config = training_db.evaluation_config(trained.architecture.json, trained.data, binding("trainer").is_greenplum)
+    with connection:
+        served = source.served_rows(connection, trained, config)
+    reason = round_trip.refusal(model.onnx, served)
+    if reason:
+        raise StepError(
+            f"version {model.version} is not the model of the training that its tag run_hash names: {reason}"
+        )
+
+
+def _require_probabilities(model: RegisteredModel) -> None:
+    """Raise StepError unless the version gives one probability per class."""
+    shape, dtype = tuple(model.metadata["input_shape"]), model.metadata["input_dtype"]
+    expected = (CHECKED_ROWS, len(model.metadata["classes"]))
+    try:
+        answers = onnx_export.probabilities(model.onnx, np.zeros((CHECKED_ROWS, *shape), dtype))
+    except Exception as error:
+        # ONNX Runtime raises any kind of exception.
+        reason = onnx_export.first_line(error)
+        raise StepError(
+            f"ONNX Runtime cannot compute version {model.version} with an input named images: {reason}"
+        ) from error
+    if answers.shape != expected or not np.allclose(answers.sum(axis=1), 1, atol=1e-3) or answers.min() < 0:
+        raise StepError(
+            f"version {model.version} gives an array of shape {answers.shape}; required are probabilities of shape "
+            f"{expected}, whose rows sum to 1"
+        )
+
+
+def _person() -> str:
+    """Return the login name and the host of the person who runs this step; `uid N` where the host has no name."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"
