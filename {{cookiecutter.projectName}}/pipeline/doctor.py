@@ -258,7 +258,8 @@ def packages_function(address: Binding, role: str, coordinator: bool) -> str:
     """Return the statement that creates python_packages() for the coordinator, or else for the segments."""
     execute_on = ""
     if address.is_greenplum:
-        execute_on = "EXECUTE ON COORDINATOR" if coordinator else "EXECUTE ON ALL SEGMENTS"
+        # A SELECT without FROM runs on the coordinator, in every version of Greenplum.
+        execute_on = "" if coordinator else "EXECUTE ON ALL SEGMENTS"
     return PACKAGES_FUNCTION.replace("{execute_on}", execute_on).replace("{packages}", repr(PACKAGES[role]))
 
 
@@ -267,7 +268,8 @@ def _packages_by_place(connection: Connection, address: Binding, role: str) -> l
     places: list[Packages] = []
     for coordinator in (True, False) if address.is_greenplum else (True,):
         query(connection, packages_function(address, role, coordinator))
-        places += [json.loads(text) for (text,) in query(connection, "SELECT * FROM pg_temp.python_packages()")]
+        select = "SELECT pg_temp.python_packages()" if coordinator else "SELECT * FROM pg_temp.python_packages()"
+        places += [json.loads(text) for (text,) in query(connection, select)]
         query(connection, "DROP FUNCTION pg_temp.python_packages()")
     return places
 

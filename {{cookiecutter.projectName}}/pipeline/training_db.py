@@ -135,11 +135,14 @@ def current_data(connection: Connection, dataset: str | None = None) -> Training
 
 
 def select_data(connection: Connection, dataset: str) -> bool:
-    """Make a data set the current one; False when the database does not hold it."""
+    """Make a data set the current one; False when the database does not hold it.
+
+    Greenplum cannot plan a volatile function, such as clock_timestamp(), in an UPDATE of a replicated table.
+    """
     return bool(
         query(
             connection,
-            "UPDATE {schema}.dataset SET selected_at = clock_timestamp() WHERE dataset = %s RETURNING 1",
+            "UPDATE {schema}.dataset SET selected_at = now() WHERE dataset = %s RETURNING 1",
             (dataset,),
         )
     )
@@ -356,7 +359,12 @@ def prepare_session(connection: Connection, greenplum: bool) -> None:
         }
     )
     for name, value in settings.items():
-        query(connection, f"SET {name} = '{value}'")
+        # Not every database of Greenplum's family has every setting.
+        query(
+            connection,
+            "SELECT set_config(%(name)s, %(value)s, false) WHERE current_setting(%(name)s, true) IS NOT NULL",
+            {"name": name, "value": value},
+        )
 
 
 def require_partial_aggregate(connection: Connection, dataset: str, config: str, blocks: Blocks = ALL_BLOCKS) -> None:

@@ -27,6 +27,7 @@ STEPS = [
     "learning_curve",
     "monitor_model",
     "collect_labels",
+    "adopt_model",
     "rollback",
     "finish_run",
 ]

@@ -20,3 +20,11 @@ def test_batch_ids_go_round_the_segments() -> None:
 def test_too_few_batch_ids_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         splits.balanced_batch_ids(10, [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "rows_per_block", "segments", "blocks"),
+    [(451, 512, 1, 1), (1478, 512, 1, 3), (451, 512, 2, 2), (1478, 512, 2, 4), (800, 512, 200, 200), (3, 512, 8, 3)],
+)
+def test_every_segment_gets_as_many_blocks(rows: int, rows_per_block: int, segments: int, blocks: int) -> None:
+    assert splits.block_count(rows, rows_per_block, segments) == blocks

@@ -8,9 +8,10 @@ ALTER TABLE "${schema}".model_architecture ALTER COLUMN starting_weights SET STO
 
 --changeset project:model_transition_with_given_weights splitStatements:false stripComments:false
 -- Weights that model.py sets, class weights and label smoothing; once per second, a notice with the rows so far.
+-- The cost lets Greenplum plan one partial aggregate per segment, whatever it knows about the table.
 CREATE OR REPLACE FUNCTION "${schema}".model_transition(
     state bytea, features bytea, labels bytea, row_count int, weights bytea, config text
-) RETURNS bytea LANGUAGE plpython3u AS $python$
+) RETURNS bytea LANGUAGE plpython3u COST 1000000 AS $python$
 # begin database/python/signals.py (make sql writes this; edit that file)
 import signal
 

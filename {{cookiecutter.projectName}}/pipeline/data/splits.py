@@ -45,13 +45,27 @@ class HoldoutRow(NamedTuple):
     description: str
 
 
-def batch_ids(connection: Connection, count: int) -> list[int] | None:
-    """Return batch ids that spread `count` blocks evenly over Greenplum's segments; None on PostgreSQL."""
+def segment_count(connection: Connection) -> int:
+    """Return the number of Greenplum's segments; 1 on PostgreSQL."""
     if not binding("trainer").is_greenplum:
+        return 1
+    statement = "SELECT count(*) FROM gp_segment_configuration WHERE role = 'p' AND content >= 0"
+    return int(query(connection, statement)[0][0])
+
+
+def block_count(rows: int, rows_per_block: int, segments: int) -> int:
+    """Return the number of blocks of a split with at most `rows_per_block` rows each.
+
+    It is a multiple of the segments, so that each trains on as many rows, unless there are fewer rows than that.
+    """
+    full_blocks = -(-rows // rows_per_block)
+    return min(rows, -(-full_blocks // segments) * segments)
+
+
+def batch_ids(connection: Connection, count: int, segments: int) -> list[int] | None:
+    """Return batch ids that spread `count` blocks evenly over Greenplum's segments; None for a single segment."""
+    if segments == 1:
         return None
-    segments = query(connection, "SELECT count(*) FROM gp_segment_configuration WHERE role = 'p' AND content >= 0")[0][
-        0
-    ]
     candidates = 4 * count + 64 * segments
     query(connection, "CREATE TEMP TABLE placement (batch_id int) ON COMMIT DROP DISTRIBUTED BY (batch_id)")
     query(connection, "INSERT INTO placement SELECT generate_series(0, %s)", (candidates - 1,))

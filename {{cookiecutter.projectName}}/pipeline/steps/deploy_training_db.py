@@ -28,11 +28,11 @@ def run() -> str:
 
 
 def _store(connection: Connection, architecture: Architecture) -> None:
-    """Make this architecture the newest; a stored one only gets a new date."""
+    """Make this architecture the newest; a stored one only gets a new date, see training_db.select_data."""
     with connection:
         is_stored = query(
             connection,
-            "UPDATE {schema}.model_architecture SET deployed_at = clock_timestamp(), git_commit = %s "
+            "UPDATE {schema}.model_architecture SET deployed_at = now(), git_commit = %s "
             "WHERE architecture_hash = %s RETURNING 1",
             (git_commit(), architecture.hash),
         )

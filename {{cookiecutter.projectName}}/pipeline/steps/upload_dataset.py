@@ -6,7 +6,7 @@ The rows of collect_labels are added. Nothing changes when the same data set is 
 from pipeline import doctor, training_db
 from pipeline.data import source
 from pipeline.data.splits import PackResult
-from pipeline.databases import session
+from pipeline.databases import query, session
 from pipeline.errors import StepError
 from pipeline.parent_runs import log_data
 from pipeline.settings import require_seed
@@ -31,6 +31,8 @@ def run(seed: int, rows_per_block: int) -> str:
     connection = session("trainer")
     with connection:
         packed = source.pack(connection, seed, rows_per_block)
+        if packed.is_new:
+            query(connection, "SELECT {schema}.analyze_dataset_batch()")
         data = training_db.current_data(connection)
     _log(packed, data, seed, rows_per_block)
     row_counts = ", ".join(f"{count:,} {split}" for split, count in packed.row_counts.items())

@@ -90,6 +90,17 @@ def test_copy_gets_the_packed_blocks(data) -> None:
     assert stream.read() == struct.pack(">h", -1)
 
 
+def test_all_segments_get_the_same_number_of_rows(data) -> None:
+    packed = mini_batches.pack(data, 1, 64)
+    alike = [block for block in mini_batches.blocks(packed, segments=4) if block.split == "train"]
+    counts = [block.row_count for block in alike]
+    assert len(counts) % 4 == 0
+    assert max(counts) - min(counts) <= 1
+    assert max(counts) <= 64
+    together = b"".join(block.features for block in alike)
+    assert together == b"".join(block.features for block in mini_batches.blocks(packed) if block.split == "train")
+
+
 def test_statistics_are_those_of_the_training_rows(data) -> None:
     packed = mini_batches.pack(data, 1, 64)
     statistics = mini_batches.training_statistics(packed)

@@ -115,14 +115,15 @@ def _require_all_classes(data: Dataset, rows: dict[str, npt.NDArray[np.int64]]) 
             )
 
 
-def blocks(packed: PackedDataset, batch_ids: Sequence[int] | None = None) -> Iterator[Block]:
-    """Yield the blocks of every split in order; `batch_ids` replaces the numbers 0, 1, … in each split."""
+def blocks(packed: PackedDataset, batch_ids: Sequence[int] | None = None, segments: int = 1) -> Iterator[Block]:
+    """Yield the blocks of every split in order; `batch_ids` replaces the numbers 0, 1, … in each split.
+
+    All blocks have the same size on several segments; on one, all but the last are full.
+    """
     features = packed.data.features
     little_endian = features.dtype.newbyteorder("<")
     for split in SPLITS:
-        rows = packed.rows[split]
-        for number, start in enumerate(range(0, len(rows), packed.rows_per_block)):
-            block_rows = rows[start : start + packed.rows_per_block]
+        for number, block_rows in enumerate(_rows_by_block(packed.rows[split], packed.rows_per_block, segments)):
             yield Block(
                 split,
                 batch_ids[number] if batch_ids else number,
@@ -132,15 +133,19 @@ def blocks(packed: PackedDataset, batch_ids: Sequence[int] | None = None) -> Ite
             )
 
 
-def block_count(packed: PackedDataset) -> int:
-    """Return the number of blocks of the largest split."""
-    return max(-(-len(rows) // packed.rows_per_block) for rows in packed.rows.values())
+def _rows_by_block(rows: npt.NDArray[np.int64], rows_per_block: int, segments: int) -> list[npt.NDArray[np.int64]]:
+    """Return the row numbers of a split per block."""
+    if segments == 1:
+        return [rows[start : start + rows_per_block] for start in range(0, len(rows), rows_per_block)]
+    return np.array_split(rows, splits.block_count(len(rows), rows_per_block, segments))
 
 
 def upload(connection: Connection, packed: PackedDataset, seed: int) -> None:
     """Copy the blocks and then their description into the training database; the caller commits."""
-    batch_ids = splits.batch_ids(connection, block_count(packed))
-    stream = CopyStream(packed.dataset, blocks(packed, batch_ids))
+    segments = splits.segment_count(connection)
+    most_blocks = max(splits.block_count(len(rows), packed.rows_per_block, segments) for rows in packed.rows.values())
+    batch_ids = splits.batch_ids(connection, most_blocks, segments)
+    stream = CopyStream(packed.dataset, blocks(packed, batch_ids, segments))
     with connection.cursor() as cursor:
         cursor.copy_expert(
             in_schema(

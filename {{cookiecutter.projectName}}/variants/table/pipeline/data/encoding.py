@@ -190,7 +190,7 @@ def _measure(connection: Connection, table: Table, rows: sql.Composable) -> None
     texts = [sql.Identifier("label"), *(name for name, text in zip(names, is_text) if text)]
     statement = sql.SQL(
         "CREATE TEMP TABLE measured ON COMMIT DROP AS SELECT {split} AS split, label, count(*) AS row_count, "
-        "sum(hash_array_extended(ARRAY[{numbers}]::float8[], hash_array_extended(ARRAY[{texts}]::text[], hash))) "
+        'sum(hash_array_extended(ARRAY[{numbers}]::float8[], hashtextextended(ROW({texts})::text COLLATE "C", hash))) '
         "AS hashed, "
         "ARRAY[{means}]::float8[] AS means, ARRAY[{variances}]::float8[] AS variances, "
         "ARRAY[{known}]::bigint[] AS known FROM {rows} GROUP BY 1, 2"

@@ -1,7 +1,6 @@
 """Packing of the source table: one INSERT encodes the rows and packs them into blocks of dataset_batch."""
 
 import json
-import math
 
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
@@ -60,9 +59,10 @@ def _insert_blocks(connection: Connection, examined: Examined, dataset: str, see
 
     A block has rows_per_block rows on average: no window sorts the whole table, and each segment packs its own part.
     """
-    block_counts = [math.ceil(rows / rows_per_block) for rows in examined.row_counts().values()]
+    segments = splits.segment_count(connection)
+    block_counts = [splits.block_count(rows, rows_per_block, segments) for rows in examined.row_counts().values()]
     first_blocks = [sum(block_counts[:number]) for number in range(len(block_counts))]
-    batch_ids = splits.batch_ids(connection, max(block_counts))
+    batch_ids = splits.batch_ids(connection, max(block_counts), segments)
     # Sorted, a backend holds one block at a time; hashed, all of them.
     query(connection, "SET LOCAL enable_hashagg = off")
     split_of_block = sql.SQL("width_bucket(block, {}::int[])").format(sql.Literal(first_blocks))

@@ -139,7 +139,7 @@ def served_rows(connection: Connection, trained: FinishedRun, config: str) -> Se
     answered = execute(
         connection,
         sql.SQL(
-            "SELECT to_jsonb(s), {predict}(to_jsonb(s)) FROM {table} AS s "
+            "SELECT to_jsonb(s.*), {predict}(to_jsonb(s.*)) FROM {table} AS s "
             "WHERE {split} = 'validation' AND s.{label} IS NOT NULL ORDER BY {hash} LIMIT {count}"
         ).format(
             predict=project_name("predict_row"), table=table.name, split=split_of_hash(hashed), hash=hashed,
@@ -163,13 +163,18 @@ def errors_query(connection: Connection, data: TrainingData) -> str:
     It uses the model that was evaluated last. The report contains the query, not the rows.
     """
     table = read_table(connection)
+    # Greenplum must compute predict_row on its segments: above them, the function may not query a table. Without
+    # MATERIALIZED it would be merged into the outer query. `s.*` is the row even if a column is called s.
     composed = sql.SQL(
-        "SELECT ({classes})[best.number] AS predicted, best.probability, (s).*\n"
-        "FROM (SELECT s, {predict}(to_jsonb(s)) AS probabilities FROM {table} AS s\n"
-        "  WHERE {split} = 'validation' AND s.{label} IS NOT NULL) AS answered,\n"
-        "  LATERAL (SELECT * FROM unnest(probabilities) WITH ORDINALITY AS u (probability, number)\n"
-        "    ORDER BY probability DESC LIMIT 1) AS best\n"
-        "WHERE ({classes})[best.number] <> (s).{label}::text ORDER BY best.probability DESC LIMIT 20;"
+        "WITH answered AS MATERIALIZED (\n"
+        "  SELECT (s.*)::{table} AS source_row, {predict}(to_jsonb(s.*)) AS probabilities FROM {table} AS s\n"
+        "  WHERE {split} = 'validation' AND s.{label} IS NOT NULL)\n"
+        "SELECT ({classes})[best.number] AS predicted, best.probability, (answered.source_row).*\n"
+        "FROM answered CROSS JOIN LATERAL (\n"
+        "  SELECT * FROM unnest(answered.probabilities) WITH ORDINALITY AS u (probability, number)\n"
+        "  ORDER BY probability DESC LIMIT 1) AS best\n"
+        "WHERE ({classes})[best.number] <> (answered.source_row).{label}::text\n"
+        "ORDER BY best.probability DESC LIMIT 20;"
     ).format(
         classes=sql.Literal(data.classes), predict=project_name("predict_row"), table=table.name,
         split=split_of_hash(row_hash(table, "s")), label=sql.Identifier(table.source.label),
@@ -202,7 +207,7 @@ def unseen_row() -> HoldoutRow:
         value, label = execute(
             connection,
             sql.SQL(
-                "SELECT to_jsonb(s), s.{label}::text FROM {table} AS s WHERE {split} = 'holdout' "
+                "SELECT to_jsonb(s.*), s.{label}::text FROM {table} AS s WHERE {split} = 'holdout' "
                 "ORDER BY {hash} LIMIT 1"
             ).format(
                 label=sql.Identifier(table.source.label), table=table.name, split=split_of_hash(hashed), hash=hashed
