@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from database.python.allowed import refuse_foreign_objects
+from database.python.limits import MOST_CLASSES, MOST_WEIGHTS, refuse_large_model
 from pipeline import code_files
 from pipeline.errors import StepError
 from pipeline.settings import ROOT
@@ -24,9 +25,6 @@ from pipeline.settings import ROOT
 # Importing Keras takes 4 s, so it is imported when it is first used.
 if TYPE_CHECKING:
     import keras
-
-# A weight with two optimizer slots is 12 bytes, 24 as hexadecimal text; a value of the database holds 1 GB.
-MOST_WEIGHTS = 40_000_000
 
 
 class Dataset(NamedTuple):
@@ -88,6 +86,8 @@ def check_dataset(features: object, labels: object, classes: object) -> Dataset:
     names = [str(name) for name in classes]
     if len(names) < 2 or len(set(names)) != len(names):
         raise StepError(f"{where} classes are {names}; at least two different names are needed")
+    if len(names) > MOST_CLASSES:
+        raise StepError(f"{where} there are {len(names):,} classes; at most {MOST_CLASSES:,} are allowed")
     array = np.asarray(labels)
     if array.shape != (len(features),):
         raise StepError(f"{where} labels have the shape {array.shape}; {len(features)} rows need ({len(features)},)")
@@ -128,6 +128,10 @@ def build_architecture(
     _remove_compilation(description)
     _refuse_foreign_objects(description, where)
     text = json.dumps(description, sort_keys=True)
+    try:
+        refuse_large_model(load_keras(), text)
+    except ValueError as error:
+        raise StepError(f"{where} {error}") from error
     fresh: keras.Model = load_keras().models.model_from_json(text)
     weights = [np.asarray(weight) for weight in model.weights if id(weight) not in adapted]
     again = _build_model(arguments, seed=2)

@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from database.python.allowed import refuse_foreign_objects
+from database.python.limits import refuse_large_model, refuse_wrong_numbers
 from database.python.loss import loss_function
 from database.python.parts import load_parts, load_random_states, part_values, starting_values
 from database.python.signals import with_signals_blocked
@@ -176,6 +177,7 @@ def cached_model(config: str, session: "Session") -> "tuple[Settings, Compiled]"
     if session.get("config") == config:
         return session["settings"], session["entry"]
     settings = json.loads(config)
+    refuse_wrong_numbers(settings)
     identity = {name: value for name, value in settings.items() if name != "epoch"}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     models = session.setdefault("models", {})
@@ -196,8 +198,10 @@ def compile_model(settings: "Settings", session: "Session") -> "Compiled":
     # Not before: its threads, too, must start while signals are blocked.
     import numpy as np
 
+    architecture = json.dumps(settings["architecture"])
+    refuse_large_model(keras, architecture)
     keras.utils.set_random_seed(settings["seed"])
-    model = keras.models.model_from_json(json.dumps(settings["architecture"]))
+    model = keras.models.model_from_json(architecture)
     optimizer = keras.optimizers.deserialize(settings["optimizer"])
     optimizer.build(model.trainable_variables)
     shape, classes = tuple(settings["shape"]), settings["classes"]

@@ -104,6 +104,75 @@ def load_random_states(seed: int, epoch: int, entry: "Parts") -> None:
     for random_state in entry["random_states"]:
         random_state.assign(np.array([seed, epoch], random_state.dtype))
 # end database/python/parts.py
+# begin database/python/limits.py (make sql writes this; edit that file)
+# A weight with two optimizer slots is 12 bytes, 24 as hexadecimal text; a value of the database holds 1 GB.
+MOST_WEIGHTS = 40_000_000
+# So does the confusion matrix, int64.
+MOST_CLASSES = 10_000
+# Of a row, and of what a layer returns for a row.
+MOST_VALUES = 100_000_000
+# Lowest and highest value of each whole number in `config`.
+NUMBERS = {
+    "batch_size": (1, 2**31 - 1),
+    "classes": (1, MOST_CLASSES),
+    "seed": (0, 2**32 - 1),
+    "epoch": (0, 2**31 - 1),
+    "threads": (0, 1024),
+}
+DTYPES = ("uint8", "float32")
+
+
+def refuse_wrong_numbers(settings: "Mapping[str, Any]") -> None:
+    """Raise ValueError unless the numbers, shape and dtype of `config` are within the limits."""
+    for name, (lowest, highest) in NUMBERS.items():
+        value = settings.get(name)
+        if type(value) is not int or not lowest <= value <= highest:
+            raise ValueError(f"config: {name} is {value!r}; allowed is a whole number from {lowest} to {highest}")
+    shape = settings.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+        raise ValueError(f"config: shape is {shape!r}; allowed is a list of whole numbers above 0")
+    if product(shape) > MOST_VALUES:
+        raise ValueError(f"config: a row of shape {shape} has {product(shape):,} values; allowed are {MOST_VALUES:,}")
+    if settings.get("dtype") not in DTYPES:
+        raise ValueError(f"config: dtype is {settings.get('dtype')!r}; allowed is {' or '.join(DTYPES)}")
+
+
+def refuse_large_model(keras: "Any", description: str) -> None:
+    """Raise ValueError when a model (Keras JSON) has too many weights, or a layer returns too many values per row.
+
+    Within the scope Keras describes the weights without allocating memory for them.
+    """
+    from keras.src.backend.common import global_state
+
+    with keras.StatelessScope(initialize_variables=False):
+        model = keras.models.model_from_json(description)
+    # Keras would keep them for a later initialization.
+    global_state.set_global_attribute("uninitialized_variables", [])
+    weights = sum(product(weight.shape) for weight in model.weights)
+    if weights > MOST_WEIGHTS:
+        raise ValueError(f"the model has {weights:,} weights; allowed are {MOST_WEIGHTS:,}")
+    for layer in model._flatten_layers(include_self=False):
+        for shape in output_shapes(layer):
+            if product(shape[1:]) > MOST_VALUES:
+                raise ValueError(
+                    f"the layer {layer.name} returns {product(shape[1:]):,} values per row; allowed are {MOST_VALUES:,}"
+                )
+
+
+def output_shapes(layer: "Any") -> "Iterator[tuple[int | None, ...]]":
+    """Yield the shape of each tensor that a layer returns; none of a layer within another, which no tensor names."""
+    for node in layer._inbound_nodes:
+        for tensor in node.output_tensors:
+            yield tuple(tensor.shape)
+
+
+def product(sizes: "Any") -> int:
+    """Return the product of sizes; a size that is not known counts as 1. Python's numbers do not overflow."""
+    result = 1
+    for size in sizes:
+        result *= size or 1
+    return result
+# end database/python/limits.py
 # begin database/python/allowed.py (make sql writes this; edit that file)
 # Class names per module. Left out on purpose: what runs code of its own (Lambda, TFSMLayer, JaxLayer, FlaxLayer,
 # TorchModuleWrapper), what reads a vocabulary from a file (StringLookup, IntegerLookup, TextVectorization), and what
@@ -329,6 +398,7 @@ def cached_model(config: str, session: "Session") -> "tuple[Settings, Compiled]"
     if session.get("config") == config:
         return session["settings"], session["entry"]
     settings = json.loads(config)
+    refuse_wrong_numbers(settings)
     identity = {name: value for name, value in settings.items() if name != "epoch"}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     models = session.setdefault("models", {})
@@ -349,8 +419,10 @@ def compile_model(settings: "Settings", session: "Session") -> "Compiled":
     # Not before: its threads, too, must start while signals are blocked.
     import numpy as np
 
+    architecture = json.dumps(settings["architecture"])
+    refuse_large_model(keras, architecture)
     keras.utils.set_random_seed(settings["seed"])
-    model = keras.models.model_from_json(json.dumps(settings["architecture"]))
+    model = keras.models.model_from_json(architecture)
     optimizer = keras.optimizers.deserialize(settings["optimizer"])
     optimizer.build(model.trainable_variables)
     shape, classes = tuple(settings["shape"]), settings["classes"]
