@@ -65,6 +65,7 @@ APP = {
     "delete versions": "DELETE FROM {schema}.model_version",
     "delete the log": "DELETE FROM {schema}.prediction_log",
     "drop the view": "DROP VIEW {schema}.model_info",
+    "create a temporary table": "CREATE TEMP TABLE mine (x int)",
     "drop predict": "DROP FUNCTION {schema}.predict(bytea, text, text)",
     "read the changelog": "SELECT * FROM {schema}.databasechangelog",
 }
@@ -85,7 +86,9 @@ BOTH = {
     "server files": "SELECT pg_read_file('/etc/passwd')",
     "server programs": "COPY (SELECT 1) TO PROGRAM 'id'",
     "server settings": "ALTER SYSTEM SET work_mem = '1GB'",
-    "large objects": "SELECT lo_import('/etc/passwd')",
+    "large objects of a file": "SELECT lo_import('/etc/passwd')",
+    "large objects": "SELECT lo_from_bytea(0, 'x')",
+    "log what fails": "SET log_min_error_statement = error",
     "the other sessions": "SELECT pg_reload_conf()",
 }
 
@@ -129,6 +132,39 @@ def test_logins_have_no_special_rights(trained: Project, binding: str) -> None:
     assert groups
     suffix = {"trainer": "_trainer", "inference-app": "_app"}[binding]
     assert all(name.endswith(suffix) for (name,) in groups)
+
+
+@pytest.mark.parametrize("binding", ["trainer", "inference-app"])
+def test_logins_reach_one_database_with_limited_connections(trained: Project, binding: str) -> None:
+    """A login may not connect to the server's other databases, and takes half of its connections at most."""
+    with trained.database(binding) as database:
+        ((limit, most),) = database.query(
+            "SELECT rolconnlimit, current_setting('max_connections')::int FROM pg_roles WHERE rolname = current_user"
+        )
+        others = database.query(
+            "SELECT datname FROM pg_database WHERE datallowconn AND datname <> current_database() "
+            "AND has_database_privilege(datname, 'connect')"
+        )
+    assert limit == most // 2
+    assert not others
+
+
+@pytest.mark.parametrize(
+    ("binding", "log", "statement"),
+    [
+        ("trainer", "training", "SELECT {schema}.fit('\\xdecafbad', '\\x', 1, '\\xdecafbad', '{}')"),
+        ("inference-app", "inference", "SELECT {schema}.predict('\\xdecafbad'::bytea, 'no', 'model')"),
+    ],
+)
+def test_no_log_has_what_a_failed_statement_contained(trained: Project, binding: str, log: str, statement: str) -> None:
+    """Weights and people's inputs stay out of the server's log, where the error itself is."""
+    file = trained.servers.state / log / "log"
+    before = file.stat().st_size
+    with trained.database(binding) as database, pytest.raises(psycopg2.Error):
+        database.query(statement)
+    added = file.read_bytes()[before:]
+    assert b"ERROR:" in added
+    assert b"decafbad" not in added
 
 
 SERVING = {

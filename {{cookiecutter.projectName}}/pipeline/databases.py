@@ -247,13 +247,42 @@ def in_schema(statement: str) -> str:
     return statement.replace("{schema}", f'"{settings().schema}"')
 
 
-def grant_role(connection: Connection, group: str, user: str) -> None:
-    """Make `user` a member of the group role, unless it is one already."""
+def prepare_login(connection: Connection, group: str, login: str) -> None:
+    """Make a login a member of the group role, and limit its connections unless an administrator did.
+
+    It may take half of the server's connections. Neither its failed statements nor those of this session's role are
+    logged: they contain weights and people's inputs.
+    """
     with connection:
-        is_member = query(connection, "SELECT pg_has_role(%s, %s, 'member')", (user, group))[0][0]
+        is_member, is_limited, database, deployer = query(
+            connection,
+            "SELECT pg_has_role(rolname, %s, 'member'), rolconnlimit >= 0, current_database(), current_user "
+            "FROM pg_roles WHERE rolname = %s",
+            (group, login),
+        )[0]
+        quoted = {
+            name: psycopg2.extensions.quote_ident(name, connection) for name in (group, login, database, deployer)
+        }
         if not is_member:
-            names = [psycopg2.extensions.quote_ident(name, connection) for name in (group, user)]
-            query(connection, f"GRANT {names[0]} TO {names[1]}")
+            query(connection, f"GRANT {quoted[group]} TO {quoted[login]}")
+        if not is_limited:
+            half = int(query(connection, "SELECT current_setting('max_connections')::int / 2")[0][0])
+            query(connection, f"ALTER ROLE {quoted[login]} CONNECTION LIMIT {half}")
+        for role in {login, deployer}:
+            query(
+                connection,
+                f"ALTER ROLE {quoted[role]} IN DATABASE {quoted[database]} SET log_min_error_statement = 'panic'",
+            )
+        # The setting of the role begins with its next session.
+        query(connection, "SET log_min_error_statement = 'panic'")
+
+
+def grant_temporary_tables(connection: Connection, group: str) -> None:
+    """Let a group role create temporary tables in this database, where not everybody may."""
+    with connection:
+        database = query(connection, "SELECT current_database()")[0][0]
+        names = [psycopg2.extensions.quote_ident(name, connection) for name in (database, group)]
+        query(connection, f"GRANT TEMPORARY ON DATABASE {names[0]} TO {names[1]}")
 
 
 def lost_connection(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import math
 import os
 import pathlib
 import re
@@ -257,3 +258,16 @@ def require_seed(seed: int) -> None:
     """Raise StepError when numpy, TensorFlow or the database would refuse the seed."""
     if not 0 <= seed < 2**31:
         raise StepError(f"seed is {seed}; allowed is 0 to {2**31 - 1}")
+
+
+def declared_range() -> tuple[float, float] | None:
+    """Return `valueRange` of project.yaml, None when it is absent. Raises StepError."""
+    value = section("valueRange")
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list) else []
+    if len(numbers) != 2 or not all(map(is_number, numbers)) or not -math.inf < numbers[0] < numbers[1] < math.inf:
+        raise StepError(
+            f"project.yaml: valueRange is {value!r}; use the values of black and white, for example [0, 255]"
+        )
+    return float(numbers[0]), float(numbers[1])

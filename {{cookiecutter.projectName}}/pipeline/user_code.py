@@ -75,7 +75,9 @@ def check_dataset(features: object, labels: object, classes: object) -> Dataset:
     where = "dataset.py: load():"
     if not isinstance(features, np.ndarray) or features.dtype not in (np.uint8, np.float32):
         kind = getattr(features, "dtype", type(features).__name__)
-        raise StepError(f"{where} features are {kind}; they must be a numpy array of uint8 or float32")
+        raise StepError(
+            f"{where} features are {kind}; they must be a numpy array of uint8 or float32, with rows of one shape"
+        )
     if features.ndim < 2 or 0 in features.shape:
         raise StepError(f"{where} features have the shape {features.shape}; it must be (rows, …) and none of it 0")
     if features.dtype == np.float32 and not np.isfinite(features).all():
@@ -304,7 +306,9 @@ def _call(module: str, function: str, *arguments: object) -> Any:
     try:
         return getattr(code, function)(*arguments)
     except (Exception, SystemExit) as error:
-        raise StepError(f"{module}.py: {function}() failed: {_described(error, module)}") from error
+        # numpy's sentence about rows of different shapes says nothing that helps.
+        remedy = ": all rows need the same shape, so resize the images" if "inhomogeneous" in str(error) else ""
+        raise StepError(f"{module}.py: {function}() failed{remedy}: {_described(error, module)}") from error
 
 
 def _parameter_count(module: str, function: str, least: int, most: int) -> int:

@@ -17,7 +17,7 @@ from pipeline.steps.learning_curve import Point, Share
 from pipeline.training import hopping, in_memory, search_space
 from pipeline.training.candidates import Candidate, Division, merged_fitted, merged_scores
 from pipeline.training.run import Training
-from pipeline.training_db import Fitted, StoredArchitecture, TrainingData
+from pipeline.training_db import Fitted, StoredArchitecture, TrainingData, model_config
 
 
 def hop(starts: list[int], sessions: int, epochs: int, lengths) -> tuple[list, list]:
@@ -270,7 +270,7 @@ def test_shares_are_cut_between_blocks() -> None:
         Share(0.1, 4, 100), Share(0.5, 9, 200), Share(1, None, 350),
     ]  # fmt: skip
     assert learning_curve.cut(blocks, [2 / 7, 1]) == [Share(2 / 7, 4, 100), Share(1, None, 350)]
-    with pytest.raises(StepError, match=r"packed in 1 block, .* run upload_dataset with smaller rows_per_block"):
+    with pytest.raises(StepError, match=r"packed in 1 block, .* run `\./run upload_dataset --rows_per_block NUMBER`"):
         learning_curve.cut(blocks[:1], [0.5, 1])
 
 
@@ -351,6 +351,6 @@ def test_an_error_names_the_line_of_the_file() -> None:
 
 
 def test_what_the_function_refuses_is_one_sentence() -> None:
-    config = json.dumps({"architecture": {"class_name": "Evil", "module": "os"}, "optimizer": {}, "threads": 0})
+    config = model_config('{"class_name": "Evil", "module": "os"}', (4,), 2, "float32")
     with pytest.raises(StepError, match=r"^the training in memory stopped: os\.Evil cannot be trained"):
         in_memory.aggregate(b"fit", [(b"1", b"2222", 1)], b"", config)

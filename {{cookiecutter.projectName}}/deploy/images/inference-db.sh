@@ -36,7 +36,12 @@ make() {
     initdb --pgdata="$unfinished" --username="$user" --pwfile="$POSTGRES_PASSWORD_FILE" --auth=scram-sha-256 \
         --encoding=UTF8 --locale=C.UTF-8 --data-checksums --no-instructions
     [ "$database" = postgres ] || echo "CREATE DATABASE \"$database\"" | alone postgres
-    echo "CREATE EXTENSION IF NOT EXISTS plpython3u" | alone "$database"
+    # No login needs temporary tables or large objects, which could fill the volume.
+    alone "$database" << SQL
+CREATE EXTENSION IF NOT EXISTS plpython3u
+REVOKE TEMPORARY ON DATABASE "$database" FROM PUBLIC
+REVOKE EXECUTE ON FUNCTION lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC
+SQL
     mv "$unfinished" "$PGDATA"
 }
 

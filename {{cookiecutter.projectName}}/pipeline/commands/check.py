@@ -48,9 +48,10 @@ def _check_yaml(names: tuple[str, ...]) -> bool:
     """Check project.yaml and MLproject; return whether the rows come from a table. Raises StepError."""
     # These modules import packages.
     from pipeline.mlproject import chain, require_modules, steps
-    from pipeline.settings import section, settings
+    from pipeline.settings import declared_range, section, settings
 
     is_table = settings().source is not None
+    declared_range()
     require_modules()
     if set(names) & set(CHAINS):
         chain()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from database.python.onnx_operators import OWN_SETS
 from pipeline.errors import StepError
 from pipeline.user_code import load_keras
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # The largest difference of a probability between Keras and ONNX Runtime.
 TOLERANCE = 1e-4
-# Domains of operators that ONNX Runtime has itself.
-DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 # A protobuf message must be smaller.
 MOST_BYTES = 2**31
 CHECKED_ROWS = 8
@@ -181,7 +180,7 @@ def _require_own_operators(onnx: bytes) -> None:
         raise NotExportable(f"its ONNX file has {len(onnx):,} bytes; allowed are less than {MOST_BYTES:,}")
     graph = load_from_string(onnx).graph
     for node in graph.node:
-        if node.domain not in DOMAINS:
+        if node.domain not in OWN_SETS:
             raise NotExportable(f"it needs the operator {node.domain}.{node.op_type}, which ONNX Runtime lacks")
 
 

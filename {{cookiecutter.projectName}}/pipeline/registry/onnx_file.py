@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from database.python.onnx_operators import OWN_SETS, refuse_foreign_operators
+
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 # A value of the database holds 1 GB, and its hexadecimal text is twice as long.
 MOST_BYTES = 500_000_000
 MOST_NODES = 20_000
-# The operators of ONNX itself; others are code that somebody adds to ONNX Runtime.
-DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 
 
 def refusal(content: bytes) -> str | None:
@@ -27,14 +27,23 @@ def refusal(content: bytes) -> str | None:
     except Exception:
         # The parser raises an exception of its own for other bytes.
         return "its file is no ONNX file"
+    try:
+        refuse_foreign_operators(content)
+    except ValueError as error:
+        return str(error)
     nodes = [*_nodes(model)]
     if len(nodes) > MOST_NODES:
         return f"its ONNX file has {len(nodes):,} operators; at most {MOST_NODES:,} are allowed"
-    foreign = [f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in DOMAINS]
+    foreign = [f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in OWN_SETS]
     if foreign:
         return f"its ONNX file has the operator {foreign[0]}; only those of ai.onnx and ai.onnx.ml are allowed"
     outside = [tensor.name for tensor in _tensors(model, nodes) if _is_outside(tensor)]
-    return f"its tensor {outside[0]!r} is not in the ONNX file but in another one" if outside else None
+    if not outside:
+        return None
+    return (
+        f"its tensor {outside[0]!r} is not in the ONNX file but in another one; log the model again with "
+        "mlflow.onnx.log_model(…, save_as_external_data=False)"
+    )
 
 
 def _is_outside(tensor: "TensorProto") -> bool:

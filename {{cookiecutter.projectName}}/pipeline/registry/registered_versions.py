@@ -68,12 +68,14 @@ def download(registered: "ModelVersion") -> RegisteredModel:
                 )
             )
         description: dict[str, Any] = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
+        if "onnx" not in description.get("flavors", {}):
+            raise StepError(f"{name} is no ONNX model: log it with mlflow.onnx.log_model")
         metadata: Any = description.get("metadata") or {}
         missing = [key for key in REQUIRED_METADATA if metadata.get(key) is None]
-        if missing or "onnx" not in description.get("flavors", {}):
+        if missing:
             raise StepError(
-                f"{name} cannot be served: it lacks {', '.join(missing) or 'an ONNX file'}; "
-                "a version that promote_model registered shows which metadata is needed"
+                f"{name} lacks the metadata {', '.join(missing)}: log it with the metadata of a version that "
+                "promote_model registered"
             )
         onnx = (path / description["flavors"]["onnx"]["data"]).read_bytes()
     if reason := onnx_file.refusal(onnx):

@@ -4,8 +4,10 @@ Adopted versions may be promoted and served. Versions that promote_model registe
 """
 
 import getpass
+import json
 import os
 import socket
+import textwrap
 
 import numpy as np
 
@@ -65,9 +67,13 @@ def _require_same_data(model: RegisteredModel, data: TrainingData) -> None:
         expected["encoding"] = data.encoding
     for name, value in expected.items():
         if metadata.get(name) != value:
+            given, needed = (
+                textwrap.shorten(json.dumps(v, ensure_ascii=False), 100, placeholder=" …")
+                for v in (metadata.get(name), value)
+            )
             raise StepError(
-                f"version {model.version} has the {name} {str(metadata.get(name))[:200]}; "
-                f"that of the data set is {str(value)[:200]}"
+                f"version {model.version} has {given} as {name} in its metadata, and the data set has {needed}: "
+                "register a version that was trained for this data"
             )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import doctor, liquibase
-from pipeline.databases import Connection, binding, grant_role, insert, query, session
+from pipeline.databases import Connection, binding, insert, prepare_login, query, session
 from pipeline.errors import StepError
 from pipeline.registry import aliases, registered_versions
 from pipeline.registry.registered_versions import Metadata, RegisteredModel
@@ -27,7 +27,7 @@ def run() -> str:
     doctor.require(doctor.inference_packages)
     tag = liquibase.deploy("inference-deployer", "database/inference")
     connection = session("inference-deployer")
-    grant_role(connection, f"{settings().schema}_app", binding("inference-app").username)
+    prepare_login(connection, f"{settings().schema}_app", binding("inference-app").username)
     _write_settings(connection)
     _purge(connection)
     sentences = [_follow(connection, stage) for stage in STAGES]

@@ -5,7 +5,7 @@ Liquibase deploys its changelog; the model's architecture is stored there.
 
 from pipeline import doctor, liquibase
 from pipeline.data import source
-from pipeline.databases import Connection, binding, grant_role, insert, query, session
+from pipeline.databases import Connection, binding, grant_temporary_tables, insert, prepare_login, query, session
 from pipeline.run_identity import git_commit
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
@@ -19,8 +19,10 @@ def run() -> str:
     architecture = build_architecture(data.shape, len(data.classes), data.value_range)
     tag = liquibase.deploy("training-deployer", "database/training")
     connection = session("training-deployer")
-    grant_role(connection, f"{settings().schema}_trainer", binding("trainer").username)
-    source.grant(connection, f"{settings().schema}_trainer")
+    group = f"{settings().schema}_trainer"
+    prepare_login(connection, group, binding("trainer").username)
+    grant_temporary_tables(connection, group)
+    source.grant(connection, group)
     _store(connection, architecture)
     with step_run("deploy_training_db", liquibase_tag=tag):
         load_mlflow().log_params({"liquibase_tag": tag, "architecture_hash": architecture.hash})

@@ -130,7 +130,7 @@ def cut(blocks: Sequence[tuple[int, int]], shares: Sequence[float]) -> list[Shar
     if len(parts) < 2:
         raise StepError(
             f"the training split is packed in {len(blocks)} block{'s' if len(blocks) != 1 else ''}, so the shares are "
-            "all of it: run upload_dataset with smaller rows_per_block"
+            f"all of it: run `./run upload_dataset --rows_per_block NUMBER` with a number below {blocks[0][1]}"
         )
     return list(parts.values())
 

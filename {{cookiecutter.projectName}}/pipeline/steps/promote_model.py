@@ -35,6 +35,13 @@ class Promotion(NamedTuple):
     reason: str
 
 
+class Judgement(NamedTuple):
+    """Why the candidate must not hold the alias, None when it may; and a remark about its promotion."""
+
+    refusal: str | None
+    remark: str = ""
+
+
 class Metrics(TypedDict):
     """Scores on the holdout under the names of MLflow's metrics."""
 
@@ -100,20 +107,22 @@ def _promote_candidate(stage: str) -> Promotion:
     refusal, exported = None, b""
     if version is None or current is None or int(current.version) != version:
         refusal, exported = _checked_export(connection, candidate, config)
-    refusal = refusal or _refusal(connection, candidate, version, scores, current, stage)
+    judgement = Judgement(refusal)
+    if refusal is None:
+        judgement = _judgement(connection, candidate, version, scores, current, stage)
     tags = {"data_hash": candidate.data.data_hash, "run_hash": candidate.run_hash}
     with step_run("promote_model", **tags):
         _log_metrics(connection, candidate, scores)
         version = version or _register(connection, candidate, scores, exported)
-        load_mlflow().set_tag("reason", refusal or _accuracy(scores))
-        _log_decision(version, stage, refusal is None)
-    if refusal:
-        return Promotion(False, f"version {version} is not promoted: {refusal}")
+        load_mlflow().set_tag("reason", judgement.refusal or _accuracy(scores) + judgement.remark)
+        _log_decision(version, stage, judgement.refusal is None)
+    if judgement.refusal:
+        return Promotion(False, f"version {version} is not promoted: {judgement.refusal}")
     if current and int(current.version) == version:
         return Promotion(True, f"version {version} holds {stage} already ({_accuracy(scores)})")
     with answering():
         client().set_registered_model_alias(settings().model, stage, str(version))
-    return Promotion(True, f"version {version} now holds {stage} ({_accuracy(scores)})")
+    return Promotion(True, f"version {version} now holds {stage} ({_accuracy(scores)}{judgement.remark})")
 
 
 def _checked_export(connection: Connection, candidate: FinishedRun, config: str) -> tuple[str | None, bytes]:
@@ -147,43 +156,45 @@ def _metrics(scores: Scores) -> Metrics:
     return {"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]}
 
 
-def _refusal(
+def _judgement(
     connection: Connection,
     candidate: FinishedRun,
     version: int | None,
     scores: Scores,
     current: "ModelVersion | None",
     stage: str,
-) -> str | None:
-    """Return the reason why the candidate must not hold the alias, None when it may.
+) -> Judgement:
+    """Decide whether the candidate may hold the alias.
 
     `version` is the candidate's if it is registered already, `current` the version that holds the alias.
     """
     minimum = settings().minimum_accuracy
     if scores["accuracy"] < minimum:
-        return f"its {_accuracy(scores)} is below the minimum {minimum:g} (project.yaml: minimumAccuracy)"
+        return Judgement(f"its {_accuracy(scores)} is below the minimum {minimum:g} (project.yaml: minimumAccuracy)")
     known: KnownVersion | None = None
     if current:
         with connection:
             known = registered_versions.known_version(connection, current)
     if known and known.run_hash == candidate.run_hash:
-        return None
+        return Judgement(None)
     rolled_back = aliases.rolled_back_at(stage, version) if version else None
     if rolled_back:
         by_hand = f"`promote_model --version {version} --stage {stage}`"
-        return f"it was rolled back from {stage} at {rolled_back}; {by_hand} promotes it all the same"
+        return Judgement(f"it was rolled back from {stage} at {rolled_back}; {by_hand} promotes it all the same")
     if current is None:
-        return None
+        return Judgement(None)
     served = f"version {current.version}, which keeps {stage}"
+    not_comparable = f"it cannot be compared with {served}"
     if known is None:
-        return f"it cannot be compared with {served}: {registered_versions.unknown(int(current.version))}"
+        return Judgement(f"{not_comparable}: {registered_versions.unknown(int(current.version))}")
     if known.run_hash is None:
         by_hand = f"`promote_model --version NUMBER --stage {stage}` replaces it"
-        return f"it cannot be compared with {served}: {known.adopted_by} adopted it from elsewhere; {by_hand}"
+        return Judgement(f"{not_comparable}: {known.adopted_by} adopted it from elsewhere; {by_hand}")
     accuracy = _current_accuracy(connection, candidate, known.run_hash)
-    if accuracy is not None and scores["accuracy"] < accuracy:
-        return f"its {_accuracy(scores)} is worse than {accuracy:.4f} of {served}"
-    return None
+    if accuracy is None:
+        return Judgement(None, f"; version {current.version} takes other classes, columns or values: not compared")
+    worse = scores["accuracy"] < accuracy
+    return Judgement(f"its {_accuracy(scores)} is worse than {accuracy:.4f} of {served}" if worse else None)
 
 
 def _current_accuracy(connection: Connection, candidate: FinishedRun, run_hash: str) -> float | None:

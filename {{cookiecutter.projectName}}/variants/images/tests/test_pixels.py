@@ -27,7 +27,8 @@ def data(low: float, high: float, dtype: str = "float32", channels: int = 3) -> 
 def declare(monkeypatch):
     """A function that puts a key into project.yaml."""
     answers: dict[str, object] = {}
-    monkeypatch.setattr(pixels, "section", answers.get)
+    for module in (pixels, settings):
+        monkeypatch.setattr(module, "section", answers.get)
     return answers.__setitem__
 
 
@@ -68,6 +69,7 @@ def test_another_range_must_be_declared(declare, low, high, dtype) -> None:
     ("key", "value", "message"),
     [
         ("valueRange", [0, 0.5], "but the values of dataset.py lie from 0 to 1"),
+        ("valueRange", [0, 255], "but the values of dataset.py lie from 0 to 1"),
         ("valueRange", 255, "valueRange is 255; use the values of black and white"),
         ("valueRange", [1, 0], "valueRange is [1, 0]"),
         ("valueRange", [0, "1"], "valueRange is [0, '1']"),

@@ -7,11 +7,14 @@ import numpy.typing as npt
 
 from pipeline.errors import StepError
 from pipeline.records import PixelFormat
-from pipeline.settings import is_number, section
+from pipeline.settings import declared_range, section
 from pipeline.user_code import Dataset, load_dataset
 
 ORDERS = ("RGB", "BGR")
 ROWS_AT_ONCE = 256
+# Smallest share of a declared range that the data must span. Data from 0 to 1 in a range from 0 to 255 would be served
+# as black, because files have 256 levels.
+SMALLEST_SHARE = 1 / 8
 # Per known range: the values of black and white, and the largest minimum and smallest maximum of its data.
 KNOWN_RANGES = ((0, 255, 127, 128), (0, 1, 0.5, 0.5), (-1, 1, -0.5, 0.5))
 
@@ -37,14 +40,17 @@ def pixel_format(data: Dataset) -> PixelFormat:
     Raises StepError when they are neither recognised nor declared, or when a value lies outside the declared range.
     """
     low, high = float(data.features.min()), float(data.features.max())
-    declared = _declared_range()
+    declared = declared_range()
     if declared and data.features.dtype == np.uint8 and not 0 <= declared[0] < declared[1] <= 255:
         # 256 would become 0: white would be served as black.
         raise StepError(
             f"project.yaml: valueRange is {list(declared)}, but the values of dataset.py are uint8: 0 to 255"
         )
     # float32 holds 0.1 as a larger number.
-    if declared and not np.float32(declared[0]) <= low <= high <= np.float32(declared[1]):
+    if declared and not (
+        np.float32(declared[0]) <= low <= high <= np.float32(declared[1])
+        and high - low >= SMALLEST_SHARE * (declared[1] - declared[0])
+    ):
         raise StepError(
             f"project.yaml: valueRange is {list(declared)}, but the values of dataset.py lie from {low:g} to {high:g}; "
             "give the values of black and white"
@@ -72,19 +78,6 @@ def _is_whole(features: npt.NDArray[Any]) -> bool:
     # A copy of all rows may not fit into memory, and most data is known after a few rows.
     chunks = (features[start : start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE))
     return all(bool((chunk == np.floor(chunk)).all()) for chunk in chunks)
-
-
-def _declared_range() -> tuple[float, float] | None:
-    """Return `valueRange` of project.yaml, None when it is absent. Raises StepError."""
-    value = section("valueRange")
-    if value is None:
-        return None
-    numbers = value if isinstance(value, list) else []
-    if len(numbers) != 2 or not all(map(is_number, numbers)) or not -np.inf < numbers[0] < numbers[1] < np.inf:
-        raise StepError(
-            f"project.yaml: valueRange is {value!r}; use the values of black and white, for example [0, 255]"
-        )
-    return float(numbers[0]), float(numbers[1])
 
 
 def _order(shape: tuple[int, ...]) -> str:
