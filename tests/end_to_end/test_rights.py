@@ -232,7 +232,16 @@ def test_hostile_search_path(trained: Project, hostile_schema: str, expected: li
             app.query(SERVING[name], {**IMAGE, "model": "another"})
 
 
-# Every search_path finds temporary objects first, and the app can create them.
+@pytest.fixture(scope="module")
+def temporary_objects(trained: Project) -> Iterator[None]:
+    """The right of everybody to create temporary objects, as on a server that somebody else set up."""
+    with trained.database("inference-deployer") as database:
+        database.query("GRANT TEMPORARY ON DATABASE inference TO PUBLIC")
+        yield
+        database.query("REVOKE TEMPORARY ON DATABASE inference FROM PUBLIC")
+
+
+# Every search_path finds temporary objects first, and the app may create them on some servers.
 SPY = (
     "CREATE FUNCTION pg_temp.spy(anyelement) RETURNS boolean LANGUAGE plpgsql AS "
     "$$BEGIN PERFORM set_config('spy.role', current_user, false); RETURN true; END$$",
@@ -243,7 +252,9 @@ SHADOWS = {"record": "pg_temp.served", **{name: f"pg_catalog.{name}" for name in
 
 @pytest.mark.parametrize("name", SERVING)
 @pytest.mark.parametrize("shadow", SHADOWS)
-def test_hostile_temporary_types(trained: Project, expected: list[float], name: str, shadow: str) -> None:
+def test_hostile_temporary_types(
+    trained: Project, temporary_objects: None, expected: list[float], name: str, shadow: str
+) -> None:
     """No function of the owner runs the caller's function in the check of a temporary type."""
     with trained.database("inference-app") as app:
         for statement in SPY:
@@ -260,6 +271,14 @@ READS_A_FILE = (
 )
 
 
+# A Loop over x, a row of two numbers, whose condition stays true.
+NEVER_ENDS = (
+    "CAg61wEKnAEKAAoBdAoGaW1hZ2VzEgF5IgRMb29wKoMBCgRib2R5MngKEQoBYxICY28iCElkZW50aXR5ChEKAXYSAnZvIghJZGVudGl0eRIBYloL"
+    "CgFpEgYKBAgHEgBaCwoBYxIGCgQICRIAWhEKAXYSDAoKCAESBgoACgIIAmIMCgJjbxIGCgQICRIAYhIKAnZvEgwKCggBEgYKAAoCCAKgAQUSAWcq"
+    "CBAJKgEBQgF0WhYKBmltYWdlcxIMCgoIARIGCgAKAggCYhEKAXkSDAoKCAESBgoACgIIAkIECgAQEQ=="
+)
+
+
 def test_a_model_reads_no_file_of_the_server(trained: Project) -> None:
     """A version whose weights lie in another file is an error, whoever stored it."""
     with trained.database("inference-deployer") as database:
@@ -271,6 +290,21 @@ def test_a_model_reads_no_file_of_the_server(trained: Project) -> None:
         with pytest.raises(psycopg2.Error, match="External data path"):
             database.query("SELECT {schema}.answer_row(%s, sha256) FROM version", (bytes(16),))
         database.query("ROLLBACK")
+
+
+def test_an_endless_model_is_stopped(trained: Project) -> None:
+    """A Loop without an end is an error after 10 s, and the session answers again."""
+    with trained.database("inference-deployer") as database:
+        database.query("BEGIN")
+        database.query("CREATE TEMP TABLE version AS SELECT * FROM {schema}.model_version LIMIT 1")
+        database.query("UPDATE version SET version = 98, onnx = decode(%s, 'base64')", (NEVER_ENDS,))
+        database.query("UPDATE version SET sha256 = encode(sha256(onnx), 'hex')")
+        database.query("INSERT INTO {schema}.model_version SELECT * FROM version")
+        digest = database.value("SELECT sha256 FROM version")
+        with pytest.raises(psycopg2.Error, match="terminate flag"):
+            database.query("SELECT {schema}.answer_row(%s, %s)", (bytes(8), digest))
+        database.query("ROLLBACK")
+        assert database.value("SELECT 1") == 1
 
 
 def test_a_long_batch_is_cancelled(trained: Project) -> None:

@@ -17,6 +17,7 @@ from pipeline import lock_file, progress
 try:
     import click
     import psycopg2
+    import psycopg2.errors
 
     from pipeline import commands, tracking
     from pipeline.databases import first_line, may_pass
@@ -183,7 +184,10 @@ def main() -> None:
     except StepError as error:
         fail(str(error), error)
     except psycopg2.Error as error:
-        fail(f"the database {'went away' if may_pass(error) else 'refused'}: {first_line(error)}", error)
+        remedy = ""
+        if isinstance(error, psycopg2.errors.InsufficientPrivilege):
+            remedy = "; deploy_training_db and deploy_inference_db grant the rights"
+        fail(f"the database {'went away' if may_pass(error) else 'refused'}: {first_line(error)}{remedy}", error)
 
 
 def fail(sentence: str, error: Exception) -> NoReturn:

@@ -51,6 +51,15 @@ def test_a_model_with_too_many_weights_is_refused() -> None:
         limits.refuse_large_model(keras, wide)
 
 
+def test_a_model_with_too_many_layers_is_refused(monkeypatch) -> None:
+    keras = load_keras()
+    monkeypatch.setattr(limits, "MOST_LAYERS", 3)
+    three = architecture(*(keras.layers.ReLU() for _ in range(2)))
+    limits.refuse_large_model(keras, three)
+    with pytest.raises(ValueError, match=r"the model has \d layers; allowed are 3"):
+        limits.refuse_large_model(keras, architecture(*(keras.layers.ReLU() for _ in range(4))))
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_layer_with_too_many_values_is_refused(nested: bool) -> None:
     keras = load_keras()

@@ -94,6 +94,7 @@ def varint(message: memoryview, place: int) -> tuple[int, int]:
     raise ValueError("the file is no ONNX file")
 # end database/python/onnx_operators.py
 
+import threading
 import time
 
 import numpy as np
@@ -121,6 +122,23 @@ images = session.get_inputs()[0]
 shape = tuple(images.shape[1:])
 dtype = np.dtype({"tensor(uint8)": "u1", "tensor(float)": "<f4"}[images.type])
 row_bytes = int(np.prod(shape)) * dtype.itemsize
+# The name of the operator as a field of a node. Only a Loop may never end.
+has_loop = b"\x04Loop" in stored[0]["onnx"]
+
+
+def run(rows):
+    """Return the probabilities of up to 256 rows (n, *shape); a Loop ends with an error after 10 s."""
+    if not has_loop:
+        return session.run(None, {images.name: rows})[0]
+    limited = ort.RunOptions()
+    timer = threading.Timer(10, setattr, (limited, "terminate", True))
+    # No thread but the server's own may receive its signals.
+    with_signals_blocked(timer.start)
+    try:
+        return session.run(None, {images.name: rows}, limited)[0]
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def answer(features, row_count):
@@ -134,11 +152,11 @@ def answer(features, row_count):
         )
     rows = np.frombuffer(features, dtype).reshape((row_count, *shape))
     if row_count <= 256:
-        return session.run(None, {images.name: rows})[0]
+        return run(rows)
     # Larger batches are no faster and only grow ONNX Runtime's memory.
     answers, asked = [], time.monotonic()
     for low in range(0, row_count, 256):
-        answers.append(session.run(None, {images.name: rows[low:low + 256]})[0])
+        answers.append(run(rows[low:low + 256]))
         if time.monotonic() - asked > 0.1:
             # Only a query lets PostgreSQL cancel the statement: for a time-out, or for the end of the client.
             plpy.execute("SELECT 1")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 MOST_WEIGHTS = 40_000_000
 # So does the confusion matrix, int64.
 MOST_CLASSES = 10_000
+# TensorFlow compiles a model in one go, which nothing can cancel.
+MOST_LAYERS = 1_000
 # Of a row, and of what a layer returns for a row.
 MOST_VALUES = 100_000_000
 # Lowest and highest value of each whole number in `config`.
@@ -39,7 +41,7 @@ def refuse_wrong_numbers(settings: "Mapping[str, Any]") -> None:
 
 
 def refuse_large_model(keras: "Any", description: str) -> None:
-    """Raise ValueError when a model (Keras JSON) has too many weights, or a layer returns too many values per row.
+    """Raise ValueError when a model (Keras JSON) has too many weights or layers, or a layer returns too many values.
 
     Within the scope Keras describes the weights without allocating memory for them.
     """
@@ -49,10 +51,13 @@ def refuse_large_model(keras: "Any", description: str) -> None:
         model = keras.models.model_from_json(description)
     # Keras would keep them for a later initialization.
     global_state.set_global_attribute("uninitialized_variables", [])
+    layers = list(model._flatten_layers(include_self=False))
+    if len(layers) > MOST_LAYERS:
+        raise ValueError(f"the model has {len(layers):,} layers; allowed are {MOST_LAYERS:,}")
     weights = sum(product(weight.shape) for weight in model.weights)
     if weights > MOST_WEIGHTS:
         raise ValueError(f"the model has {weights:,} weights; allowed are {MOST_WEIGHTS:,}")
-    for layer in model._flatten_layers(include_self=False):
+    for layer in layers:
         for shape in output_shapes(layer):
             if product(shape[1:]) > MOST_VALUES:
                 raise ValueError(

@@ -123,8 +123,8 @@ def record_manual_promotion(stage: str, version: int) -> None:
 
 def rolled_back_at(stage: str, version: int) -> str | None:
     """Return the ISO time of the last rollback from a registered version, None when there was none."""
-    registered = registered_version(version)
-    return registered.tags.get(_rolled_back_tag(stage)) if registered else None
+    time = _tagged_time(registered_version(version), _rolled_back_tag(stage))
+    return time.isoformat() if time else None
 
 
 def now() -> str:
@@ -154,8 +154,13 @@ def require_version(version: int) -> "ModelVersion":
 
 
 def _tagged_time(registered: "ModelVersion | None", tag: str) -> datetime.datetime | None:
-    time = registered.tags.get(tag) if registered else None
-    return datetime.datetime.fromisoformat(time) if time else None
+    """Return the time that a tag holds, None without one; anybody may write tags in MLflow."""
+    text = registered.tags.get(tag, "") if registered else ""
+    try:
+        time = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
 
 
 def _rolled_back_tag(stage: str) -> str:

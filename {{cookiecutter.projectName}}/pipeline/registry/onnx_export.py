@@ -4,6 +4,7 @@ import contextlib
 import logging
 import pathlib
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ TOLERANCE = 1e-4
 # A protobuf message must be smaller.
 MOST_BYTES = 2**31
 CHECKED_ROWS = 8
+# Of ONNX Runtime for some hundred rows.
+MOST_SECONDS = 60
 
 
 class NotExportable(StepError):
@@ -156,13 +159,22 @@ def is_for_training_only(layer: "keras.Layer") -> bool:
 
 
 def probabilities(onnx: bytes, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return the probabilities (n, classes) that ONNX Runtime computes."""
+    """Return the probabilities (n, classes) that ONNX Runtime computes.
+
+    A Loop may never end; after MOST_SECONDS ONNX Runtime raises an exception of its own.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    answers: npt.NDArray[np.float32] = session.run(None, {"images": rows})[0]
+    run = onnxruntime.RunOptions()
+    timer = threading.Timer(MOST_SECONDS, setattr, (run, "terminate", True))
+    timer.start()
+    try:
+        answers: npt.NDArray[np.float32] = session.run(None, {"images": rows}, run)[0]
+    finally:
+        timer.cancel()
     return answers
 
 

@@ -5,39 +5,27 @@ promote_model registers and of what a person adopts, and the steps use nothing e
 """
 
 import hashlib
-import json
 import pathlib
+import re
 import tempfile
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from pipeline.databases import Connection, query, require_relation
 from pipeline.errors import StepError
-from pipeline.records import Encoding, TrainingStatistics
-from pipeline.registry import onnx_file
+from pipeline.registry import model_metadata, onnx_file
+from pipeline.registry.model_metadata import Metadata
 from pipeline.tracking import answering, load_mlflow
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-REQUIRED_METADATA = (
-    "classes", "input_shape", "input_dtype", "metrics", "training_statistics", "data_hash", "git_commit",
-)  # fmt: skip
-
-
-class Metadata(TypedDict):
-    """The metadata that promote_model registers with a version; only a table's version has an encoding."""
-
-    classes: list[str]
-    input_shape: list[int]
-    input_dtype: str
-    metrics: dict[str, object]
-    training_statistics: TrainingStatistics
-    samples: NotRequired[dict[str, str] | None]
-    data_hash: str
-    git_commit: str
-    encoding: NotRequired[Encoding]
+# The description of a model in MLflow, YAML; the largest part is the confusion matrix.
+DESCRIPTION = "MLmodel"
+MOST_BYTES = 32_000_000
+MOST_LEVELS = 100
 
 
 class RegisteredModel(NamedTuple):
@@ -60,27 +48,63 @@ def download(registered: "ModelVersion") -> RegisteredModel:
     """Download a registered version. Raises StepError when it is no model that the app can serve."""
     mlflow = load_mlflow()
     name = f"version {registered.version} of {registered.name}"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         with answering():
-            path = pathlib.Path(
+            folder = pathlib.Path(
                 mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"models:/{registered.name}/{registered.version}", dst_path=folder
+                    artifact_uri=f"models:/{registered.name}/{registered.version}", dst_path=temporary
                 )
             )
-        description: dict[str, Any] = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
-        if "onnx" not in description.get("flavors", {}):
+        description = _description(folder, name)
+        flavors = description.get("flavors")
+        onnx_flavor = flavors.get("onnx") if isinstance(flavors, dict) else None
+        if not isinstance(onnx_flavor, dict) or not isinstance(onnx_flavor.get("data"), str):
             raise StepError(f"{name} is no ONNX model: log it with mlflow.onnx.log_model")
-        metadata: Any = description.get("metadata") or {}
-        missing = [key for key in REQUIRED_METADATA if metadata.get(key) is None]
-        if missing:
-            raise StepError(
-                f"{name} lacks the metadata {', '.join(missing)}: log it with the metadata of a version that "
-                "promote_model registered"
-            )
-        onnx = (path / description["flavors"]["onnx"]["data"]).read_bytes()
+        metadata = model_metadata.checked(description.get("metadata") or {}, name)
+        onnx = _content(folder, onnx_flavor["data"], onnx_file.MOST_BYTES, name)
     if reason := onnx_file.refusal(onnx):
         raise StepError(f"the ONNX file of {name} cannot be served: {reason}")
     return RegisteredModel(int(registered.version), onnx, metadata, registered.run_id or "")
+
+
+def _description(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    """Return the description of a downloaded model. Raises StepError."""
+    content = _content(folder, DESCRIPTION, MOST_BYTES, name)
+    # The parser in C, where it is installed, reads large matrices in a hundredth of the time.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        _require_plain(yaml.parse(content, loader))
+        description = yaml.load(content, loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise StepError(f"{name} cannot be served: its file {DESCRIPTION} is no plain YAML") from error
+    if not isinstance(description, dict):
+        raise StepError(f"{name} cannot be served: its file {DESCRIPTION} describes no model")
+    return description
+
+
+def _require_plain(events: Iterable[yaml.Event]) -> None:
+    """Raise YAMLError when YAML has aliases, or more than MOST_LEVELS of lists and mappings within each other.
+
+    Ten levels of ten aliases each are ten billion values; very many levels exhaust the stack of the loader.
+    """
+    level = 0
+    for event in events:
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or level > MOST_LEVELS:
+            raise yaml.YAMLError("it has aliases, or too many levels")
+
+
+def _content(folder: pathlib.Path, file: str, most_bytes: int, name: str) -> bytes:
+    """Return the content of a file within a folder, which has no link to a place outside. Raises StepError."""
+    path = (folder / file).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise StepError(f"{name} cannot be served: it has no file {file[:100]!r}")
+    if path.stat().st_size > most_bytes:
+        raise StepError(
+            f"{name} cannot be served: its file {file[:100]!r} has {path.stat().st_size:,} bytes; "
+            f"at most {most_bytes:,} are allowed"
+        )
+    return path.read_bytes()
 
 
 def require_table(connection: Connection) -> None:
@@ -121,6 +145,18 @@ def require_known(connection: Connection, model: RegisteredModel) -> None:
     raise StepError(unknown(model.version))
 
 
+def is_another(connection: Connection, registered: "ModelVersion", onnx_sha256: str) -> bool:
+    """Return whether the training database knows the version, but with another ONNX file than this."""
+    with connection:
+        rows = query(
+            connection,
+            "SELECT onnx_sha256 FROM {schema}.registered_version "
+            "WHERE version = %s AND (run_hash = %s OR run_hash IS NULL)",
+            (int(registered.version), tagged_run_hash(registered)),
+        )
+    return bool(rows) and (onnx_sha256,) not in rows
+
+
 def known_version(connection: Connection, registered: "ModelVersion") -> KnownVersion | None:
     """Return what the training database knows about the version, None when it does not know it.
 
@@ -130,9 +166,20 @@ def known_version(connection: Connection, registered: "ModelVersion") -> KnownVe
         connection,
         "SELECT run_hash, adopted_by FROM {schema}.registered_version "
         "WHERE version = %s AND (run_hash = %s OR run_hash IS NULL) ORDER BY run_hash NULLS LAST LIMIT 1",
-        (int(registered.version), registered.tags.get("run_hash", "")),
+        (int(registered.version), tagged_run_hash(registered)),
     )
     return KnownVersion(*rows[0]) if rows else None
+
+
+def tagged_run_hash(registered: "ModelVersion") -> str:
+    """Return the hash of the training that a version's tag names, empty without one."""
+    tag = registered.tags.get("run_hash", "")
+    return tag if re.fullmatch("[0-9a-f]{64}", tag) else ""
+
+
+def is_taken(connection: Connection, version: int) -> bool:
+    """Return whether a number is one that the training database knows."""
+    return bool(query(connection, "SELECT 1 FROM {schema}.registered_version WHERE version = %s", (version,)))
 
 
 def versions_of(connection: Connection, run_hash: str) -> list[int]:
@@ -154,6 +201,6 @@ def unknown(version: int) -> str:
 
 
 def _key(model: RegisteredModel) -> tuple[int, str, str]:
-    """Return number, hash of the ONNX file and hash of the metadata as JSON with sorted keys; SHA-256, hexadecimal."""
-    metadata = json.dumps(model.metadata, sort_keys=True).encode()
+    """Return number, hash of the ONNX file and hash of the metadata as JSON; SHA-256, hexadecimal."""
+    metadata = model_metadata.canonical_text(model.metadata, f"version {model.version}").encode()
     return model.version, hashlib.sha256(model.onnx).hexdigest(), hashlib.sha256(metadata).hexdigest()

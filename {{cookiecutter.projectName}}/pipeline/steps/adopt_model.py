@@ -43,7 +43,12 @@ def run(version: int) -> str:
         if registered_versions.is_known(connection, model):
             return f"the training database knows version {version} already"
         training_db.prepare_session(connection, binding("trainer").is_greenplum)
-        trained = training_db.finished_run_of(connection, registered.tags.get("run_hash", ""))
+        if registered_versions.is_taken(connection, version):
+            raise StepError(
+                f"the training database knows another model as version {version}: register this one again, so that "
+                "MLflow gives it a new number"
+            )
+        trained = training_db.finished_run_of(connection, registered_versions.tagged_run_hash(registered))
         data = trained.data if trained else training_db.current_data(connection)
     _require_same_data(model, data)
     if trained:
@@ -94,9 +99,9 @@ def _require_probabilities(model: RegisteredModel) -> None:
     shape, dtype = tuple(model.metadata["input_shape"]), model.metadata["input_dtype"]
     expected = (CHECKED_ROWS, len(model.metadata["classes"]))
     try:
-        answers = onnx_export.probabilities(model.onnx, np.zeros((CHECKED_ROWS, *shape), dtype))
+        answers = np.asarray(onnx_export.probabilities(model.onnx, np.zeros((CHECKED_ROWS, *shape), dtype)), "f4")
     except Exception as error:
-        # ONNX Runtime raises any kind of exception.
+        # ONNX Runtime raises any kind of exception, and its answer may be no array of numbers.
         reason = onnx_export.first_line(error)
         raise StepError(
             f"ONNX Runtime cannot compute version {model.version} with an input named images: {reason}"

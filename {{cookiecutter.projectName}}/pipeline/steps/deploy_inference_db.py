@@ -13,7 +13,8 @@ from pipeline import doctor, liquibase
 from pipeline.databases import Connection, binding, insert, prepare_login, query, session
 from pipeline.errors import StepError
 from pipeline.registry import aliases, registered_versions
-from pipeline.registry.registered_versions import Metadata, RegisteredModel
+from pipeline.registry.model_metadata import Metadata
+from pipeline.registry.registered_versions import RegisteredModel
 from pipeline.settings import STAGES, settings
 from pipeline.tracking import impatient, load_mlflow, registered_alias, step_run
 
@@ -93,13 +94,24 @@ def _remove(connection: Connection, stage: str, alias: aliases.Alias | None) -> 
 def _store_registered(connection: Connection, registered: "ModelVersion | None") -> None:
     """Store a registered version, unless the database holds it already; the caller commits.
 
-    Raises StepError when the training database does not know its files.
+    Raises StepError when the training database does not know its files, or knows another model by this number.
     """
-    if registered and not _is_stored(connection, int(registered.version)):
-        doctor.require(doctor.trainer)
+    if registered is None:
+        return
+    version = int(registered.version)
+    stored = _stored_sha256(connection, version)
+    doctor.require(doctor.trainer)
+    trainer = session("trainer")
+    registered_versions.require_table(trainer)
+    if stored is None:
         model = registered_versions.download(registered)
-        registered_versions.require_known(session("trainer"), model)
+        registered_versions.require_known(trainer, model)
         _store(connection, model)
+    elif registered_versions.is_another(trainer, registered, stored):
+        raise StepError(
+            f"the inference database holds another model as version {version}, from an earlier registry of MLflow: "
+            "register the model again, so that MLflow gives it a new number"
+        )
 
 
 def _write_settings(connection: Connection) -> None:
@@ -126,14 +138,14 @@ def _purge(connection: Connection) -> None:
         query(connection, "SELECT {schema}.purge_predictions()")
 
 
-def _is_stored(connection: Connection, version: int) -> bool:
-    return bool(
-        query(
-            connection,
-            "SELECT 1 FROM {schema}.model_version WHERE model = %s AND version = %s",
-            (settings().model, version),
-        )
+def _stored_sha256(connection: Connection, version: int) -> str | None:
+    """Return the SHA-256 of the ONNX file that the database holds as a version, None when it holds none."""
+    rows = query(
+        connection,
+        "SELECT sha256 FROM {schema}.model_version WHERE model = %s AND version = %s",
+        (settings().model, version),
     )
+    return rows[0][0] if rows else None
 
 
 def _store(connection: Connection, model: RegisteredModel) -> None:

@@ -14,7 +14,8 @@ from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
 from pipeline.records import Scores
 from pipeline.registry import aliases, onnx_export, registered_versions, round_trip
-from pipeline.registry.registered_versions import KnownVersion, Metadata, RegisteredModel
+from pipeline.registry.model_metadata import Metadata
+from pipeline.registry.registered_versions import KnownVersion, RegisteredModel
 from pipeline.registry.summaries import encoding_summary
 from pipeline.run_identity import git_commit
 from pipeline.settings import chosen_stage, settings
@@ -243,18 +244,36 @@ def _register(connection: Connection, candidate: FinishedRun, scores: Scores, ex
             mlflow_client.create_registered_model(
                 settings().model, tags={"owner": settings().owner}, description=settings().description
             )
-        created = mlflow_client.create_model_version(
-            settings().model,
-            model_uri,
-            row,
-            tags=_version_tags(candidate),
-            description=_version_description(candidate, scores),
-            model_id=model_id,
-        )
+    version = _new_version(connection, candidate, scores, row, model_uri, model_id)
     with connection:
-        model = RegisteredModel(int(created.version), onnx, metadata, row)
+        model = RegisteredModel(version, onnx, metadata, row)
         registered_versions.record(connection, model, candidate.run_hash)
-    return model.version
+    return version
+
+
+def _new_version(
+    connection: Connection, candidate: FinishedRun, scores: Scores, row: str, model_uri: str, model_id: str
+) -> int:
+    """Register a logged model, and return its number, which no other model of this project ever had.
+
+    A registry that was emptied counts from 1 again, and the inference database may hold those versions.
+    """
+    mlflow_client = client()
+    while True:
+        with answering():
+            created = mlflow_client.create_model_version(
+                settings().model,
+                model_uri,
+                row,
+                tags=_version_tags(candidate),
+                description=_version_description(candidate, scores),
+                model_id=model_id,
+            )
+        with connection:
+            if not registered_versions.is_taken(connection, int(created.version)):
+                return int(created.version)
+        with answering():
+            mlflow_client.delete_model_version(settings().model, created.version)
 
 
 def _version_tags(candidate: FinishedRun) -> dict[str, str]:
