@@ -264,6 +264,14 @@ def test_hostile_temporary_types(
         assert app.value("SELECT current_setting('spy.role', true)") is None
 
 
+def test_a_compiled_query_does_not_end_the_server(trained: Project) -> None:
+    """Statements of the project are not compiled; where the compiler cannot even be loaded, nobody's are."""
+    with trained.database("trainer") as database:
+        assert database.value("SHOW jit") == "off"
+        database.query("SET jit = on")
+        assert database.value("SELECT pg_jit_available()") is False
+
+
 # x + w, where w lies in the file global/1260 of the server's folder: pg_authid.
 READS_A_FILE = (
     "CAg6jwEKDgoBeAoBdxIBeSIDQWRkEgFnKj8IAQgEEAFCAXdqFwoIbG9jYXRpb24SC2dsb2JhbC8xMjYwagsKBm9mZnNldBIBMGoMCgZsZW5ndGgS"

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import NoReturn
 
-from pipeline import lock_file, progress
+from pipeline import interrupts, lock_file, progress
 
 try:
     import click
@@ -47,6 +47,7 @@ def run_step(context: click.Context, step: Step, values: dict[str, Value]) -> No
     A refused promotion is an outcome, not a failure: the step that would serve the model is skipped.
     Raises StepError when MLproject and the step disagree about its parameters, or the step fails.
     """
+    interrupts.check()
     if step.name == LAST_OF_CHAIN and context.obj.get("is_refused"):
         click.echo(f"{step.name}: skipped, nothing was promoted")
         return
@@ -174,6 +175,7 @@ def main() -> None:
     Exits with status 75 (EX_TEMPFAIL) for an error that may pass by itself, with 1 for one that a person must fix.
     """
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    interrupts.install()
     try:
         command_line()(prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:

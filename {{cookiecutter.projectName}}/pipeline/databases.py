@@ -251,7 +251,7 @@ def prepare_login(connection: Connection, group: str, login: str) -> None:
     """Make a login a member of the group role, and limit its connections unless an administrator did.
 
     It may take half of the server's connections. Neither its failed statements nor those of this session's role are
-    logged: they contain weights and people's inputs.
+    logged: they contain weights and people's inputs. Neither is compiled: see fit.start_tensorflow.
     """
     with connection:
         is_member, is_limited, database, deployer = query(
@@ -269,10 +269,8 @@ def prepare_login(connection: Connection, group: str, login: str) -> None:
             half = int(query(connection, "SELECT current_setting('max_connections')::int / 2")[0][0])
             query(connection, f"ALTER ROLE {quoted[login]} CONNECTION LIMIT {half}")
         for role in {login, deployer}:
-            query(
-                connection,
-                f"ALTER ROLE {quoted[role]} IN DATABASE {quoted[database]} SET log_min_error_statement = 'panic'",
-            )
+            for setting in ("log_min_error_statement = 'panic'", "jit = off"):
+                query(connection, f"ALTER ROLE {quoted[role]} IN DATABASE {quoted[database]} SET {setting}")
         # The setting of the role begins with its next session.
         query(connection, "SET log_min_error_statement = 'panic'")
 

@@ -1,7 +1,9 @@
 """The content of the training database: data sets, architectures, training runs and their checkpoints."""
 
+import contextlib
 import json
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,16 +124,29 @@ def current_data(connection: Connection, dataset: str | None = None) -> Training
     if not rows:
         raise StepError("the training database holds no data set: run `./run upload_dataset`")
     name, data_hash, shape, dtype, classes, split_rows, statistics, encoding = rows[0]
-    return TrainingData(
-        name,
-        data_hash,
-        _shape(shape),
-        dtype,
-        json.loads(classes),
-        json.loads(split_rows),
-        json.loads(statistics),
-        json.loads(encoding) if encoding else None,
-    )
+    with _readable("dataset"):
+        return TrainingData(
+            name,
+            data_hash,
+            _shape(shape),
+            dtype,
+            json.loads(classes),
+            json.loads(split_rows),
+            json.loads(statistics),
+            json.loads(encoding) if encoding else None,
+        )
+
+
+@contextlib.contextmanager
+def _readable(table: str) -> Iterator[None]:
+    """Raise StepError for a row that no step wrote: the trainer's login may change it."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StepError(
+            f"the training database's table {table} has a row that no step wrote ({type(error).__name__}): delete it "
+            "with the login of training-deployer, and run `./run all` again"
+        ) from error
 
 
 def select_data(connection: Connection, dataset: str) -> bool:
@@ -205,16 +220,17 @@ def _finished_run(connection: Connection, condition: str, *values: str) -> Finis
     if not rows:
         return None
     run_hash, dataset, architecture, parameters, best_epoch, weights, git_commit, mlflow_run = rows[0]
-    return FinishedRun(
-        run_hash,
-        current_data(connection, dataset),
-        current_architecture(connection, architecture),
-        json.loads(parameters),
-        best_epoch,
-        bytes(weights),
-        git_commit,
-        mlflow_run,
-    )
+    with _readable("training_run"):
+        return FinishedRun(
+            run_hash,
+            current_data(connection, dataset),
+            current_architecture(connection, architecture),
+            json.loads(parameters),
+            best_epoch,
+            bytes(weights),
+            git_commit,
+            mlflow_run,
+        )
 
 
 def epoch_rows(connection: Connection, run_hash: str) -> list[EpochRow]:
@@ -348,7 +364,12 @@ def sample_rows(
 def prepare_session(connection: Connection, greenplum: bool) -> None:
     """Change the settings of a session for training: see docs/how-to/greenplum.md. Raises psycopg2.Error."""
     settings = (
-        {"gp_eager_two_phase_agg": "on", "gp_vmem_idle_resource_timeout": "0", "synchronize_seqscans": "off"}
+        {
+            "gp_eager_two_phase_agg": "on",
+            "gp_vmem_idle_resource_timeout": "0",
+            "synchronize_seqscans": "off",
+            "jit": "off",
+        }
         if greenplum
         else {
             # A client that died must not leave its epoch running.
@@ -356,6 +377,7 @@ def prepare_session(connection: Connection, greenplum: bool) -> None:
             # Every epoch reads the rows in the same order.
             "synchronize_seqscans": "off",
             "max_parallel_workers_per_gather": "0",
+            "jit": "off",
         }
     )
     for name, value in settings.items():

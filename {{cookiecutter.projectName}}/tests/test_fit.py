@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -119,3 +120,13 @@ def test_the_client_reads_the_message_of_an_aggregate() -> None:
 def test_a_configuration_without_a_loss_is_as_before() -> None:
     config = json.loads(model_config(two_layers(), (4,), 2, "float32", {"batch_size": 8}))
     assert not {"class_weights", "label_smoothing"} & config.keys()
+
+
+def test_a_session_with_a_compiled_query_is_refused(monkeypatch, tmp_path) -> None:
+    """PostgreSQL's compiler and TensorFlow in one process end the server."""
+    assert not fit.compiler_is_loaded()
+    monkeypatch.setattr(fit, "compiler_is_loaded", lambda: True)
+    assert fit.start_tensorflow(0, {})
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    with pytest.raises(ValueError, match="SET jit = off in a new session"):
+        fit.start_tensorflow(0, {})

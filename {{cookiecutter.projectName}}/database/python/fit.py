@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 from typing import TYPE_CHECKING
 
 from database.python.allowed import refuse_foreign_objects
@@ -301,7 +302,13 @@ def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Calla
 
 
 def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
-    """Import TensorFlow and Keras, and return both. `threads`: see Settings; the first call of a session decides."""
+    """Import TensorFlow and Keras, and return both. `threads`: see Settings; the first call of a session decides.
+
+    Raises ValueError when PostgreSQL has compiled a query of this session: the server's process would die, because
+    its compiler and TensorFlow contain different releases of LLVM.
+    """
+    if "tensorflow" not in sys.modules and compiler_is_loaded():
+        raise ValueError("PostgreSQL has compiled a query of this session: SET jit = off in a new session")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -314,6 +321,15 @@ def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
     import keras
 
     return tf, keras
+
+
+def compiler_is_loaded() -> bool:
+    """Return whether this process has loaded PostgreSQL's compiler, llvmjit.so; false where /proc is missing."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            return any("llvmjit.so" in line for line in maps)
+    except OSError:
+        return False
 
 
 def block_arrays(

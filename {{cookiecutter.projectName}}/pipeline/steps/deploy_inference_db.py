@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import doctor, liquibase
+from pipeline import doctor, interrupts, liquibase
 from pipeline.databases import Connection, binding, insert, prepare_login, query, session
 from pipeline.errors import StepError
 from pipeline.registry import aliases, registered_versions
@@ -56,6 +56,7 @@ def _follow(connection: Connection, stage: str) -> str:
             return _remove(connection, stage, alias) + clause
         _store_registered(connection, registered)
         version = int(registered.version)
+        interrupts.check()
         aliases.follow_registry(connection, stage, version)
     is_new = alias is None or alias.version != version
     return f"{stage} is {'now ' if is_new else ''}version {version}{clause}"

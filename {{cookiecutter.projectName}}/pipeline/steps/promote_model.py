@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 
-from pipeline import doctor, parent_runs, training_db
+from pipeline import doctor, interrupts, parent_runs, training_db
 from pipeline.data import source
 from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
@@ -82,6 +82,7 @@ def _promote_version(version: int, stage: str) -> Promotion:
     tags = {name: registered.tags[name] for name in ("data_hash", "run_hash") if name in registered.tags}
     with step_run("promote_model", **tags):
         aliases.record_manual_promotion(stage, version)
+        interrupts.check()
         client().set_registered_model_alias(settings().model, stage, str(version))
         _log_decision(version, stage, True)
     return Promotion(True, f"version {version} now holds {stage}")
@@ -121,6 +122,7 @@ def _promote_candidate(stage: str) -> Promotion:
         return Promotion(False, f"version {version} is not promoted: {judgement.refusal}")
     if current and int(current.version) == version:
         return Promotion(True, f"version {version} holds {stage} already ({_accuracy(scores)})")
+    interrupts.check()
     with answering():
         client().set_registered_model_alias(settings().model, stage, str(version))
     return Promotion(True, f"version {version} now holds {stage} ({_accuracy(scores)}{judgement.remark})")
