@@ -56,6 +56,10 @@ test-fast: .venv ## run the fast tests (less than a minute together)
 test: lint test-fast ## run every check and every test except those on a cluster
 	$(ALONE) $(BIN)/python -m pytest -m 'slow and not cluster' --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
+.PHONY: test-security
+test-security: .venv ## carry out the attacks of docs/explanation/security.md, which are also part of `make test`
+	$(ALONE) $(BIN)/python -m pytest -m security --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 .PHONY: test-cluster
 test-cluster: .venv ## test a generated project on a real Kubernetes, which it starts (as root on Linux)
 	$(ALONE) $(BIN)/python -m pytest tests/cluster

@@ -16,6 +16,8 @@ from PIL import Image
 from .api import Api, file, png, sentence, serving
 from .project import Project
 
+pytestmark = pytest.mark.security
+
 HERE = Path(__file__).parent
 REQUESTS = 2000
 # The schema does not list the model's labels, so a well-formed label may be refused.

@@ -219,6 +219,7 @@ def hostile_public(trained: Project) -> Iterator[None]:
                 database.query(NO_OVERLOADS)
 
 
+@pytest.mark.security
 @pytest.mark.usefixtures("hostile_public")
 def test_second_run_changes_nothing(trained: Project) -> None:
     """Every step is idempotent: a second `all` trains nothing; only times of selection change.

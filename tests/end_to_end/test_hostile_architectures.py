@@ -41,6 +41,8 @@ import sys
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
 import keras
 
+pytestmark = pytest.mark.security
+
 KNOWN = ("keras", "tensorflow", "numpy")
 OUTSIDE = ("socket", "subprocess", "os", "shutil", "urllib", "ctypes", "ftplib", "glob", "tempfile", "pty")
 

@@ -9,6 +9,8 @@ from .conftest import RESERVED_WORD
 from .project import Project
 from .servers import Database
 
+pytestmark = pytest.mark.security
+
 
 @pytest.fixture(scope="module")
 def project(named_projects: dict[str, tuple[Project, str]]) -> Project:

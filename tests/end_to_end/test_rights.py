@@ -15,6 +15,8 @@ from psycopg2.errors import InsufficientPrivilege
 from .project import Project
 from .servers import Database
 
+pytestmark = pytest.mark.security
+
 TRAINER = {
     "transition": "SELECT {schema}.model_transition(NULL, NULL, NULL, NULL, NULL, NULL)",
     "combine": "SELECT {schema}.model_combine(NULL, NULL)",

@@ -8,6 +8,8 @@ from groups import WITH_DEFAULT_PROJECT
 from .project import Project
 from .servers import CommandLines
 
+pytestmark = pytest.mark.security
+
 # Files with passwords, which only their owner can read.
 PASSWORD_FILES = ("bindings", "state.json")
 
