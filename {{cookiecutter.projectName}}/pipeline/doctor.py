@@ -213,6 +213,29 @@ def deploying_role() -> Finding:
 
 
 @functools.cache
+def public_schema() -> Finding:
+    """Nobody but an administrator should create functions in `public`; the pipeline does without that, others may not.
+
+    The check fails only when the database does not answer.
+    """
+    title = "Schema public of the training database"
+    try:
+        connection = session("training-deployer")
+    except (StepError, psycopg2.Error) as error:
+        return _no_answer(title, "training-deployer", error)
+    with connection:
+        is_writable = query(
+            connection,
+            "SELECT EXISTS (SELECT 1 FROM pg_namespace, aclexplode(nspacl) "
+            "WHERE nspname = 'public' AND grantee = 0 AND privilege_type = 'CREATE')",
+        )[0][0]
+    if is_writable:
+        detail = "everybody may create functions there, which other programs may call in place of PostgreSQL's own"
+        return Finding(title, True, f"{detail}; as an administrator: REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    return Finding(title, True, "only those who were granted the right create objects there")
+
+
+@functools.cache
 def training_packages() -> Finding:
     """PL/Python in the training database imports TensorFlow, on every segment."""
     return _packages("training-deployer", "training-db", "Python in the training database")
@@ -306,6 +329,7 @@ CHECKS = (
     inference_database,
     mlflow_server,
     deploying_role,
+    public_schema,
     training_packages,
     inference_packages,
 )

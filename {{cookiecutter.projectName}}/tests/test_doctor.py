@@ -1,5 +1,6 @@
 """The doctor gives one answer per part, on this machine and in the databases."""
 
+import contextlib
 import pathlib
 
 import pytest
@@ -115,7 +116,7 @@ class TestServers:
         assert finding.detail == "MLFLOW_TRACKING_URI is not set"
         assert finding.fix.startswith("set it to your tracking server: with SERVICE_BINDING_ROOT,")
 
-    @pytest.mark.parametrize("check", [doctor.deploying_role, doctor.training_packages])
+    @pytest.mark.parametrize("check", [doctor.deploying_role, doctor.public_schema, doctor.training_packages])
     def test_a_database_that_does_not_answer_is_the_reason_of_each_check(self, monkeypatch, check):
         def refuse(name: str) -> databases.Connection:
             raise StepError("training-deployer: Connection refused")
@@ -127,3 +128,13 @@ class TestServers:
         assert (finding.is_there, finding.detail) == (False, "Connection refused")
         assert finding.fix.startswith("start the local servers")
         assert "superuser" not in finding.name
+
+    @pytest.mark.parametrize("is_writable", [True, False])
+    def test_a_writable_public_schema_is_advice(self, monkeypatch, is_writable):
+        monkeypatch.setattr(doctor, "session", lambda _: contextlib.nullcontext())
+        monkeypatch.setattr(doctor, "query", lambda *_: [(is_writable,)])
+        doctor.public_schema.cache_clear()
+        finding = doctor.public_schema()
+        doctor.public_schema.cache_clear()
+        assert finding.is_there
+        assert ("REVOKE CREATE ON SCHEMA public FROM PUBLIC" in finding.detail) == is_writable

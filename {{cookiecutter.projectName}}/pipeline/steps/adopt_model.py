@@ -61,7 +61,10 @@ def run(version: int) -> str:
     with step_run("adopt_model", data_hash=data.data_hash):
         load_mlflow().log_params({"adopted_version": version, "adopted_by": person})
     origin = "a training of this database" if trained else "elsewhere"
-    return f"version {version}, which comes from {origin}, was checked and adopted by {person}"
+    return (
+        f"version {version}, which comes from {origin}, was checked and adopted by {person}; "
+        f"`./run promote_model --version {version} deploy_inference_db` serves it"
+    )
 
 
 def _require_same_data(model: RegisteredModel, data: TrainingData) -> None:
