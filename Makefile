@@ -9,6 +9,8 @@ BIN := .venv/bin
 BODY := template
 DEMO := build/image-classifier
 TYPED := build/lint
+# No test in them is fast, and reading them takes each process of the fast tests three seconds.
+SLOW_FOLDERS := cluster end_to_end kubeflow manifests
 # Tests and generated projects run make themselves, without the flags and variables of this run.
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL
 # Ruff's cache stays here: cookiecutter would copy one in the body into projects.
@@ -50,7 +52,8 @@ help: ## list the commands
 
 .PHONY: test-fast
 test-fast: .venv ## run the fast tests (less than a minute together)
-	$(ALONE) $(BIN)/python -m pytest -m 'not slow and not cluster' --numprocesses auto
+	$(ALONE) $(BIN)/python -m pytest -m 'not slow and not cluster' --numprocesses auto \
+		$(SLOW_FOLDERS:%=--ignore=tests/%)
 
 .PHONY: test
 test: lint test-fast ## run every check and every test except those on a cluster

@@ -73,7 +73,7 @@ def test_artifacts_are_in_the_bucket(backed: Backed) -> None:
     objects = backed.store.objects(backed.environment)
     assert all(key.startswith(PREFIX) for key in objects), objects
     names = {key.rpartition("/")[2] for key in objects}
-    assert {"architecture.json", "weights.f4", "report.html", "curves.png", "model.onnx", "MLmodel"} <= names
+    assert {"architecture.json", "report.html", "curves.png", "model.onnx", "MLmodel"} <= names
     # The check of the store left no object.
     assert min(objects.values()) > 0
     assert not list((backed.state / "mlflow" / "data").iterdir())

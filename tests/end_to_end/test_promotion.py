@@ -154,7 +154,7 @@ def test_a_planted_version_is_not_served(planted: Project) -> None:
 
 
 def test_a_planted_version_is_not_promoted(planted: Project) -> None:
-    """Neither by its number nor as what a candidate is compared with."""
+    """It is promoted neither by number nor by comparison with a candidate."""
     assert UNKNOWN in planted.refuses("promote_model", "--version", "3")
     training = ("train_model", "--epochs", "1", "--run", "3")
     output = planted.pipeline(*training, "promote_model").stdout
@@ -167,7 +167,7 @@ def test_a_changed_version_is_not_adopted(planted: Project) -> None:
     weights = planted.refuses("adopt_model", "--version", "3")
     assert "version 3 is not the model of the training that its tag run_hash names" in weights
     version = register(planted, "classes")
-    assert f"version {version} has the classes ['9', " in planted.refuses("adopt_model", "--version", str(version))
+    assert f'version {version} has ["9", ' in planted.refuses("adopt_model", "--version", str(version))
     assert "version is 0; name a registered version" in planted.refuses("adopt_model")
     assert aliases(planted) == {"staging": 2}
 

@@ -38,8 +38,8 @@ ssl_min_protocol_version = 'TLSv1.2'
 log_destination = 'stderr'
 logging_collector = off
 log_statement = 'none'
-# No such file: PostgreSQL's compiler and TensorFlow contain different releases of LLVM, and one process of the server
-# that loads both dies.
+# 'none' names no library, so PostgreSQL never loads its query compiler: it and TensorFlow contain different releases of
+# LLVM, and a process with both crashes.
 jit_provider = 'none'
 log_line_prefix = '%m [%p] %q%u@%d %a '
 datestyle = 'iso, mdy'

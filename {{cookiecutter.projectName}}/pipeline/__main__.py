@@ -188,7 +188,7 @@ def main() -> None:
     except psycopg2.Error as error:
         remedy = ""
         if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-            remedy = "; deploy_training_db and deploy_inference_db grant the rights"
+            remedy = "; run `./run deploy_training_db` or `./run deploy_inference_db`, which grant the rights"
         fail(f"the database {'went away' if may_pass(error) else 'refused'}: {first_line(error)}{remedy}", error)
 
 

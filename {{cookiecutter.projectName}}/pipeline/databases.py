@@ -248,18 +248,22 @@ def in_schema(statement: str) -> str:
 
 
 def prepare_login(connection: Connection, group: str, login: str) -> None:
-    """Make a login a member of the group role, and limit its connections unless an administrator did.
+    """Make a login a member of the group role, and set its limits.
 
-    It may take half of the server's connections. Neither its failed statements nor those of this session's role are
-    logged: they contain weights and people's inputs. Neither is compiled: see fit.start_tensorflow.
+    It may open half of the server's connections, unless an administrator set a limit. Failed statements of the login
+    and of the deployer, which contain weights and inputs, are not logged. PostgreSQL compiles no query of either: see
+    fit.start_tensorflow. Raises StepError when there is no such login.
     """
     with connection:
-        is_member, is_limited, database, deployer = query(
+        rows = query(
             connection,
             "SELECT pg_has_role(rolname, %s, 'member'), rolconnlimit >= 0, current_database(), current_user "
             "FROM pg_roles WHERE rolname = %s",
             (group, login),
-        )[0]
+        )
+        if not rows:
+            raise StepError(f"the database has no login {login}: create it, or correct the service binding")
+        is_member, is_limited, database, deployer = rows[0]
         quoted = {
             name: psycopg2.extensions.quote_ident(name, connection) for name in (group, login, database, deployer)
         }
@@ -271,7 +275,7 @@ def prepare_login(connection: Connection, group: str, login: str) -> None:
         for role in {login, deployer}:
             for setting in ("log_min_error_statement = 'panic'", "jit = off"):
                 query(connection, f"ALTER ROLE {quoted[role]} IN DATABASE {quoted[database]} SET {setting}")
-        # The setting of the role begins with its next session.
+        # The settings of a role apply to its later sessions only.
         query(connection, "SET log_min_error_statement = 'panic'")
 
 

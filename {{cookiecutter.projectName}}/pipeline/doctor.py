@@ -214,9 +214,9 @@ def deploying_role() -> Finding:
 
 @functools.cache
 def public_schema() -> Finding:
-    """Nobody but an administrator should create functions in `public`; the pipeline does without that, others may not.
+    """Only administrators may create functions in the training database's schema `public`.
 
-    The check fails only when the database does not answer.
+    The check fails only when the database does not answer: the pipeline does not search the schema.
     """
     title = "Schema public of the training database"
     try:
@@ -279,10 +279,8 @@ def _packages(name: str, role: str, title: str) -> Finding:
 
 def packages_function(address: Binding, role: str, coordinator: bool) -> str:
     """Return the statement that creates python_packages() for the coordinator, or else for the segments."""
-    execute_on = ""
-    if address.is_greenplum:
-        # A SELECT without FROM runs on the coordinator, in every version of Greenplum.
-        execute_on = "" if coordinator else "EXECUTE ON ALL SEGMENTS"
+    # A SELECT without FROM runs on the coordinator, in every version of Greenplum.
+    execute_on = "EXECUTE ON ALL SEGMENTS" if address.is_greenplum and not coordinator else ""
     return PACKAGES_FUNCTION.replace("{execute_on}", execute_on).replace("{packages}", repr(PACKAGES[role]))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: a step stops before it changes what is served, even if a library swallowed the exception.
+"""Ctrl-C: a step stops before it moves an alias, even if a library swallowed the exception.
 
 Importing TensorFlow and exporting a model run code with bare `except` clauses, which catch KeyboardInterrupt too.
 """

@@ -362,24 +362,14 @@ def sample_rows(
 
 
 def prepare_session(connection: Connection, greenplum: bool) -> None:
-    """Change the settings of a session for training: see docs/how-to/greenplum.md. Raises psycopg2.Error."""
-    settings = (
-        {
-            "gp_eager_two_phase_agg": "on",
-            "gp_vmem_idle_resource_timeout": "0",
-            "synchronize_seqscans": "off",
-            "jit": "off",
-        }
-        if greenplum
-        else {
-            # A client that died must not leave its epoch running.
-            "client_connection_check_interval": "1s",
-            # Every epoch reads the rows in the same order.
-            "synchronize_seqscans": "off",
-            "max_parallel_workers_per_gather": "0",
-            "jit": "off",
-        }
-    )
+    """Change the settings of a session for training: see docs/explanation/training.md. Raises psycopg2.Error."""
+    # Every epoch reads the rows in the same order; PostgreSQL's compiler must not meet TensorFlow.
+    settings = {"synchronize_seqscans": "off", "jit": "off"}
+    if greenplum:
+        settings |= {"gp_eager_two_phase_agg": "on", "gp_vmem_idle_resource_timeout": "0"}
+    else:
+        # A client that died must not leave its epoch running.
+        settings |= {"client_connection_check_interval": "1s", "max_parallel_workers_per_gather": "0"}
     for name, value in settings.items():
         # Not every database of Greenplum's family has every setting.
         query(
@@ -400,7 +390,7 @@ def require_partial_aggregate(connection: Connection, dataset: str, config: str,
     if not any("Partial" in line for (line,) in plan):
         raise StepError(
             "Greenplum would gather all rows on the coordinator instead of training on the segments: "
-            "run ANALYZE on the table dataset_batch, or set optimizer = on for the trainer"
+            "run SELECT analyze_dataset_batch() in the project's schema, or set optimizer = on for the trainer"
         )
 
 

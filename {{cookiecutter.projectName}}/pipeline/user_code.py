@@ -306,9 +306,10 @@ def _call(module: str, function: str, *arguments: object) -> Any:
     try:
         return getattr(code, function)(*arguments)
     except (Exception, SystemExit) as error:
-        # numpy's sentence about rows of different shapes says nothing that helps.
-        remedy = ": all rows need the same shape, so resize the images" if "inhomogeneous" in str(error) else ""
-        raise StepError(f"{module}.py: {function}() failed{remedy}: {_described(error, module)}") from error
+        # numpy names neither the rows nor the fix.
+        is_ragged = module == "dataset" and "inhomogeneous" in str(error)
+        remedy = "; all rows need the same shape, so resize the images" if is_ragged else ""
+        raise StepError(f"{module}.py: {function}() failed: {_described(error, module)}{remedy}") from error
 
 
 def _parameter_count(module: str, function: str, least: int, most: int) -> int:

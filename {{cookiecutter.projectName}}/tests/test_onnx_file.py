@@ -48,7 +48,7 @@ FOREIGN = helper.make_node("Read", ["x"], ["z"], domain="com.example")
             model(functions=[helper.make_function("ai.onnx", "F", ["x"], ["z"], [FOREIGN], [])]),
             "the operator com.example.Read",
         ),
-        (b"no file", "its file is no ONNX file"),
+        (b"no file", "its file is not an ONNX file"),
     ],
 )
 def test_a_file_that_is_not_alone_is_refused(content: bytes, reason: str | None) -> None:

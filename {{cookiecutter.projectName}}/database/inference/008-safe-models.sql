@@ -32,6 +32,7 @@ def with_signals_blocked(action: "Callable[[], Result]") -> "Result":
 OWN_SETS = ("", "ai.onnx", "ai.onnx.ml")
 # Fields of the messages in onnx.proto: ModelProto's opset_import and functions, FunctionProto's opset_import, and
 # OperatorSetIdProto's domain. A node may only use an operator of an imported set.
+NOT_ONNX = "the file is not an ONNX file"
 MODEL_IMPORT, MODEL_FUNCTION, FUNCTION_IMPORT, DOMAIN = 8, 25, 9, 1
 
 
@@ -52,7 +53,8 @@ def refuse_foreign_set(identifier: memoryview) -> None:
         name = bytes(domain).decode(errors="replace")
         if number == DOMAIN and name not in OWN_SETS:
             raise ValueError(
-                f"its ONNX file imports the operators of {name}; only those of ai.onnx and ai.onnx.ml are allowed"
+                f"the ONNX file imports the operators of {name[:100]!r}; "
+                "only those of ai.onnx and ai.onnx.ml are allowed"
             )
 
 
@@ -70,12 +72,12 @@ def message_fields(message: memoryview) -> "Iterator[tuple[int, memoryview]]":
             yield key >> 3, memoryview(b"")
             continue
         if kind not in (1, 2, 5):
-            raise ValueError("the file is no ONNX file")
+            raise ValueError(NOT_ONNX)
         size = {1: 8, 5: 4}.get(kind, 0)
         if kind == 2:
             size, place = varint(message, place)
         if size > len(message) - place:
-            raise ValueError("the file is no ONNX file")
+            raise ValueError(NOT_ONNX)
         yield key >> 3, message[place : place + size]
         place += size
 
@@ -91,7 +93,7 @@ def varint(message: memoryview, place: int) -> tuple[int, int]:
         number |= (byte & 127) << shift
         if byte < 128:
             return number, place
-    raise ValueError("the file is no ONNX file")
+    raise ValueError(NOT_ONNX)
 # end database/python/onnx_operators.py
 
 import threading
@@ -122,8 +124,8 @@ images = session.get_inputs()[0]
 shape = tuple(images.shape[1:])
 dtype = np.dtype({"tensor(uint8)": "u1", "tensor(float)": "<f4"}[images.type])
 row_bytes = int(np.prod(shape)) * dtype.itemsize
-# The name of the operator as a field of a node. Only a Loop may never end.
-has_loop = b"\x04Loop" in stored[0]["onnx"]
+# Only a Loop may never end; the word elsewhere in the file merely starts a timer.
+has_loop = b"Loop" in stored[0]["onnx"]
 
 
 def run(rows):

@@ -304,11 +304,14 @@ def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Calla
 def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
     """Import TensorFlow and Keras, and return both. `threads`: see Settings; the first call of a session decides.
 
-    Raises ValueError when PostgreSQL has compiled a query of this session: the server's process would die, because
-    its compiler and TensorFlow contain different releases of LLVM.
+    Raises ValueError when this session has loaded PostgreSQL's query compiler. It and TensorFlow contain different
+    releases of LLVM, so the server's process would crash.
     """
     if "tensorflow" not in sys.modules and compiler_is_loaded():
-        raise ValueError("PostgreSQL has compiled a query of this session: SET jit = off in a new session")
+        raise ValueError(
+            "this session has loaded PostgreSQL's query compiler, which crashes beside TensorFlow: "
+            "SET jit = off in a new session"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["KERAS_BACKEND"] = "tensorflow"

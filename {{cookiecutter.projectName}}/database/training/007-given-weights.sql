@@ -8,7 +8,8 @@ ALTER TABLE "${schema}".model_architecture ALTER COLUMN starting_weights SET STO
 
 --changeset project:model_transition_with_given_weights splitStatements:false stripComments:false
 -- Weights that model.py sets, class weights and label smoothing; once per second, a notice with the rows so far.
--- The cost lets Greenplum plan one partial aggregate per segment, whatever it knows about the table.
+-- The cost lets Greenplum plan one partial aggregate per segment; it also needs the
+-- statistics of 010-statistics.sql.
 CREATE OR REPLACE FUNCTION "${schema}".model_transition(
     state bytea, features bytea, labels bytea, row_count int, weights bytea, config text
 ) RETURNS bytea LANGUAGE plpython3u COST 1000000 AS $python$
@@ -105,13 +106,16 @@ def load_random_states(seed: int, epoch: int, entry: "Parts") -> None:
         random_state.assign(np.array([seed, epoch], random_state.dtype))
 # end database/python/parts.py
 # begin database/python/limits.py (make sql writes this; edit that file)
+import math
+
+
 # A weight with two optimizer slots is 12 bytes, 24 as hexadecimal text; a value of the database holds 1 GB.
 MOST_WEIGHTS = 40_000_000
-# So does the confusion matrix, int64.
+# The confusion matrix (int64, classes²) is one value of the database, too.
 MOST_CLASSES = 10_000
 # TensorFlow compiles a model in one go, which nothing can cancel.
 MOST_LAYERS = 1_000
-# Of a row, and of what a layer returns for a row.
+# Values of a row, and of what a layer returns for a row.
 MOST_VALUES = 100_000_000
 # Lowest and highest value of each whole number in `config`.
 NUMBERS = {
@@ -133,8 +137,10 @@ def refuse_wrong_numbers(settings: "Mapping[str, Any]") -> None:
     shape = settings.get("shape")
     if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
         raise ValueError(f"config: shape is {shape!r}; allowed is a list of whole numbers above 0")
-    if product(shape) > MOST_VALUES:
-        raise ValueError(f"config: a row of shape {shape} has {product(shape):,} values; allowed are {MOST_VALUES:,}")
+    if math.prod(shape) > MOST_VALUES:
+        raise ValueError(
+            f"config: a row of shape {shape} has {math.prod(shape):,} values; at most {MOST_VALUES:,} are allowed"
+        )
     if settings.get("dtype") not in DTYPES:
         raise ValueError(f"config: dtype is {settings.get('dtype')!r}; allowed is {' or '.join(DTYPES)}")
 
@@ -152,31 +158,32 @@ def refuse_large_model(keras: "Any", description: str) -> None:
     global_state.set_global_attribute("uninitialized_variables", [])
     layers = list(model._flatten_layers(include_self=False))
     if len(layers) > MOST_LAYERS:
-        raise ValueError(f"the model has {len(layers):,} layers; allowed are {MOST_LAYERS:,}")
-    weights = sum(product(weight.shape) for weight in model.weights)
+        raise ValueError(f"the model has {len(layers):,} layers; at most {MOST_LAYERS:,} are allowed")
+    weights = sum(math.prod(weight.shape) for weight in model.weights)
     if weights > MOST_WEIGHTS:
-        raise ValueError(f"the model has {weights:,} weights; allowed are {MOST_WEIGHTS:,}")
+        raise ValueError(f"the model has {weights:,} weights; at most {MOST_WEIGHTS:,} are allowed")
     for layer in layers:
         for shape in output_shapes(layer):
-            if product(shape[1:]) > MOST_VALUES:
+            if row_values(shape) > MOST_VALUES:
                 raise ValueError(
-                    f"the layer {layer.name} returns {product(shape[1:]):,} values per row; allowed are {MOST_VALUES:,}"
+                    f"the layer {layer.name} returns {row_values(shape):,} values per row; "
+                    f"at most {MOST_VALUES:,} are allowed"
                 )
 
 
 def output_shapes(layer: "Any") -> "Iterator[tuple[int | None, ...]]":
-    """Yield the shape of each tensor that a layer returns; none of a layer within another, which no tensor names."""
+    """Yield the shape of each tensor that a layer returns.
+
+    Nothing for a layer that only another layer calls, such as the one inside Bidirectional.
+    """
     for node in layer._inbound_nodes:
         for tensor in node.output_tensors:
             yield tuple(tensor.shape)
 
 
-def product(sizes: "Any") -> int:
-    """Return the product of sizes; a size that is not known counts as 1. Python's numbers do not overflow."""
-    result = 1
-    for size in sizes:
-        result *= size or 1
-    return result
+def row_values(shape: "tuple[int | None, ...]") -> int:
+    """Return the number of values per row of a tensor (rows, …); a size that is not known counts as 1."""
+    return math.prod(size for size in shape[1:] if size is not None)
 # end database/python/limits.py
 # begin database/python/allowed.py (make sql writes this; edit that file)
 # Class names per module. Left out on purpose: what runs code of its own (Lambda, TFSMLayer, JaxLayer, FlaxLayer,
@@ -530,11 +537,14 @@ def evaluate_loop(tf: "Any", keras: "Any", model: "Any", classes: int) -> "Calla
 def start_tensorflow(threads: int, session: "Session") -> "tuple[Any, Any]":
     """Import TensorFlow and Keras, and return both. `threads`: see Settings; the first call of a session decides.
 
-    Raises ValueError when PostgreSQL has compiled a query of this session: the server's process would die, because
-    its compiler and TensorFlow contain different releases of LLVM.
+    Raises ValueError when this session has loaded PostgreSQL's query compiler. It and TensorFlow contain different
+    releases of LLVM, so the server's process would crash.
     """
     if "tensorflow" not in sys.modules and compiler_is_loaded():
-        raise ValueError("PostgreSQL has compiled a query of this session: SET jit = off in a new session")
+        raise ValueError(
+            "this session has loaded PostgreSQL's query compiler, which crashes beside TensorFlow: "
+            "SET jit = off in a new session"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -56,7 +56,8 @@ def segment_count(connection: Connection) -> int:
 def block_count(rows: int, rows_per_block: int, segments: int) -> int:
     """Return the number of blocks of a split with at most `rows_per_block` rows each.
 
-    It is a multiple of the segments, so that each trains on as many rows, unless there are fewer rows than that.
+    It is a multiple of the segments, so that each segment trains on the same number of rows; with fewer rows than
+    that, each row is a block.
     """
     full_blocks = -(-rows // rows_per_block)
     return min(rows, -(-full_blocks // segments) * segments)

@@ -154,7 +154,7 @@ def require_version(version: int) -> "ModelVersion":
 
 
 def _tagged_time(registered: "ModelVersion | None", tag: str) -> datetime.datetime | None:
-    """Return the time that a tag holds, None without one; anybody may write tags in MLflow."""
+    """Return the time with a time zone that a tag holds, else None; anybody may write tags in MLflow."""
     text = registered.tags.get(tag, "") if registered else ""
     try:
         time = datetime.datetime.fromisoformat(text)

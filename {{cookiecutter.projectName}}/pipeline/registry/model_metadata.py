@@ -1,6 +1,7 @@
 """The metadata of a registered version, as MLflow returns it: whoever can write there may have changed anything."""
 
 import json
+import re
 from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
@@ -63,7 +64,7 @@ class _Metadata(_Checked):
     samples: dict[Text, str] | None = None
     data_hash: Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")]
     git_commit: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")]
-    encoding: dict[Text, Any] | None = None
+    encoding: dict[Text, Any] = {}
 
 
 def checked(metadata: object, name: str) -> Metadata:
@@ -90,7 +91,10 @@ def canonical_text(metadata: object, name: str) -> str:
         text = json.dumps(metadata, sort_keys=True, allow_nan=False, ensure_ascii=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise StepError(f"{name} cannot be served: its metadata is no JSON") from error
-    if "\\u0000" in text:
-        raise StepError(f"{name} cannot be served: its metadata has the character NUL")
+        raise StepError(
+            f"{name} cannot be served: its metadata is not valid JSON; log it again with other metadata"
+        ) from error
+    # A backslash before it would make it the text of an escape sequence.
+    if re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+        raise StepError(f"{name} cannot be served: its metadata has the character NUL; log it again without it")
     return text

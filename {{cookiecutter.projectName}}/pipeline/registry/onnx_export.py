@@ -24,7 +24,7 @@ TOLERANCE = 1e-4
 # A protobuf message must be smaller.
 MOST_BYTES = 2**31
 CHECKED_ROWS = 8
-# Of ONNX Runtime for some hundred rows.
+# Seconds after which ONNX Runtime is stopped; some hundred rows take less.
 MOST_SECONDS = 60
 
 
@@ -79,15 +79,15 @@ def export(model: "keras.Model", dtype: str, rows: npt.NDArray[Any]) -> bytes:
             serving.export(path, format="onnx", input_signature=signature, verbose=False)
         except Exception as error:
             # The exporter raises any kind of exception.
-            raise NotExportable(f"ONNX cannot express it ({first_line(error)})") from error
+            raise NotExportable(f"ONNX cannot express it ({type_and_first_line(error)})") from error
         onnx = path.read_bytes()
     _require_own_operators(onnx)
     try:
         answers = probabilities(onnx, rows)
     except Exception as error:
         # ONNX Runtime raises any kind of exception, too.
-        raise NotExportable(f"ONNX Runtime cannot compute it ({first_line(error)})") from error
-    difference = _difference(answers, _keras_answers(model, rows))
+        raise NotExportable(f"ONNX Runtime cannot compute it ({type_and_first_line(error)})") from error
+    difference = largest_difference(answers, _keras_answers(model, rows))
     if not difference <= TOLERANCE:
         raise NotExportable(
             f"the ONNX model differs from Keras by {difference:.2g} on {len(rows)} rows; allowed is {TOLERANCE:g}"
@@ -100,10 +100,10 @@ def _keras_answers(model: "keras.Model", rows: npt.NDArray[Any]) -> npt.NDArray[
     try:
         return np.asarray(model(rows, training=False))
     except Exception as error:
-        raise NotExportable(f"Keras cannot compute it ({first_line(error)})") from error
+        raise NotExportable(f"Keras cannot compute it ({type_and_first_line(error)})") from error
 
 
-def _difference(answers: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+def largest_difference(answers: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
     """Return the largest difference of two arrays; infinity when their shapes differ."""
     return float(np.abs(answers - expected).max()) if answers.shape == expected.shape else np.inf
 
@@ -237,7 +237,7 @@ def _silent_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def first_line(error: Exception) -> str:
+def type_and_first_line(error: Exception) -> str:
     """Return the type and the first line of an exception's message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -26,7 +26,7 @@ def refusal(content: bytes) -> str | None:
         model = onnx.load_from_string(content)
     except Exception:
         # The parser raises an exception of its own for other bytes.
-        return "its file is no ONNX file"
+        return "its file is not an ONNX file"
     try:
         refuse_foreign_operators(content)
     except ValueError as error:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 # The description of a model in MLflow, YAML; the largest part is the confusion matrix.
 DESCRIPTION = "MLmodel"
-MOST_BYTES = 32_000_000
+MOST_DESCRIPTION_BYTES = 32_000_000
 MOST_LEVELS = 100
+LOG_AGAIN = "log it again with mlflow.onnx.log_model"
 
 
 class RegisteredModel(NamedTuple):
@@ -38,7 +39,7 @@ class RegisteredModel(NamedTuple):
 
 
 class KnownVersion(NamedTuple):
-    """What the training database knows about a version: its training, None without one here, and who adopted it."""
+    """What the training database knows about a version: its training there, None without one, and who adopted it."""
 
     run_hash: str | None
     adopted_by: str | None
@@ -59,7 +60,7 @@ def download(registered: "ModelVersion") -> RegisteredModel:
         flavors = description.get("flavors")
         onnx_flavor = flavors.get("onnx") if isinstance(flavors, dict) else None
         if not isinstance(onnx_flavor, dict) or not isinstance(onnx_flavor.get("data"), str):
-            raise StepError(f"{name} is no ONNX model: log it with mlflow.onnx.log_model")
+            raise StepError(f"{name} is not an ONNX model; {LOG_AGAIN}")
         metadata = model_metadata.checked(description.get("metadata") or {}, name)
         onnx = _content(folder, onnx_flavor["data"], onnx_file.MOST_BYTES, name)
     if reason := onnx_file.refusal(onnx):
@@ -69,16 +70,18 @@ def download(registered: "ModelVersion") -> RegisteredModel:
 
 def _description(folder: pathlib.Path, name: str) -> dict[str, Any]:
     """Return the description of a downloaded model. Raises StepError."""
-    content = _content(folder, DESCRIPTION, MOST_BYTES, name)
+    content = _content(folder, DESCRIPTION, MOST_DESCRIPTION_BYTES, name)
     # The parser in C, where it is installed, reads large matrices in a hundredth of the time.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _require_plain(yaml.parse(content, loader))
         description = yaml.load(content, loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise StepError(f"{name} cannot be served: its file {DESCRIPTION} is no plain YAML") from error
+        raise StepError(
+            f"{name} cannot be served: its file {DESCRIPTION} is not plain YAML without aliases; {LOG_AGAIN}"
+        ) from error
     if not isinstance(description, dict):
-        raise StepError(f"{name} cannot be served: its file {DESCRIPTION} describes no model")
+        raise StepError(f"{name} cannot be served: its file {DESCRIPTION} does not describe a model; {LOG_AGAIN}")
     return description
 
 
@@ -98,7 +101,7 @@ def _content(folder: pathlib.Path, file: str, most_bytes: int, name: str) -> byt
     """Return the content of a file within a folder, which has no link to a place outside. Raises StepError."""
     path = (folder / file).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise StepError(f"{name} cannot be served: it has no file {file[:100]!r}")
+        raise StepError(f"{name} cannot be served: it has no file {file[:100]!r}; {LOG_AGAIN}")
     if path.stat().st_size > most_bytes:
         raise StepError(
             f"{name} cannot be served: its file {file[:100]!r} has {path.stat().st_size:,} bytes; "
@@ -138,15 +141,14 @@ def is_known(connection: Connection, model: RegisteredModel) -> bool:
 
 def require_known(connection: Connection, model: RegisteredModel) -> None:
     """Raise StepError unless the training database knows exactly these files under this number."""
-    require_table(connection)
     with connection:
         if is_known(connection, model):
             return
-    raise StepError(unknown(model.version))
+    raise StepError(unknown_version_message(model.version))
 
 
-def is_another(connection: Connection, registered: "ModelVersion", onnx_sha256: str) -> bool:
-    """Return whether the training database knows the version, but with another ONNX file than this."""
+def has_other_onnx(connection: Connection, registered: "ModelVersion", onnx_sha256: str) -> bool:
+    """Return whether the training database knows the version only with other ONNX files than `onnx_sha256`."""
     with connection:
         rows = query(
             connection,
@@ -160,7 +162,8 @@ def is_another(connection: Connection, registered: "ModelVersion", onnx_sha256: 
 def known_version(connection: Connection, registered: "ModelVersion") -> KnownVersion | None:
     """Return what the training database knows about the version, None when it does not know it.
 
-    The tag in MLflow tells apart the same number of two servers; it cannot name a training that did not make it.
+    MLflow's tag run_hash tells the versions of two servers with one number apart. A row is returned only under a hash
+    that this database recorded.
     """
     rows = query(
         connection,
@@ -178,7 +181,7 @@ def tagged_run_hash(registered: "ModelVersion") -> str:
 
 
 def is_taken(connection: Connection, version: int) -> bool:
-    """Return whether a number is one that the training database knows."""
+    """Return whether the training database knows this version number."""
     return bool(query(connection, "SELECT 1 FROM {schema}.registered_version WHERE version = %s", (version,)))
 
 
@@ -192,7 +195,7 @@ def versions_of(connection: Connection, run_hash: str) -> list[int]:
     return [version for (version,) in rows]
 
 
-def unknown(version: int) -> str:
+def unknown_version_message(version: int) -> str:
     """Return the sentence about a version that the training database does not know."""
     return (
         f"the training database does not know version {version}, or its files in MLflow were changed since it was "

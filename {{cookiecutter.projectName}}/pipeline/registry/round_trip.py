@@ -1,29 +1,20 @@
 """Comparison of the app's answers with those of the training database, before a promotion."""
 
-import numpy as np
-
-from pipeline.registry.onnx_export import TOLERANCE, first_line, probabilities
+from pipeline.registry.onnx_export import TOLERANCE, largest_difference, probabilities, type_and_first_line
 from pipeline.training_db import ServedRows
-
-
-def difference(onnx: bytes, served: ServedRows) -> float:
-    """Return the largest difference of a probability between the ONNX model and the training database.
-
-    Raises ValueError when the model does not give one probability per class.
-    """
-    answers = np.asarray(probabilities(onnx, served.rows), "f4")
-    if answers.shape != served.probabilities.shape:
-        raise ValueError(f"its answers have the shape {answers.shape}, required is {served.probabilities.shape}")
-    return float(np.abs(answers - served.probabilities).max())
 
 
 def refusal(onnx: bytes, served: ServedRows) -> str | None:
     """Return the reason why the model cannot be served, None when both answer alike."""
+    expected = served.probabilities
     try:
-        largest = difference(onnx, served)
+        answers = probabilities(onnx, served.rows)
+        largest = largest_difference(answers, expected)
     except Exception as error:
-        # ONNX Runtime raises any kind of exception.
-        return f"ONNX Runtime cannot compute it ({first_line(error)})"
+        # ONNX Runtime raises any kind of exception, and its answer may be no array of numbers.
+        return f"ONNX Runtime cannot compute it ({type_and_first_line(error)})"
+    if answers.shape != expected.shape:
+        return f"it returns an array of shape {answers.shape}; the training database returns {expected.shape}"
     if largest <= TOLERANCE:
         return None
     return (

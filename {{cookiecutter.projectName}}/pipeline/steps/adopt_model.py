@@ -20,8 +20,6 @@ from pipeline.registry.registered_versions import RegisteredModel
 from pipeline.tracking import load_mlflow, step_run
 from pipeline.training_db import FinishedRun, TrainingData
 
-CHECKED_ROWS = 8
-
 
 def run(version: int) -> str:
     """Check a registered version, and record its hashes and who adopted it in the training database.
@@ -42,29 +40,36 @@ def run(version: int) -> str:
     with connection:
         if registered_versions.is_known(connection, model):
             return f"the training database knows version {version} already"
-        training_db.prepare_session(connection, binding("trainer").is_greenplum)
         if registered_versions.is_taken(connection, version):
             raise StepError(
                 f"the training database knows another model as version {version}: register this one again, so that "
                 "MLflow gives it a new number"
             )
+        training_db.prepare_session(connection, binding("trainer").is_greenplum)
         trained = training_db.finished_run_of(connection, registered_versions.tagged_run_hash(registered))
-        data = trained.data if trained else training_db.current_data(connection)
-    _require_same_data(model, data)
-    if trained:
-        _require_same_answers(connection, model, trained)
-    else:
-        _require_probabilities(model)
+    _check(connection, model, trained)
     person = _person()
     with connection:
         registered_versions.record(connection, model, trained.run_hash if trained else None, person)
-    with step_run("adopt_model", data_hash=data.data_hash):
+    with step_run("adopt_model", data_hash=model.metadata["data_hash"]):
         load_mlflow().log_params({"adopted_version": version, "adopted_by": person})
     origin = "a training of this database" if trained else "elsewhere"
     return (
         f"version {version}, which comes from {origin}, was checked and adopted by {person}; "
         f"`./run promote_model --version {version} deploy_inference_db` serves it"
     )
+
+
+def _check(connection: Connection, model: RegisteredModel, trained: FinishedRun | None) -> None:
+    """Raise StepError unless the app can serve a version, and it answers as the training from which it comes."""
+    if trained:
+        _require_same_data(model, trained.data)
+        _require_same_answers(connection, model, trained)
+        return
+    with connection:
+        data = training_db.current_data(connection)
+    _require_same_data(model, data)
+    _require_probabilities(model)
 
 
 def _require_same_data(model: RegisteredModel, data: TrainingData) -> None:
@@ -76,8 +81,8 @@ def _require_same_data(model: RegisteredModel, data: TrainingData) -> None:
     for name, value in expected.items():
         if metadata.get(name) != value:
             given, needed = (
-                textwrap.shorten(json.dumps(v, ensure_ascii=False), 100, placeholder=" …")
-                for v in (metadata.get(name), value)
+                textwrap.shorten(json.dumps(part, ensure_ascii=False), 100, placeholder=" …")
+                for part in (metadata.get(name), value)
             )
             raise StepError(
                 f"version {model.version} has {given} as {name} in its metadata, and the data set has {needed}: "
@@ -93,31 +98,36 @@ def _require_same_answers(connection: Connection, model: RegisteredModel, traine
     reason = round_trip.refusal(model.onnx, served)
     if reason:
         raise StepError(
-            f"version {model.version} is not the model of the training that its tag run_hash names: {reason}"
+            f"version {model.version} is not the model of the training that its tag run_hash names: {reason}; "
+            "register it without this tag to adopt it as a model from elsewhere"
         )
 
 
 def _require_probabilities(model: RegisteredModel) -> None:
     """Raise StepError unless the version gives one probability per class."""
     shape, dtype = tuple(model.metadata["input_shape"]), model.metadata["input_dtype"]
-    expected = (CHECKED_ROWS, len(model.metadata["classes"]))
+    expected = (onnx_export.CHECKED_ROWS, len(model.metadata["classes"]))
     try:
-        answers = np.asarray(onnx_export.probabilities(model.onnx, np.zeros((CHECKED_ROWS, *shape), dtype)), "f4")
+        answers = np.asarray(
+            onnx_export.probabilities(model.onnx, np.zeros((onnx_export.CHECKED_ROWS, *shape), dtype)), "f4"
+        )
     except Exception as error:
         # ONNX Runtime raises any kind of exception, and its answer may be no array of numbers.
-        reason = onnx_export.first_line(error)
+        reason = onnx_export.type_and_first_line(error)
         raise StepError(
             f"ONNX Runtime cannot compute version {model.version} with an input named images: {reason}"
         ) from error
-    if answers.shape != expected or not np.allclose(answers.sum(axis=1), 1, atol=1e-3) or answers.min() < 0:
+    if answers.shape != expected:
+        raise StepError(f"version {model.version} returns an array of shape {answers.shape}; {expected} is required")
+    if not np.allclose(answers.sum(axis=1), 1, atol=1e-3) or answers.min() < 0:
         raise StepError(
-            f"version {model.version} gives an array of shape {answers.shape}; required are probabilities of shape "
-            f"{expected}, whose rows sum to 1"
+            f"version {model.version} returns numbers that are not probabilities; they must be at least 0 and sum to 1 "
+            "per row"
         )
 
 
 def _person() -> str:
-    """Return the login name and the host of the person who runs this step; `uid N` where the host has no name."""
+    """Return login name and host of the person who runs this step; `uid N` where the user has no name."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def run() -> str:
     """Update code, model versions and aliases of the inference database. Raises StepError."""
     doctor.require(doctor.java, doctor.liquibase_program, doctor.inference_database, doctor.mlflow_server)
-    doctor.require(doctor.inference_packages)
+    doctor.require(doctor.inference_packages, doctor.trainer)
+    registered_versions.require_table(session("trainer"))
     tag = liquibase.deploy("inference-deployer", "database/inference")
     connection = session("inference-deployer")
     prepare_login(connection, f"{settings().schema}_app", binding("inference-app").username)
@@ -101,14 +102,12 @@ def _store_registered(connection: Connection, registered: "ModelVersion | None")
         return
     version = int(registered.version)
     stored = _stored_sha256(connection, version)
-    doctor.require(doctor.trainer)
     trainer = session("trainer")
-    registered_versions.require_table(trainer)
     if stored is None:
         model = registered_versions.download(registered)
         registered_versions.require_known(trainer, model)
         _store(connection, model)
-    elif registered_versions.is_another(trainer, registered, stored):
+    elif registered_versions.has_other_onnx(trainer, registered, stored):
         raise StepError(
             f"the inference database holds another model as version {version}, from an earlier registry of MLflow: "
             "register the model again, so that MLflow gives it a new number"

@@ -74,15 +74,17 @@ def _promote_version(version: int, stage: str) -> Promotion:
     """Promote a version whatever its scores. Raises StepError when the training database does not know it."""
     registered = aliases.require_version(version)
     doctor.require(doctor.trainer)
-    registered_versions.require_table(session("trainer"))
-    with session("trainer") as connection:
-        if registered_versions.known_version(connection, registered) is None:
-            raise StepError(registered_versions.unknown(version))
-    # An adopted version belongs to no training.
-    tags = {name: registered.tags[name] for name in ("data_hash", "run_hash") if name in registered.tags}
+    connection = session("trainer")
+    registered_versions.require_table(connection)
+    with connection:
+        known = registered_versions.known_version(connection, registered)
+    if known is None:
+        raise StepError(registered_versions.unknown_version_message(version))
+    # A version adopted from elsewhere belongs to no training of this database.
+    tags = {"run_hash": known.run_hash} if known.run_hash else {}
     with step_run("promote_model", **tags):
-        aliases.record_manual_promotion(stage, version)
         interrupts.check()
+        aliases.record_manual_promotion(stage, version)
         client().set_registered_model_alias(settings().model, stage, str(version))
         _log_decision(version, stage, True)
     return Promotion(True, f"version {version} now holds {stage}")
@@ -182,20 +184,20 @@ def _judgement(
         return Judgement(None)
     rolled_back = aliases.rolled_back_at(stage, version) if version else None
     if rolled_back:
-        by_hand = f"`promote_model --version {version} --stage {stage}`"
+        by_hand = f"`./run promote_model --version {version} --stage {stage}`"
         return Judgement(f"it was rolled back from {stage} at {rolled_back}; {by_hand} promotes it all the same")
     if current is None:
         return Judgement(None)
     served = f"version {current.version}, which keeps {stage}"
     not_comparable = f"it cannot be compared with {served}"
     if known is None:
-        return Judgement(f"{not_comparable}: {registered_versions.unknown(int(current.version))}")
+        return Judgement(f"{not_comparable}: {registered_versions.unknown_version_message(int(current.version))}")
     if known.run_hash is None:
-        by_hand = f"`promote_model --version NUMBER --stage {stage}` replaces it"
+        by_hand = f"`./run promote_model --version NUMBER --stage {stage}` replaces it"
         return Judgement(f"{not_comparable}: {known.adopted_by} adopted it from elsewhere; {by_hand}")
     accuracy = _current_accuracy(connection, candidate, known.run_hash)
     if accuracy is None:
-        return Judgement(None, f"; version {current.version} takes other classes, columns or values: not compared")
+        return Judgement(None, f"; not compared with version {current.version}, which takes other data")
     worse = scores["accuracy"] < accuracy
     return Judgement(f"its {_accuracy(scores)} is worse than {accuracy:.4f} of {served}" if worse else None)
 
@@ -203,13 +205,18 @@ def _judgement(
 def _current_accuracy(connection: Connection, candidate: FinishedRun, run_hash: str) -> float | None:
     """Return the accuracy of an earlier training's model on the candidate's holdout.
 
-    None when the data sets differ in shape, classes or dtype, so that the two cannot be compared. Architecture and
-    weights come from the training database itself.
+    None when the served model answers another question (see source.features_for). Architecture and weights come from
+    the training database itself. Raises StepError when it no longer holds the training.
     """
     with connection:
         served = training_db.finished_run_of(connection, run_hash)
-        features = source.features_for(served.data, candidate.data) if served else None
-        if served is None or features is None:
+        if served is None:
+            raise StepError(
+                f"the training database no longer holds the training {run_hash[:12]} of the served version: "
+                "`./run promote_model --version NUMBER` promotes a version without a comparison"
+            )
+        features = source.features_for(served.data, candidate.data)
+        if features is None:
             return None
         data = candidate.data._replace(shape=served.data.shape)
         config = training_db.evaluation_config(served.architecture.json, data, binding("trainer").is_greenplum)
@@ -219,7 +226,7 @@ def _current_accuracy(connection: Connection, candidate: FinishedRun, run_hash: 
 
 
 def _registered_version(connection: Connection, candidate: FinishedRun) -> int | None:
-    """Return the version as which this run is registered, None when it is not.
+    """Return the version under which this training is registered, None when it is not.
 
     The training database and MLflow must both say so: MLflow may be another server by now.
     """
@@ -258,7 +265,8 @@ def _new_version(
 ) -> int:
     """Register a logged model, and return its number, which no other model of this project ever had.
 
-    A registry that was emptied counts from 1 again, and the inference database may hold those versions.
+    A registry that was emptied counts from 1 again, and the inference database may hold those versions. Versions with
+    a number that is taken are deleted.
     """
     mlflow_client = client()
     while True:

@@ -19,7 +19,7 @@ def run(seed: int, rows_per_block: int) -> str:
 
     Args:
         seed: order of the training rows; the splits do not depend on it
-        rows_per_block: rows per block of the table dataset_batch
+        rows_per_block: the most rows per block of the table dataset_batch
 
     Raises:
         StepError: a value, dataset.py or the source table is wrong.

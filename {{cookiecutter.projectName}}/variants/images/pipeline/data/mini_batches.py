@@ -118,7 +118,7 @@ def _require_all_classes(data: Dataset, rows: dict[str, npt.NDArray[np.int64]]) 
 def blocks(packed: PackedDataset, batch_ids: Sequence[int] | None = None, segments: int = 1) -> Iterator[Block]:
     """Yield the blocks of every split in order; `batch_ids` replaces the numbers 0, 1, … in each split.
 
-    All blocks have the same size on several segments; on one, all but the last are full.
+    On several segments, the blocks of a split differ by at most one row; on one, all but the last are full.
     """
     features = packed.data.features
     little_endian = features.dtype.newbyteorder("<")

@@ -37,7 +37,8 @@ def load_images() -> Dataset:
 def pixel_format(data: Dataset) -> PixelFormat:
     """Return the values of black and white, measured or as project.yaml declares them.
 
-    Raises StepError when they are neither recognised nor declared, or when a value lies outside the declared range.
+    Raises StepError when they are neither recognised nor declared, when a value lies outside the declared range,
+    or when the data spans less than SMALLEST_SHARE of it.
     """
     low, high = float(data.features.min()), float(data.features.max())
     declared = declared_range()
@@ -47,13 +48,15 @@ def pixel_format(data: Dataset) -> PixelFormat:
             f"project.yaml: valueRange is {list(declared)}, but the values of dataset.py are uint8: 0 to 255"
         )
     # float32 holds 0.1 as a larger number.
-    if declared and not (
-        np.float32(declared[0]) <= low <= high <= np.float32(declared[1])
-        and high - low >= SMALLEST_SHARE * (declared[1] - declared[0])
-    ):
+    if declared and not np.float32(declared[0]) <= low <= high <= np.float32(declared[1]):
         raise StepError(
             f"project.yaml: valueRange is {list(declared)}, but the values of dataset.py lie from {low:g} to {high:g}; "
             "give the values of black and white"
+        )
+    if declared and high - low < SMALLEST_SHARE * (declared[1] - declared[0]):
+        raise StepError(
+            f"project.yaml: valueRange is {list(declared)}, but those of dataset.py span only {low:g} to {high:g}, "
+            "less than an eighth of it; give the values of black and white of this data"
         )
     minimum, maximum = declared or _recognised(low, high)
     return PixelFormat(minimum=minimum, maximum=maximum, whole=_is_whole(data.features), channels=_order(data.shape))

@@ -66,7 +66,7 @@ def features_for(trained: TrainingData, data: TrainingData) -> Features | None:
     """
     if trained.shape != data.shape:
         return None
-    before, present = (of.statistics.get("pixels", images.BYTES) for of in (trained, data))
+    before, present = (data_set.statistics.get("pixels", images.BYTES) for data_set in (trained, data))
     if _values(before) != _values(present):
         return None
     return AS_STORED if trained.classes == data.classes and trained.dtype == data.dtype else None

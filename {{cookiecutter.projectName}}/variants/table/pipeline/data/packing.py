@@ -57,7 +57,8 @@ INSERT_BLOCKS = (
 def _insert_blocks(connection: Connection, examined: Examined, dataset: str, seed: int, rows_per_block: int) -> None:
     """Pack every row: the rows that hash into the same block become one row of dataset_batch.
 
-    A block has rows_per_block rows on average: no window sorts the whole table, and each segment packs its own part.
+    A block has at most rows_per_block rows on average: no window sorts the whole table, and each segment packs its own
+    part.
     """
     segments = splits.segment_count(connection)
     block_counts = [splits.block_count(rows, rows_per_block, segments) for rows in examined.row_counts().values()]
