@@ -34,8 +34,7 @@ def test_page_before_a_model_exists(browser: BrowserContext, trained: Project, w
         settle(page)
         picture(page, "page-before-a-model", 320)
         page.evaluate("window.neverLoadedAgain = true")
-        register(trained, project)
-        project.pipeline("promote_model", "--version", "1", "--stage", "staging", "deploy_inference_db")
+        serve_model_of(trained, project)
         expect(metric(page, "Version")).to_have_text("1")
         replace_model(project)
         expect(metric(page, "Version")).to_have_text("2")
@@ -82,28 +81,33 @@ def answers(address: str) -> bool:
     return False
 
 
-def register(trained: Project, project: Project) -> None:
-    """Register the trained model as the first version of another project's model."""
-    tracking = project.servers.tracking
-    version = tracking.get("model-versions/get", name=trained.schema, version="1")["model_version"]
-    copied = {
-        "source": version["source"],
-        "run_id": version["run_id"],
-        "model_id": version["source"].removeprefix("models:/"),
-    }
-    tracking.send("POST", "registered-models/create", name=project.schema)
-    tracking.send("POST", "model-versions/create", name=project.schema, **copied)
+COLUMNS = (
+    "onnx, sha256, classes, input_shape, input_dtype, metrics, training_statistics, samples, data_hash, git_commit, "
+    "mlflow_run"
+)
+
+
+def serve_model_of(trained: Project, project: Project) -> None:
+    """Promote the trained model as the first version of another project, as deploy_inference_db does."""
+    copied = (
+        "INSERT INTO {schema}.model_version (model, version, {columns}) "
+        "SELECT %s, 1, {columns} FROM {other}.model_version WHERE version = 1"
+    )
+    with project.database("inference-deployer") as database:
+        database.query(
+            copied.replace("{columns}", COLUMNS).replace("{other}", f'"{trained.schema}"'), (project.schema,)
+        )
+        database.query(
+            "INSERT INTO {schema}.model_alias (model, alias, version, registry_version) VALUES (%s, 'staging', 1, 1)",
+            (project.schema,),
+        )
 
 
 def replace_model(project: Project) -> None:
     """Promote a second version in the database, as deploy_inference_db does."""
-    columns = (
-        "onnx, sha256, classes, input_shape, input_dtype, metrics, training_statistics, samples, data_hash, "
-        "git_commit, mlflow_run"
-    )
     with project.database("inference-deployer") as database:
         database.query(
             "INSERT INTO {schema}.model_version (model, version, {columns}) "
-            "SELECT model, 2, {columns} FROM {schema}.model_version".replace("{columns}", columns)
+            "SELECT model, 2, {columns} FROM {schema}.model_version".replace("{columns}", COLUMNS)
         )
         database.query("UPDATE {schema}.model_alias SET version = 2, changed_at = now()")

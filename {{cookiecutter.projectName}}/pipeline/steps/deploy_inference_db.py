@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 def run() -> str:
     """Update code, model versions and aliases of the inference database. Raises StepError."""
     doctor.require(doctor.java, doctor.liquibase_program, doctor.inference_database, doctor.mlflow_server)
-    doctor.require(doctor.inference_packages, doctor.trainer)
-    registered_versions.require_table(session("trainer"))
+    doctor.require(doctor.inference_packages)
+    if any(registered_alias(stage) for stage in STAGES):
+        doctor.require(doctor.trainer)
+        registered_versions.require_table(session("trainer"))
     tag = liquibase.deploy("inference-deployer", "database/inference")
     connection = session("inference-deployer")
     prepare_login(connection, f"{settings().schema}_app", binding("inference-app").username)
