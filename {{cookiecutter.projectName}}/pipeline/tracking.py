@@ -323,14 +323,21 @@ def _runs(mlflow_client: "MlflowClient", experiment: "Experiment", condition: st
     return list(mlflow_client.search_runs([experiment.experiment_id], condition, max_results=1000))
 
 
+def has_registered_model(mlflow_client: "MlflowClient") -> bool:
+    """Return whether the registry has the project's model.
+
+    A server with a login refuses every other question about a model that does not exist.
+    """
+    return bool(mlflow_client.search_registered_models(f"name = '{settings().model}'", max_results=1))
+
+
 def registered_alias(alias: str) -> "ModelVersion | None":
     """Return the registered model's version that holds the alias, None when there is none."""
     mlflow_client = client()
     from mlflow.exceptions import MlflowException
 
     with answering():
-        # A server with a login refuses every other question about a model that does not exist.
-        if not mlflow_client.search_registered_models(f"name = '{settings().model}'", max_results=1):
+        if not has_registered_model(mlflow_client):
             return None
         try:
             return mlflow_client.get_model_version_by_alias(settings().model, alias)

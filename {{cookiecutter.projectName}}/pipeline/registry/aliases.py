@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 from pipeline.databases import query
 from pipeline.errors import StepError
 from pipeline.settings import settings
-from pipeline.tracking import answering, load_mlflow
+from pipeline.tracking import answering, has_registered_model, load_mlflow
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -135,9 +135,12 @@ def now() -> str:
 def registered_version(version: int) -> "ModelVersion | None":
     """Return a version from the registry, None when the registry lacks it. Raises StepError."""
     mlflow = load_mlflow()
+    client = mlflow.MlflowClient()
     with answering():
+        if not has_registered_model(client):
+            return None
         try:
-            registered: ModelVersion = mlflow.MlflowClient().get_model_version(settings().model, str(version))
+            registered: ModelVersion = client.get_model_version(settings().model, str(version))
             return registered
         except mlflow.exceptions.MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":

@@ -19,7 +19,7 @@ from pipeline.registry.registered_versions import KnownVersion, RegisteredModel
 from pipeline.registry.summaries import encoding_summary
 from pipeline.run_identity import git_commit
 from pipeline.settings import chosen_stage, settings
-from pipeline.tracking import answering, client, load_mlflow, registered_alias, step_run
+from pipeline.tracking import answering, client, has_registered_model, load_mlflow, registered_alias, step_run
 from pipeline.training.checkpoints import best_row
 from pipeline.training_db import Examples, FinishedRun, TrainingData
 
@@ -249,7 +249,7 @@ def _register(connection: Connection, candidate: FinishedRun, scores: Scores, ex
     onnx, model_uri, model_id = _log_onnx(exported, data, examples, metadata, row)
     with answering():
         mlflow_client = client()
-        if not mlflow_client.search_registered_models(f"name = '{settings().model}'"):
+        if not has_registered_model(mlflow_client):
             mlflow_client.create_registered_model(
                 settings().model, tags={"owner": settings().owner}, description=settings().description
             )
