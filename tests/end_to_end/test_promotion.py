@@ -214,12 +214,13 @@ def test_an_exchanged_file_is_not_served(planted: Project) -> None:
 def test_a_registry_that_counts_anew_gets_new_numbers(planted: Project) -> None:
     """The inference database holds version 1 already; a new registry's version 1 would be taken for it."""
     with planted.database("training-deployer") as database:
-        known = database.value("SELECT max(version) FROM {schema}.registered_version")
+        known = {number for (number,) in database.query("SELECT version FROM {schema}.registered_version")}
+    unknown = min(set(range(1, len(known) + 2)) - known)
     planted.servers.tracking.send("DELETE", "registered-models/delete", name=planted.schema)
     output = planted.pipeline("promote_model", "deploy_inference_db").stdout
-    assert f"version {known + 1} now holds staging" in output
-    assert aliases(planted) == {"staging": known + 1}
+    assert f"version {unknown} now holds staging" in output
+    assert aliases(planted) == {"staging": unknown}
     with planted.database("inference-deployer") as inference, planted.database("training-deployer") as training:
-        served = inference.value("SELECT sha256 FROM {schema}.model_version WHERE version = %s", (known + 1,))
+        served = inference.value("SELECT sha256 FROM {schema}.model_version WHERE version = %s", (unknown,))
         statement = "SELECT onnx_sha256 FROM {schema}.registered_version WHERE version = %s"
-        assert training.query(statement, (known + 1,)) == [(served,)]
+        assert training.query(statement, (unknown,)) == [(served,)]

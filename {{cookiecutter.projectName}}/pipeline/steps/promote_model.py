@@ -182,6 +182,9 @@ def _judgement(
             known = registered_versions.known_version(connection, current)
     if known and known.run_hash == candidate.run_hash:
         return Judgement(None)
+    if current and known is None and registered_versions.tagged_run_hash(current) == candidate.run_hash:
+        # The training database was emptied, and the same training was repeated: nothing is lost with the alias.
+        return Judgement(None)
     rolled_back = aliases.rolled_back_at(stage, version) if version else None
     if rolled_back:
         by_hand = f"`./run promote_model --version {version} --stage {stage}`"
