@@ -191,7 +191,7 @@ def test_an_adopted_version_is_served(planted: Project) -> None:
         assert rows[0][1] == (number == 1)
     training = ("train_model", "--epochs", "1", "--run", "4")
     output = planted.pipeline(*training, "promote_model").stdout
-    assert "adopted it from elsewhere; `promote_model --version NUMBER --stage staging` replaces it" in output
+    assert "adopted it from elsewhere; `./run promote_model --version NUMBER --stage staging` replaces it" in output
 
 
 def test_an_exchanged_file_is_not_served(planted: Project) -> None:
