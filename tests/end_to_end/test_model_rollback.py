@@ -163,7 +163,7 @@ def next_promotion(project: Project, served: Served) -> str:
 def test_a_rolled_back_version_is_promoted_only_by_hand(project: Project, next_promotion: str) -> None:
     """The pipeline does not promote it again, though it is better; a person may."""
     assert re.search(r"version 2 is not promoted: it was rolled back from staging at \S+; ", next_promotion)
-    assert "`promote_model --version 2 --stage staging` promotes it all the same" in next_promotion
+    assert "`./run promote_model --version 2 --stage staging` promotes it all the same" in next_promotion
     assert "deploy_inference_db: skipped" in next_promotion
     assert state(project) == (2, "2")
     assert stage_tags(project, 2) == {"promoted.staging"}
