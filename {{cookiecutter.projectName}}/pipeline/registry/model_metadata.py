@@ -63,7 +63,7 @@ class _Metadata(_Checked):
     training_statistics: _Statistics
     samples: dict[Text, str] | None = None
     data_hash: Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")]
-    git_commit: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")]
+    git_commit: Annotated[str, Field(pattern="^[ -~]{1,200}$")]
     encoding: dict[Text, Any] = {}
 
 
