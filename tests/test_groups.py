@@ -64,3 +64,14 @@ def test_a_module_runs_in_one_process() -> None:
         processes.setdefault(module, set()).add(process)
     assert sorted(map(len, processes.values())) == [1, 1]
     assert len(set.union(*processes.values())) == 2
+
+
+@pytest.mark.slow
+def test_no_test_is_in_neither_run() -> None:
+    """`make test-fast` leaves out the folders of SLOW_FOLDERS, so every test there must be slow or need a cluster."""
+    listed = re.search(r"^SLOW_FOLDERS := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed
+    folders = [f"tests/{name}" for name in listed[1].split()]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "not slow and not cluster", *folders]
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert completed.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, completed.stdout[-2000:]

@@ -14,6 +14,8 @@ from tools.manifests import CHOSEN, VALUES, merged
 from .pipelines import chosen, kfp
 from .server import Kubeflow
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("words", "more", "message"),

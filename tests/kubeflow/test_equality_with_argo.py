@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 from tools.manifests import ROLES
 
 from .pipelines import Pipeline, argo_templates, compiled, generate
+
+pytestmark = pytest.mark.slow
 
 
 def seconds_of(text: str) -> int:

@@ -8,6 +8,8 @@ import pytest
 
 from .pipelines import Pipeline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(name="repository")
 def _repository(tmp_path: Path) -> Path:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from tools.manifests import CHOSEN, PRODUCTION, ROLES, VALUES, deployed, merged, of_kind
 
 from .pipelines import compiled
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_secret_is_written(project: Path, tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
 from tools.manifests import CHOSEN, accounts_and_app, deployed, merged, objects, of_kind
+
+pytestmark = pytest.mark.slow
 
 
 def test_argo_leaves_no_trace(project: Path) -> None:

@@ -8,8 +8,10 @@ from tools.manifests import CHOSEN, accounts_and_app, deployed, merged, objects,
 from .conftest import CREDENTIALS, PLATFORMS, generate
 from .lookups import pods, rules
 
-
 # Each test renders manifests.
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("credentials", CREDENTIALS)
 def test_the_deployer_may_deploy_the_rendered_kinds_and_no_others(

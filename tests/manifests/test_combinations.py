@@ -12,6 +12,7 @@ from tools.manifests import PRODUCTION, ROLES, VALUES, accounts_and_app, deploye
 from .conftest import CREDENTIALS, PLATFORMS, generate
 
 # Each test renders manifests.
+pytestmark = pytest.mark.slow
 # The answers on which deploy/ depends.
 ANSWERS = {
     "credentials": CREDENTIALS,

@@ -8,8 +8,10 @@ from tools.manifests import deployed, objects, of_kind, on_event
 
 from .lookups import rules
 
-
 # Each test renders manifests.
+pytestmark = pytest.mark.slow
+
+
 def test_argo_accepts_the_binding_and_its_run(project: Path, tmp_path: Path) -> None:
     """The binding submits a run of the deployed template."""
     file = tmp_path / "event.yaml"

@@ -21,6 +21,7 @@ from .conftest import generate
 from .lookups import value
 
 # Each test renders manifests.
+pytestmark = pytest.mark.slow
 SERVER: dict[str, Any] = {
     "namespace": "tracking",
     "image": "registry.example.com/ml/mlflow:1",

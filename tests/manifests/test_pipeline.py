@@ -12,8 +12,10 @@ from tools.manifests import Manifest, chain, deployed, objects, of_kind
 from .conftest import generate
 from .lookups import pods, templates, workflow_template
 
-
 # Each test renders manifests.
+pytestmark = pytest.mark.slow
+
+
 def test_the_steps_are_those_of_mlproject_in_their_order(project: Path) -> None:
     steps = [step for (step,) in templates(deployed(project))["run"]["steps"]]
     assert [step["name"] for step in steps] == ["fetch-git-revision", *chain(project)]

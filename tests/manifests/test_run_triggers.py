@@ -7,6 +7,9 @@ from conftest import change
 from tools.manifests import VALUES, deployed, of_kind, training_inputs
 
 # Each test renders manifests.
+pytestmark = pytest.mark.slow
+
+
 CHANGES_TO_THE_MODEL = {
     "epochs": ("MLproject", "epochs: {type: int, default: 10}", "epochs: {type: int, default: 15}"),
     "the model": ("model.py", "\n", "\n# another\n"),

@@ -24,6 +24,9 @@ from .conftest import CREDENTIALS, generate
 from .lookups import value
 
 # Each test renders manifests.
+pytestmark = pytest.mark.slow
+
+
 WRONG_VALUES = [
     ("name", "X", "3 to 40 lower-case letters"),
     ("namespace", "a.b", "a DNS label"),
