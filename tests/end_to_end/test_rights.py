@@ -289,28 +289,29 @@ NEVER_ENDS = (
 )
 
 
+def store(database: Database, onnx: str) -> str:
+    """Store an ONNX file (base64) as version 99 in an open transaction, as a deployer could; return its SHA-256."""
+    database.query("BEGIN")
+    database.query("CREATE TEMP TABLE version AS SELECT * FROM {schema}.model_version LIMIT 1")
+    database.query("UPDATE version SET version = 99, onnx = decode(%s, 'base64')", (onnx,))
+    database.query("UPDATE version SET sha256 = encode(sha256(onnx), 'hex')")
+    database.query("INSERT INTO {schema}.model_version SELECT * FROM version")
+    return database.value("SELECT sha256 FROM version")
+
+
 def test_a_model_reads_no_file_of_the_server(trained: Project) -> None:
     """A version whose weights lie in another file is an error, whoever stored it."""
     with trained.database("inference-deployer") as database:
-        database.query("BEGIN")
-        database.query("CREATE TEMP TABLE version AS SELECT * FROM {schema}.model_version LIMIT 1")
-        database.query("UPDATE version SET version = 99, onnx = decode(%s, 'base64')", (READS_A_FILE,))
-        database.query("UPDATE version SET sha256 = encode(sha256(onnx), 'hex')")
-        database.query("INSERT INTO {schema}.model_version SELECT * FROM version")
+        digest = store(database, READS_A_FILE)
         with pytest.raises(psycopg2.Error, match="External data path"):
-            database.query("SELECT {schema}.answer_row(%s, sha256) FROM version", (bytes(16),))
+            database.query("SELECT {schema}.answer_row(%s, %s)", (bytes(16), digest))
         database.query("ROLLBACK")
 
 
 def test_an_endless_model_is_stopped(trained: Project) -> None:
     """A Loop without an end is an error after 10 s, and the session answers again."""
     with trained.database("inference-deployer") as database:
-        database.query("BEGIN")
-        database.query("CREATE TEMP TABLE version AS SELECT * FROM {schema}.model_version LIMIT 1")
-        database.query("UPDATE version SET version = 98, onnx = decode(%s, 'base64')", (NEVER_ENDS,))
-        database.query("UPDATE version SET sha256 = encode(sha256(onnx), 'hex')")
-        database.query("INSERT INTO {schema}.model_version SELECT * FROM version")
-        digest = database.value("SELECT sha256 FROM version")
+        digest = store(database, NEVER_ENDS)
         with pytest.raises(psycopg2.Error, match="terminate flag"):
             database.query("SELECT {schema}.answer_row(%s, %s)", (bytes(8), digest))
         database.query("ROLLBACK")

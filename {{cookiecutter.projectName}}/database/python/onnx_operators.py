@@ -7,9 +7,9 @@ if TYPE_CHECKING:
 
 # The operators of ONNX itself; others are code that somebody adds to ONNX Runtime.
 OWN_SETS = ("", "ai.onnx", "ai.onnx.ml")
+NOT_ONNX = "the file is not an ONNX file"
 # Fields of the messages in onnx.proto: ModelProto's opset_import and functions, FunctionProto's opset_import, and
 # OperatorSetIdProto's domain. A node may only use an operator of an imported set.
-NOT_ONNX = "the file is not an ONNX file"
 MODEL_IMPORT, MODEL_FUNCTION, FUNCTION_IMPORT, DOMAIN = 8, 25, 9, 1
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from pipeline.databases import Connection, query, require_relation
+from pipeline.databases import Connection, insert, query, require_relation
 from pipeline.errors import StepError
 from pipeline.registry import model_metadata, onnx_file
 from pipeline.registry.model_metadata import Metadata
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "MLmodel"
 MOST_DESCRIPTION_BYTES = 32_000_000
 MOST_LEVELS = 100
+# The rows of a version: MLflow's tag run_hash tells the versions of two servers with one number apart.
+OF_TAG = "version = %s AND (run_hash = %s OR run_hash IS NULL)"
 LOG_AGAIN = "log it again with mlflow.onnx.log_model"
 
 
@@ -39,7 +41,7 @@ class RegisteredModel(NamedTuple):
 
 
 class KnownVersion(NamedTuple):
-    """What the training database knows about a version: its training there, None without one, and who adopted it."""
+    """A version in the training database: the hash of its training, None if from elsewhere, and its adopter."""
 
     run_hash: str | None
     adopted_by: str | None
@@ -117,13 +119,18 @@ def require_table(connection: Connection) -> None:
 
 
 def record(connection: Connection, model: RegisteredModel, run_hash: str | None, adopted_by: str | None = None) -> None:
-    """Record the hashes of a version; the caller commits. Recording it again changes nothing."""
-    query(
+    """Record the hashes of a version whose number is not taken; the caller commits."""
+    version, onnx_sha256, metadata_sha256 = _key(model)
+    insert(
         connection,
-        "INSERT INTO {schema}.registered_version (version, onnx_sha256, metadata_sha256, run_hash, adopted_by) "
-        "SELECT %s, %s, %s, %s, %s WHERE NOT EXISTS (SELECT 1 FROM {schema}.registered_version "
-        "WHERE version = %s AND onnx_sha256 = %s AND metadata_sha256 = %s)",
-        (*_key(model), run_hash, adopted_by, *_key(model)),
+        "registered_version",
+        {
+            "version": version,
+            "onnx_sha256": onnx_sha256,
+            "metadata_sha256": metadata_sha256,
+            "run_hash": run_hash,
+            "adopted_by": adopted_by,
+        },
     )
 
 
@@ -152,8 +159,7 @@ def has_other_onnx(connection: Connection, registered: "ModelVersion", onnx_sha2
     with connection:
         rows = query(
             connection,
-            "SELECT onnx_sha256 FROM {schema}.registered_version "
-            "WHERE version = %s AND (run_hash = %s OR run_hash IS NULL)",
+            "SELECT onnx_sha256 FROM {schema}.registered_version WHERE " + OF_TAG,
             (int(registered.version), tagged_run_hash(registered)),
         )
     return bool(rows) and (onnx_sha256,) not in rows
@@ -162,13 +168,13 @@ def has_other_onnx(connection: Connection, registered: "ModelVersion", onnx_sha2
 def known_version(connection: Connection, registered: "ModelVersion") -> KnownVersion | None:
     """Return what the training database knows about the version, None when it does not know it.
 
-    MLflow's tag run_hash tells the versions of two servers with one number apart. A row is returned only under a hash
-    that this database recorded.
+    A row is returned only under a hash that this database recorded, whatever MLflow's tag says.
     """
     rows = query(
         connection,
-        "SELECT run_hash, adopted_by FROM {schema}.registered_version "
-        "WHERE version = %s AND (run_hash = %s OR run_hash IS NULL) ORDER BY run_hash NULLS LAST LIMIT 1",
+        "SELECT run_hash, adopted_by FROM {schema}.registered_version WHERE "
+        + OF_TAG
+        + " ORDER BY run_hash NULLS LAST LIMIT 1",
         (int(registered.version), tagged_run_hash(registered)),
     )
     return KnownVersion(*rows[0]) if rows else None

@@ -69,7 +69,7 @@ def test_another_range_must_be_declared(declare, low, high, dtype) -> None:
     ("key", "value", "message"),
     [
         ("valueRange", [0, 0.5], "but the values of dataset.py lie from 0 to 1"),
-        ("valueRange", [0, 255], "but those of dataset.py span only 0 to 1, less than an eighth of it"),
+        ("valueRange", [0, 255], "but the values of dataset.py span only 0 to 1, less than an eighth of it"),
         ("valueRange", 255, "valueRange is 255; use the values of black and white"),
         ("valueRange", [1, 0], "valueRange is [1, 0]"),
         ("valueRange", [0, "1"], "valueRange is [0, '1']"),

@@ -55,8 +55,8 @@ def pixel_format(data: Dataset) -> PixelFormat:
         )
     if declared and high - low < SMALLEST_SHARE * (declared[1] - declared[0]):
         raise StepError(
-            f"project.yaml: valueRange is {list(declared)}, but those of dataset.py span only {low:g} to {high:g}, "
-            "less than an eighth of it; give the values of black and white of this data"
+            f"project.yaml: valueRange is {list(declared)}, but the values of dataset.py span only "
+            f"{low:g} to {high:g}, less than an eighth of it; give the values of black and white of this data"
         )
     minimum, maximum = declared or _recognised(low, high)
     return PixelFormat(minimum=minimum, maximum=maximum, whole=_is_whole(data.features), channels=_order(data.shape))
