@@ -13,6 +13,8 @@ from .project import Project
 from .servers import Database
 from .test_rights import layer
 
+pytestmark = pytest.mark.security
+
 MUTATIONS = 10_000
 PER_CALL = 1000
 # What stands in place of a part of a description: names of modules, classes and functions, paths, and whole objects.
@@ -40,8 +42,6 @@ import sys
 
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
 import keras
-
-pytestmark = pytest.mark.security
 
 KNOWN = ("keras", "tensorflow", "numpy")
 OUTSIDE = ("socket", "subprocess", "os", "shutil", "urllib", "ctypes", "ftplib", "glob", "tempfile", "pty")
