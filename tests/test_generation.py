@@ -153,7 +153,7 @@ def test_skipped_files_stay(sandbox: Sandbox) -> None:
 
 
 def test_questions_can_be_answered(sandbox: Sandbox) -> None:
-    completed = cookiecutter(sandbox, stdin="abc\n\n\n2\n" + "\n" * 22)
+    completed = cookiecutter(sandbox, stdin="abc\n\n\n2\n" + "\n" * 23)
     assert completed.returncode == 0, completed.stdout
     assert "Handwritten digits (bundled, works offline)" in completed.stdout
     data_set = (sandbox.output / "abc" / "dataset.py").read_text()

@@ -34,6 +34,7 @@ ORDER = [
     "appPlatform",
     "domain",
     "ci",
+    "authentication",
 ]
 # Options answered with true or false, with their defaults.
 TOGGLES = {
@@ -96,6 +97,7 @@ GOOD = {
     "appPlatform": ["tap", "kubernetes"],
     "domain": ["a.b", "example.com", "x" * 63 + ".com", "1.2.3", "a-b.c--d.io"],
     "ci": ["none", "github", "gitlab"],
+    "authentication": ["api-key", "oidc", "none"],
 }
 
 BAD = {
@@ -146,6 +148,7 @@ BAD = {
         "a.b:80", "a.b/", "*.a.b", ".".join(["x" * 60] * 4),
     ],
     "ci": ["None", "gitHub", "jenkins", "github\n"],
+    "authentication": ["basic", "API-key", "api_key", "oidc\n"],
 }  # fmt: skip
 
 
@@ -296,6 +299,7 @@ def test_the_pattern_of_a_select_is_its_choices(options: dict[str, Option]) -> N
         "orchestrator",
         "appPlatform",
         "ci",
+        "authentication",
     ]
     for option in selects:
         assert option.pattern == f"^({'|'.join(option.values)})(?![\\s\\S])"

@@ -99,6 +99,7 @@ RULES = {
     "minimumAccuracy": Rule(int | float, "a number from 0 to 1"),
     "promotionStage": _TEXT,
     "trainingDatabase": _TEXT,
+    "authentication": _TEXT,
     "includeMonitoring": _SWITCH,
     "storeInputs": _SWITCH,
 }
@@ -112,6 +113,11 @@ MONITORING_RULES = {
 }
 
 
+_CHOICES = (
+    ("promotionStage", STAGES),
+    ("trainingDatabase", DATABASES),
+    ("authentication", ("none", "api-key", "oidc")),
+)
 SECTIONS = ("monitoring", "search", "source")
 # A project may leave them out.
 OPTIONAL_KEYS = ("classWeights", "labelSmoothing")
@@ -152,7 +158,7 @@ def _check_answers(answers: dict[str, Any]) -> None:
         )
     if not 0 <= answers["minimumAccuracy"] <= 1:
         raise StepError(f"project.yaml: minimumAccuracy is {answers['minimumAccuracy']}; allowed is 0 to 1")
-    for name, allowed in (("promotionStage", STAGES), ("trainingDatabase", DATABASES)):
+    for name, allowed in _CHOICES:
         if answers[name] not in allowed:
             raise StepError(f"project.yaml: {name} is {answers[name]!r}; allowed is {' or '.join(allowed)}")
 
