@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.databases import Connection, in_schema, query
-from pipeline.training_db import STATE_HEADER, TrainingData
+from pipeline.training_db import AS_STORED, STATE_HEADER, Features, TrainingData
 
 BLOCKS_PER_FETCH = 16
 
@@ -21,20 +21,32 @@ class PredictedBlock(NamedTuple):
 
 
 def predict_blocks(
-    connection: Connection, data: TrainingData, split: str, weights: bytes, config: str
+    connection: Connection, data: TrainingData, split: str, weights: bytes, config: str, features: Features = AS_STORED
 ) -> Iterator[PredictedBlock]:
     """Yield each block of a split with the probabilities that the database predicts, in no particular order."""
     with connection.cursor("predict_blocks") as cursor:
         cursor.itersize = BLOCKS_PER_FETCH
         cursor.execute(
             in_schema(
-                "SELECT batch_id, labels, {schema}.predict_block(features, labels, row_count, %s, %s) "
+                "SELECT batch_id, labels, {schema}.predict_block("
+                + features.expression
+                + ", labels, row_count, %s, %s) "
                 "FROM {schema}.dataset_batch WHERE dataset = %s AND split = %s GROUP BY batch_id, labels"
             ),
-            (weights, config, data.dataset, split),
+            (*features.parameters, weights, config, data.dataset, split),
         )
         for batch_id, labels, state in cursor:
             yield PredictedBlock(batch_id, np.frombuffer(labels, "<i4"), _probabilities(state, len(data.classes)))
+
+
+def correct_rows(
+    connection: Connection, data: TrainingData, split: str, weights: bytes, config: str, features: Features = AS_STORED
+) -> npt.NDArray[np.bool_]:
+    """Return (n,) booleans: whether the model answers each row of a split correctly, in the order of the blocks."""
+    blocks = sorted(
+        predict_blocks(connection, data, split, weights, config, features), key=lambda block: block.batch_id
+    )
+    return np.concatenate([block.probabilities.argmax(axis=1) == block.labels for block in blocks])
 
 
 def predict_rows(

@@ -1,10 +1,12 @@
 """The names that identify a pipeline run and the code that it runs."""
 
 import functools
+import getpass
 import hashlib
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import time
 
@@ -74,3 +76,12 @@ def _git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def person() -> str:
+    """Return login name and host of the person who runs this command; `uid N` where the user has no name."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return f"{name}@{socket.gethostname()}"

@@ -19,6 +19,8 @@ PROJECT_NAME = r"(?!pg-|gp-)[a-z][a-z0-9-]{1,38}[a-z0-9]"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ("staging", "production")
 DATABASES = ("greenplum", "postgresql")
+# Whether labels need a person's review before a model is trained on them.
+LABELS = ("reviewed", "automatic")
 SOURCE_KEYS = ("schema", "table", "label", "features", "key")
 
 
@@ -32,6 +34,9 @@ class Monitoring:
     accuracy_floor: float
     maximum_psi: float
     retention_days: int
+    labels: str
+    maximum_label_share: float
+    maximum_label_share_per_subject: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +96,7 @@ class Rule(NamedTuple):
 
 _TEXT = Rule(str, "text")
 _SWITCH = Rule(bool, "true or false")
+_SHARE = Rule(int | float, "a number from 0 to 0.9", 0, 0.9)
 _ROWS = Rule(int, "a whole number from 1 to 1000000", 1, 1_000_000)
 RULES = {
     "projectName": _TEXT,
@@ -110,6 +116,9 @@ MONITORING_RULES = {
     "accuracyFloor": Rule(int | float, "a number from 0 to 1", 0, 1),
     "maximumPsi": Rule(int | float, "a number from 0 to 100", 0, 100),
     "retentionDays": Rule(int, "a whole number from 1 to 36500", 1, 36_500),
+    "labels": _TEXT,
+    "maximumLabelShare": _SHARE,
+    "maximumLabelSharePerSubject": _SHARE,
 }
 
 
@@ -207,6 +216,8 @@ def _monitoring(section: object) -> Monitoring:
             raise StepError(
                 f"project.yaml: monitoring.{name} is {values[name]}; use at most {values['window']} (monitoring.window)"
             )
+    if values["labels"] not in LABELS:
+        raise StepError(f"project.yaml: monitoring.labels is {values['labels']!r}; allowed is {' or '.join(LABELS)}")
     return Monitoring(
         window=values["window"],
         minimum_labels=values["minimumLabels"],
@@ -214,6 +225,9 @@ def _monitoring(section: object) -> Monitoring:
         accuracy_floor=values["accuracyFloor"],
         maximum_psi=values["maximumPsi"],
         retention_days=values["retentionDays"],
+        labels=values["labels"],
+        maximum_label_share=values["maximumLabelShare"],
+        maximum_label_share_per_subject=values["maximumLabelSharePerSubject"],
     )
 
 

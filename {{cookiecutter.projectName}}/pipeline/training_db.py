@@ -157,7 +157,7 @@ def select_data(connection: Connection, dataset: str) -> bool:
     return bool(
         query(
             connection,
-            "UPDATE {schema}.dataset SET selected_at = now() WHERE dataset = %s RETURNING 1",
+            "UPDATE {schema}.dataset SET selected_at = now() WHERE dataset = %s AND erased_at IS NULL RETURNING 1",
             (dataset,),
         )
     )

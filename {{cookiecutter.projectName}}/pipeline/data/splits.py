@@ -1,4 +1,4 @@
-"""The three splits, and the segments of Greenplum on which their blocks lie."""
+"""The splits, and the segments of Greenplum on which their blocks lie."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,6 +9,8 @@ from psycopg2.extras import Json
 from pipeline.databases import binding, query
 
 SPLITS = ("train", "validation", "holdout")
+# Labelled rows that no training sees. They may veto a promotion; the splits above but `train` hold none.
+FEEDBACK = "feedback"
 # Shares of the hash space. Changing one moves rows between the splits.
 VALIDATION_SHARE = 0.1
 HOLDOUT_SHARE = 0.1

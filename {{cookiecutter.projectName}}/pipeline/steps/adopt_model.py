@@ -3,15 +3,12 @@
 Adopted versions may be promoted and served. Versions that promote_model registered need no adoption.
 """
 
-import getpass
 import json
-import os
-import socket
 import textwrap
 
 import numpy as np
 
-from pipeline import doctor, training_db
+from pipeline import doctor, run_identity, training_db
 from pipeline.data import source
 from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
@@ -48,7 +45,7 @@ def run(version: int) -> str:
         training_db.prepare_session(connection, binding("trainer").is_greenplum)
         trained = training_db.finished_run_of(connection, registered_versions.tagged_run_hash(registered))
     _check(connection, model, trained)
-    person = _person()
+    person = run_identity.person()
     with connection:
         registered_versions.record(connection, model, trained.run_hash if trained else None, person)
     with step_run("adopt_model", data_hash=model.metadata["data_hash"]):
@@ -124,12 +121,3 @@ def _require_probabilities(model: RegisteredModel) -> None:
             f"version {model.version} returns numbers that are not probabilities; they must be at least 0 and sum to 1 "
             "per row"
         )
-
-
-def _person() -> str:
-    """Return login name and host of the person who runs this step; `uid N` where the user has no name."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = f"uid {os.getuid()}"
-    return f"{name}@{socket.gethostname()}"

@@ -1,32 +1,62 @@
 """Copy labelled predictions to the training database.
 
-Only predictions whose input was stored are copied. `upload_dataset` then adds them to the data set.
+Only predictions whose input was stored are copied, and only labels that `review_labels` accepted, unless project.yaml
+says `labels: automatic`. `upload_dataset` then adds them to the data set.
 """
 
 from pipeline import doctor
-from pipeline.data import labelled_rows
-from pipeline.databases import query, require_relation, session
+from pipeline.data import feedback, labelled_rows
+from pipeline.data.feedback import SubjectLabels
+from pipeline.databases import Connection, query, require_relation, session
 from pipeline.errors import StepError
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
 
 
 def run() -> str:
-    """Copy the labelled rows, which `upload_dataset` then adds to the data set. Raises StepError."""
+    """Copy the labelled rows, which `upload_dataset` then adds to the data set. Raises StepError.
+
+    Copies of refused labels, of subjects that are set aside, and those past the retention are deleted.
+    """
     require_inputs()
     doctor.require(doctor.trainer, doctor.inference_database, doctor.mlflow_server)
     trainer, inference = session("trainer"), session("inference-deployer")
     with trainer:
-        require_relation(trainer, "labelled_row", "deploy_training_db")
+        require_relation(trainer, "dataset_labelled_row", "deploy_training_db")
         with inference:
-            require_relation(inference, "labelled_prediction", "deploy_inference_db")
-            changed = sum(
-                labelled_rows.upsert(trainer, rows) for rows in labelled_rows.stored_inputs(inference, settings().model)
-            )
+            require_relation(inference, "label_status", "deploy_inference_db")
+            aside = _set_aside(inference)
+            distrusted = [labels.subject for labels in aside]
+            batches = labelled_rows.stored_inputs(inference, settings().model, distrusted)
+            changed = sum(labelled_rows.upsert(trainer, rows) for rows in batches)
+            refused = labelled_rows.refused_predictions(inference, settings().model)
+            waiting = feedback.waiting_labels(inference, settings().model)
+        deleted = labelled_rows.delete(trainer, refused, distrusted) + labelled_rows.delete_expired(trainer)
         total = query(trainer, "SELECT count(*) FROM {schema}.labelled_row")[0][0]
     with step_run("collect_labels"):
-        load_mlflow().log_metrics({"labels_new": changed, "labels": total})
-    return f"{changed} new or changed labels, {total} labelled rows in the training database"
+        load_mlflow().log_metrics({"labels_new": changed, "labels_deleted": deleted, "labels": total})
+    result = f"{changed} new or changed labels, {total} labelled rows in the training database"
+    return result + (f", {deleted} deleted" if deleted else "") + _remarks(aside, waiting)
+
+
+def _set_aside(inference: Connection) -> list[SubjectLabels]:
+    """Return the subjects whose labels are not collected; none where a person reviews the labels."""
+    if settings().monitoring.labels == "reviewed":
+        return []
+    model = settings().model
+    return feedback.set_aside(feedback.subject_labels(inference, model), feedback.holdout_error(inference, model))
+
+
+def _remarks(aside: list[SubjectLabels], waiting: int) -> str:
+    """Return clauses about the subjects that are set aside and the labels that wait for review."""
+    remarks = [
+        f"; {feedback.shown(labels.subject)} is set aside: {labels.disagreements} of {labels.labels} labels differ "
+        "from the prediction, far more than those of the others"
+        for labels in aside
+    ]
+    if waiting and settings().monitoring.labels == "reviewed":
+        remarks.append(f"; {waiting} labels wait: `./run review_labels`")
+    return "".join(remarks)
 
 
 def require_inputs() -> None:

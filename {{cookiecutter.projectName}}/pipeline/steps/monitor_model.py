@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from pipeline import doctor
+from pipeline.data import feedback
 from pipeline.databases import Connection, query, require_relation, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
@@ -61,13 +62,15 @@ def run(stage: str) -> str:
     doctor.require(doctor.inference_database, doctor.mlflow_server)
     connection = session("inference-deployer")
     with connection:
-        require_relation(connection, "drift", "deploy_inference_db")
+        require_relation(connection, "label_status", "deploy_inference_db")
         purged = query(connection, "SELECT {schema}.purge_predictions()")[0][0]
         observed = observe(connection, stage)
+        waiting = feedback.waiting_labels(connection, settings().model)
     decision = decide(observed, settings().monitoring)
     _log(observed, decision, purged)
     write_outcome("decision", decision.outcome)
-    return f"{decision.outcome}: {decision.reason}"
+    review = f"; {waiting} labels wait for review" if waiting and settings().monitoring.labels == "reviewed" else ""
+    return f"{decision.outcome}: {decision.reason}{review}"
 
 
 def observe(connection: Connection, stage: str) -> Observed:

@@ -3,18 +3,23 @@
 The candidate gets the stage's alias if its scores on the holdout deserve it.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 
 from pipeline import doctor, interrupts, parent_runs, training_db
 from pipeline.data import source
+from pipeline.data.splits import FEEDBACK
 from pipeline.databases import Connection, binding, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
+from pipeline.predictions import correct_rows
 from pipeline.records import Scores
 from pipeline.registry import aliases, onnx_export, registered_versions, round_trip
 from pipeline.registry.model_metadata import Metadata
+from pipeline.registry.paired_comparison import Comparison, compare
 from pipeline.registry.registered_versions import KnownVersion, RegisteredModel
 from pipeline.registry.summaries import encoding_summary
 from pipeline.run_identity import git_commit
@@ -37,10 +42,14 @@ class Promotion(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """Why the candidate must not hold the alias, None when it may; and a remark about its promotion."""
+    """Why the candidate must not hold the alias, None when it may; and a remark about its promotion.
+
+    `comparisons` has the comparison with the served version per split, where there was one.
+    """
 
     refusal: str | None
     remark: str = ""
+    comparisons: Mapping[str, Comparison] = MappingProxyType({})
 
 
 class Metrics(TypedDict):
@@ -117,6 +126,7 @@ def _promote_candidate(stage: str) -> Promotion:
     tags = {"data_hash": candidate.data.data_hash, "run_hash": candidate.run_hash}
     with step_run("promote_model", **tags):
         _log_metrics(connection, candidate, scores)
+        _log_comparisons(judgement.comparisons)
         version = version or _register(connection, candidate, scores, exported)
         load_mlflow().set_tag("reason", judgement.refusal or _accuracy(scores) + judgement.remark)
         _log_decision(version, stage, judgement.refusal is None)
@@ -157,6 +167,13 @@ def _log_metrics(connection: Connection, candidate: FinishedRun, scores: Scores)
     parent_runs.log_scores(row, **_metrics(scores))
 
 
+def _log_comparisons(comparisons: Mapping[str, Comparison]) -> None:
+    """Log the accuracies of both models per split, as served_holdout_accuracy and the like."""
+    for split, comparison in comparisons.items():
+        accuracies = {"candidate": comparison.candidate, "served": comparison.served}
+        load_mlflow().log_metrics({f"{model}_{split}_accuracy": value for model, value in accuracies.items()})
+
+
 def _metrics(scores: Scores) -> Metrics:
     return {"accuracy_score": scores["accuracy"], "f1_score": scores["f1"], "loss": scores["loss"]}
 
@@ -191,26 +208,43 @@ def _judgement(
         return Judgement(f"it was rolled back from {stage} at {rolled_back}; {by_hand} promotes it all the same")
     if current is None:
         return Judgement(None)
-    served = f"version {current.version}, which keeps {stage}"
-    not_comparable = f"it cannot be compared with {served}"
+    not_comparable = f"it cannot be compared with version {current.version}, which keeps {stage}"
     if known is None:
         return Judgement(f"{not_comparable}: {registered_versions.unknown_version_message(int(current.version))}")
     if known.run_hash is None:
         by_hand = f"`./run promote_model --version NUMBER --stage {stage}` replaces it"
         return Judgement(f"{not_comparable}: {known.adopted_by} adopted it from elsewhere; {by_hand}")
-    accuracy = _current_accuracy(connection, candidate, known.run_hash)
-    if accuracy is None:
-        return Judgement(None, f"; not compared with version {current.version}, which takes other data")
-    worse = scores["accuracy"] < accuracy
-    return Judgement(f"its {_accuracy(scores)} is worse than {accuracy:.4f} of {served}" if worse else None)
+    return _compared(connection, candidate, known.run_hash, f"version {current.version}", stage)
 
 
-def _current_accuracy(connection: Connection, candidate: FinishedRun, run_hash: str) -> float | None:
-    """Return the accuracy of an earlier training's model on the candidate's holdout.
+def _compared(connection: Connection, candidate: FinishedRun, run_hash: str, served: str, stage: str) -> Judgement:
+    """Decide by a comparison with the served version, called `served`, which comes from the training `run_hash`.
+
+    The data set's own holdout decides. The rows from feedback may only refuse: who labels does not choose the model.
+    """
+    comparisons = _comparisons(connection, candidate, run_hash)
+    if comparisons is None:
+        return Judgement(None, f"; not compared with {served}, which takes other data")
+    own = comparisons["holdout"]
+    labelled = comparisons.get(FEEDBACK, own)
+    worse, kind = (own, "held-out") if own.is_worse else (labelled, "labelled")
+    if own.is_worse or labelled.is_significantly_worse:
+        refusal = (
+            f"its accuracy {worse.candidate:.4f} on {worse.rows} {kind} rows is worse than {worse.served:.4f} of "
+            f"{served}, which keeps {stage}"
+        )
+        return Judgement(refusal, comparisons=comparisons)
+    remark = f"; {served} has {own.served:.4f}, which is within chance" if own.candidate < own.served else ""
+    return Judgement(None, remark, comparisons)
+
+
+def _comparisons(connection: Connection, candidate: FinishedRun, run_hash: str) -> dict[str, Comparison] | None:
+    """Return the comparison with an earlier training's model, on the candidate's holdout and its labelled rows.
 
     None when the served model answers another question (see source.features_for). Architecture and weights come from
     the training database itself. Raises StepError when it no longer holds the training.
     """
+    greenplum = binding("trainer").is_greenplum
     with connection:
         served = training_db.finished_run_of(connection, run_hash)
         if served is None:
@@ -222,10 +256,16 @@ def _current_accuracy(connection: Connection, candidate: FinishedRun, run_hash: 
         if features is None:
             return None
         data = candidate.data._replace(shape=served.data.shape)
-        config = training_db.evaluation_config(served.architecture.json, data, binding("trainer").is_greenplum)
-        return training_db.evaluate(connection, data.dataset, "holdout", served.weights, config, features=features)[
-            "accuracy"
-        ]
+        ours = training_db.evaluation_config(candidate.architecture.json, candidate.data, greenplum)
+        theirs = training_db.evaluation_config(served.architecture.json, data, greenplum)
+        return {
+            split: compare(
+                correct_rows(connection, candidate.data, split, candidate.weights, ours),
+                correct_rows(connection, data, split, served.weights, theirs, features),
+            )
+            for split in ("holdout", FEEDBACK)
+            if candidate.data.split_rows.get(split)
+        }
 
 
 def _registered_version(connection: Connection, candidate: FinishedRun) -> int | None:

@@ -45,6 +45,19 @@ def test_new_rows_move_no_old_row(data) -> None:
         assert old[split].tolist() == [row for row in new[split] if row < 500]
 
 
+def test_labelled_rows_that_are_not_trained_on_form_a_split(data) -> None:
+    """The other splits but `train` hold the rows of dataset.py alone; the same rows without feedback are other data."""
+    own = mini_batches.pack(Dataset(data.features[:500], data.labels[:500], data.classes), 1, 64)
+    packed = mini_batches.pack(data, 1, 64, labelled=100)
+    assert set(packed.rows) == {*mini_batches.SPLITS, "feedback"}
+    for split in ("validation", "holdout"):
+        assert sorted(packed.rows[split]) == sorted(own.rows[split])
+    labelled = np.concatenate([packed.rows["train"][packed.rows["train"] >= 500], packed.rows["feedback"]])
+    assert sorted(labelled) == list(range(500, 600))
+    assert {block.split for block in mini_batches.blocks(packed)} == set(packed.rows)
+    assert packed.data_hash != mini_batches.pack(data, 1, 64).data_hash
+
+
 def test_equal_rows_share_a_split(data) -> None:
     twice = np.concatenate([data.features, data.features])
     for rows in mini_batches.split_rows(mini_batches.row_digests(twice)).values():

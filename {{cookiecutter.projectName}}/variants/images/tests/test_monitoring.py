@@ -13,8 +13,9 @@ from pipeline.steps.monitor_model import Drift, Observed, decide, observe
 from pipeline.user_code import load_dataset
 
 LIMITS = Monitoring(
-    window=100, minimum_labels=10, minimum_predictions=50, accuracy_floor=0.8, maximum_psi=0.25, retention_days=1
-)
+    window=100, minimum_labels=10, minimum_predictions=50, accuracy_floor=0.8, maximum_psi=0.25, retention_days=1,
+    labels="reviewed", maximum_label_share=0.2, maximum_label_share_per_subject=0.05,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from pipeline.data import labelled_relation, labelled_rows
+from pipeline.data.labelled_rows import LabelledRow
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 COLUMNS = [("weight", "number", "real"), ("smoker", "boolean", "boolean"), ("home town", "text", "character(8)")]
@@ -30,15 +31,23 @@ def label(session, row: object, name: str, minute: int = 0, **other: object) -> 
         "dtype": "json",
         "label": name,
         "labelled_at": NOON + datetime.timedelta(minutes=minute),
+        "subject": "ann",
+        "asked_by": "bob",
     }
-    labelled_rows.upsert(session, [tuple({**described, **other}.values())])
+    labelled_rows.upsert(session, [LabelledRow(**{**described, **other})])
 
 
 def read(session) -> list[tuple]:
     with session.cursor() as cursor:
         cursor.execute(labelled_relation.select_rows(COLUMNS, "outcome", ["ill", "well"]))
-        assert [column.name for column in cursor.description] == ["weight", "smoker", "home town", "outcome"]
-        return cursor.fetchall()
+        names = [column.name for column in cursor.description]
+        assert names == ["weight", "smoker", "home town", "prediction_id", "subject", "labelled_at", "outcome"]
+        return [(*row[:3], row[-1]) for row in cursor.fetchall()]
+
+
+def test_names_of_the_tables_columns_are_not_used_twice() -> None:
+    taken = ["subject", "subject_", "labelled_at"]
+    assert labelled_relation.provenance(taken) == ("prediction_id", "subject__", "labelled_at_")
 
 
 @pytest.mark.servers

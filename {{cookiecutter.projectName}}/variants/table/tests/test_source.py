@@ -1,5 +1,6 @@
 """A table is checked, split, encoded and packed inside the database, and only counts leave it."""
 
+import datetime
 import json
 import re
 
@@ -11,7 +12,9 @@ from source_table import MAKE, ROWS, Place
 
 from database.python.encode import encode_values, row_values
 from pipeline import training_db
-from pipeline.data import catalog, expressions, labelled_rows, splits
+from pipeline.data import catalog, expressions, feedback, labelled_rows, splits
+from pipeline.data.feedback import Limits
+from pipeline.data.labelled_rows import LabelledRow
 from pipeline.databases import query
 from pipeline.errors import StepError
 from pipeline.settings import Source, settings
@@ -206,6 +209,30 @@ def test_without_a_key_the_features_decide_and_equal_rows_fall_together(place) -
         assert not held_out & {tuple(row) for row in place.blocks(split)[0].tolist()}
 
 
+def labelled(number: int, row: dict, label: str, subject: str) -> LabelledRow:
+    """Return the row that a subject labelled in this second."""
+    time = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(seconds=number)
+    return LabelledRow(str(number), json.dumps(row).encode(), "6", "json", label, time, subject, subject)
+
+
+@pytest.mark.servers
+def test_labelled_rows_are_limited_and_decide_nothing(place, monkeypatch) -> None:
+    """Those labelled last, per subject and in total; those that are not trained on form a split of their own."""
+    monkeypatch.setattr(feedback, "limits_by_split", lambda _: {"train": Limits(5, 4), "feedback": Limits(2, 1)})
+    before = place.made().pack()
+    (row,) = place.ask("SELECT to_jsonb(t) FROM {table} AS t WHERE smoker IS NOT NULL LIMIT 1")[0]
+    names = [column.name for column in catalog.read_table(place.trainer).columns]
+    row = {name: row[name] for name in names}
+    rows = [labelled(n, {**row, names[0]: 1e6 + n}, "9", "ann" if n < 30 else "bob") for n in range(60)]
+    labelled_rows.upsert(place.trainer, rows)
+    packed = place.pack()
+    assert packed.row_counts == {**before.row_counts, "train": before.row_counts["train"] + 5, "feedback": 2}
+    assert (packed.labelled, packed.unused) == (7, 53)
+    used = place.ask("SELECT prediction_id::int, subject FROM {schema}.dataset_labelled_row ORDER BY 1")
+    assert [subject for _, subject in used].count("bob") == 5
+    assert all(number >= 20 for number, _ in used)
+
+
 @pytest.mark.servers
 def test_labelled_rows_join_once_and_never_overrule_the_table(place) -> None:
     place.made()
@@ -217,7 +244,7 @@ def test_labelled_rows_join_once_and_never_overrule_the_table(place) -> None:
     for number, (row, label) in enumerate(((known, "9"), (new, "9"), (new, "10"), (other, "no class"))):
         labelled_rows.upsert(
             place.trainer,
-            [(str(number), json.dumps(row).encode(), "6", "json", label, f"2026-01-01 00:00:0{number}+00")],
+            [labelled(number, row, label, "ann")],
         )
     packed = place.pack()
     assert (packed.labelled, packed.unused) == (1, 3)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from psycopg2.extensions import connection as Connection
 
 from app.images import BYTES, row_statistics, statistic_names
-from pipeline.data import splits
-from pipeline.data.splits import HOLDOUT_SHARE, SPLITS, VALIDATION_SHARE
-from pipeline.databases import in_schema, insert
+from pipeline.data import description, splits
+from pipeline.data.splits import FEEDBACK, HOLDOUT_SHARE, SPLITS, VALIDATION_SHARE
+from pipeline.databases import in_schema
 from pipeline.errors import StepError
 from pipeline.records import InputStatistics, PixelFormat, TrainingStatistics
 from pipeline.user_code import Dataset
@@ -76,32 +76,51 @@ def split_rows(digests: npt.NDArray[np.uint64]) -> dict[str, npt.NDArray[np.int6
     }
 
 
-def pack(data: Dataset, seed: int, rows_per_block: int, pixels: PixelFormat = BYTES) -> PackedDataset:
-    """Divide, order and hash a data set.
+def pack(
+    data: Dataset, seed: int, rows_per_block: int, pixels: PixelFormat = BYTES, labelled: int = 0
+) -> PackedDataset:
+    """Divide, order and hash a data set whose last `labelled` rows come from feedback.
 
     Rows are sorted by their hashes first, so that the result does not depend on the order in which `load` returned
-    them; the seed then orders the rows inside each split. Raises StepError when a class is missing in a split.
+    them; the seed then orders the rows inside each split. Labelled rows that are not in `train` form a split of their
+    own. Raises StepError when a class is missing in a split.
     """
     if rows_per_block < 1:
         raise StepError(f"rows_per_block is {rows_per_block}; allowed is 1 or more")
     digests = row_digests(data.features)
     order = np.lexsort((data.labels, digests[:, 1], digests[:, 0]))
-    data_hash = _data_hash(data, pixels, digests[order], data.labels[order])
-    rows = {name: order[np.isin(order, numbers)] for name, numbers in split_rows(digests).items()}
+    is_labelled = np.arange(len(data.labels)) >= len(data.labels) - labelled
+    data_hash = _data_hash(data, pixels, digests[order], data.labels[order], is_labelled[order])
+    rows = {name: order[np.isin(order, numbers)] for name, numbers in _rows_by_split(digests, is_labelled).items()}
     _require_all_classes(data, rows)
-    for number, name in enumerate(SPLITS):
-        rows[name] = np.random.default_rng([seed, number]).permutation(rows[name])
+    for number, (name, numbers) in enumerate(rows.items()):
+        rows[name] = np.random.default_rng([seed, number]).permutation(numbers)
     name = hashlib.sha256(f"{data_hash} {seed} {rows_per_block}".encode()).hexdigest()
     return PackedDataset(data, pixels, rows, data_hash, name, rows_per_block)
 
 
+def _rows_by_split(
+    digests: npt.NDArray[np.uint64], is_labelled: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the row numbers per split, with those of the labelled rows that are not in `train`, if there are any."""
+    rows = split_rows(digests)
+    own = {name: numbers if name == "train" else numbers[~is_labelled[numbers]] for name, numbers in rows.items()}
+    feedback = np.concatenate([numbers[is_labelled[numbers]] for name, numbers in rows.items() if name != "train"])
+    return {**own, FEEDBACK: feedback} if len(feedback) else own
+
+
 def _data_hash(
-    data: Dataset, pixels: PixelFormat, digests: npt.NDArray[np.uint64], labels: npt.NDArray[np.int32]
+    data: Dataset,
+    pixels: PixelFormat,
+    digests: npt.NDArray[np.uint64],
+    labels: npt.NDArray[np.int32],
+    is_labelled: npt.NDArray[np.bool_],
 ) -> str:
-    # Other values of black and white make another data set, though its rows are the same.
+    # Other values of black and white make another data set, though its rows are the same. So do other labelled rows.
     contract = [pixels] if (pixels["minimum"], pixels["maximum"], pixels["channels"]) != (0, 255, "RGB") else []
-    description = json.dumps([data.shape, str(data.features.dtype), data.classes, *contract])
-    return hashlib.sha256(description.encode() + digests.tobytes() + labels.astype("<i4").tobytes()).hexdigest()
+    form = json.dumps([data.shape, str(data.features.dtype), data.classes, *contract])
+    content = form.encode() + digests.tobytes() + labels.astype("<i4").tobytes()
+    return hashlib.sha256(content + digests[is_labelled].tobytes()).hexdigest()
 
 
 def _require_all_classes(data: Dataset, rows: dict[str, npt.NDArray[np.int64]]) -> None:
@@ -122,7 +141,7 @@ def blocks(packed: PackedDataset, batch_ids: Sequence[int] | None = None, segmen
     """
     features = packed.data.features
     little_endian = features.dtype.newbyteorder("<")
-    for split in SPLITS:
+    for split in packed.rows:
         for number, block_rows in enumerate(_rows_by_block(packed.rows[split], packed.rows_per_block, segments)):
             yield Block(
                 split,
@@ -140,8 +159,11 @@ def _rows_by_block(rows: npt.NDArray[np.int64], rows_per_block: int, segments: i
     return np.array_split(rows, splits.block_count(len(rows), rows_per_block, segments))
 
 
-def upload(connection: Connection, packed: PackedDataset, seed: int) -> None:
-    """Copy the blocks and then their description into the training database; the caller commits."""
+def upload(connection: Connection, packed: PackedDataset, seed: int, prediction_ids: Sequence[str] = ()) -> None:
+    """Copy the blocks and then their description into the training database; the caller commits.
+
+    `prediction_ids` names the labelled rows.
+    """
     segments = splits.segment_count(connection)
     most_blocks = max(splits.block_count(len(rows), packed.rows_per_block, segments) for rows in packed.rows.values())
     batch_ids = splits.batch_ids(connection, most_blocks, segments)
@@ -155,9 +177,8 @@ def upload(connection: Connection, packed: PackedDataset, seed: int) -> None:
             io.BufferedReader(stream, COPY_BUFFER_BYTES),
             size=COPY_BUFFER_BYTES,
         )
-    insert(
+    description.store(
         connection,
-        "dataset",
         {
             "dataset": packed.dataset,
             "data_hash": packed.data_hash,
@@ -170,6 +191,7 @@ def upload(connection: Connection, packed: PackedDataset, seed: int) -> None:
             "training_statistics": json.dumps(training_statistics(packed)),
         },
     )
+    description.store_labelled(connection, packed.dataset, prediction_ids)
 
 
 def training_statistics(packed: PackedDataset) -> TrainingStatistics:

@@ -48,11 +48,12 @@ def pack(connection: Connection, seed: int, rows_per_block: int) -> PackResult:
     data = load_images()
     pixels = pixel_format(data)
     merged = labelled_images.merge(connection, data, pixels)
-    packed = mini_batches.pack(merged.data, seed, rows_per_block, pixels)
+    labelled = len(merged.prediction_ids)
+    packed = mini_batches.pack(merged.data, seed, rows_per_block, pixels, labelled)
     is_new = not training_db.select_data(connection, packed.dataset)
     if is_new:
-        mini_batches.upload(connection, packed, seed)
-    return PackResult(packed.data_hash, packed.row_counts, merged.added, merged.unused, is_new)
+        mini_batches.upload(connection, packed, seed, merged.prediction_ids)
+    return PackResult(packed.data_hash, packed.row_counts, labelled, merged.unused, is_new)
 
 
 def store_evaluated_model(connection: Connection, trained: FinishedRun, config: str) -> None:

@@ -9,15 +9,17 @@ import psycopg2.errors
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
+from pipeline.data import feedback
 from pipeline.data.catalog import Column, Table, read_table
 from pipeline.data.expressions import (
     column_list,
     comma_separated,
     evaluated_once,
     execute,
+    labelled_candidates,
     labelled_rows,
     source_rows,
-    split_of_hash,
+    split_of_row,
 )
 from pipeline.data.splits import SPLITS
 from pipeline.databases import query
@@ -31,7 +33,10 @@ LEAST_RELATIVE_DEVIATION = 1e-11
 
 
 class Examined(NamedTuple):
-    """The result of a look at all rows: row counts per split and class, encoding and hash, and the rows' SELECT."""
+    """The result of a look at all rows: row counts per split and class, encoding and hash, and the rows' SELECT.
+
+    `labelled` is the SELECT of the labelled rows among them, None where there are none.
+    """
 
     table: Table
     classes: list[str]
@@ -39,6 +44,7 @@ class Examined(NamedTuple):
     encoding: Encoding
     data_hash: str
     rows: sql.Composable
+    labelled: sql.Composable | None = None
 
     @property
     def width(self) -> int:
@@ -47,7 +53,7 @@ class Examined(NamedTuple):
 
     def row_counts(self) -> dict[str, int]:
         """Return the row counts per split."""
-        return {split: sum(self.counts[split].values()) for split in SPLITS}
+        return {split: sum(labels.values()) for split, labels in self.counts.items()}
 
 
 class Scale(NamedTuple):
@@ -68,8 +74,11 @@ def examine(connection: Connection, with_labelled: bool) -> Examined:
         for number, column in enumerate(table.columns)
     ]
     rows: sql.Composable = source_rows(table)
+    labelled: sql.Composable | None = None
     if with_labelled:
-        rows = sql.SQL("{} UNION ALL {}").format(rows, labelled_rows(table, classes))
+        limits = feedback.limits_by_split(_own_row_counts(connection, table))
+        labelled = labelled_candidates(table, classes, limits)
+        rows = sql.SQL("{} UNION ALL {}").format(rows, labelled_rows(table, classes, limits))
     _measure(connection, table, rows)
     counts, rows_hash = _counts(connection)
     _require_all_classes(table, classes, counts)
@@ -80,10 +89,19 @@ def examine(connection: Connection, with_labelled: bool) -> Examined:
     query(connection, "DROP TABLE measured")
     encoding = Encoding(label=table.source.label, key=list(table.key), columns=columns)
     data_hash = _data_hash(table, vocabularies, classes, counts, rows_hash)
-    examined = Examined(table, classes, counts, encoding, data_hash, rows)
+    examined = Examined(table, classes, counts, encoding, data_hash, rows, labelled)
     if not examined.width:
         raise StepError(f"{table.where}: no column to predict from has a value in the training rows")
     return examined
+
+
+def _own_row_counts(connection: Connection, table: Table) -> dict[str, int]:
+    """Return the table's row counts per split, without labelled rows."""
+    counts = dict.fromkeys(SPLITS, 0)
+    statement = sql.SQL("SELECT {split}, count(*) FROM {rows} GROUP BY 1").format(
+        split=split_of_row(), rows=evaluated_once(source_rows(table))
+    )
+    return counts | dict(execute(connection, statement))
 
 
 def _data_hash(
@@ -160,7 +178,7 @@ def _vocabulary(connection: Connection, table: Table, number: int) -> list[str]:
     ).format(
         name=sql.Identifier(f"c{number}"),
         rows=evaluated_once(source_rows(table)),
-        split=split_of_hash(sql.Identifier("hash")),
+        split=split_of_row(),
         limit=sql.Literal(MOST_TEXTS + 1),
     )
     texts = [text for (text,) in execute(connection, statement)]
@@ -195,7 +213,7 @@ def _measure(connection: Connection, table: Table, rows: sql.Composable) -> None
         "ARRAY[{means}]::float8[] AS means, ARRAY[{variances}]::float8[] AS variances, "
         "ARRAY[{known}]::bigint[] AS known FROM {rows} GROUP BY 1, 2"
     ).format(
-        split=split_of_hash(sql.Identifier("hash")),
+        split=split_of_row(),
         numbers=comma_separated(numbers),
         texts=comma_separated(texts),
         means=per_column("avg({})", "NULL"),
@@ -214,7 +232,7 @@ def _counts(connection: Connection) -> tuple[dict[str, dict[str, int]], str]:
     counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
     rows_hash = 0
     for split, label, count, part in query(connection, "SELECT split, label, row_count, hashed FROM measured"):
-        counts[split][label] = count
+        counts.setdefault(split, {})[label] = count
         rows_hash += int(part)
     return counts, str(rows_hash)
 

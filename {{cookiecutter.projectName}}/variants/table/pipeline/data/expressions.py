@@ -1,6 +1,6 @@
 """SQL over the source table: the hash and the split of a row, its features, and the rows that people labelled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg2 import sql
@@ -8,7 +8,8 @@ from psycopg2.extensions import connection as Connection
 
 from pipeline.data import labelled_relation
 from pipeline.data.catalog import Table
-from pipeline.data.splits import HOLDOUT_SHARE, VALIDATION_SHARE
+from pipeline.data.feedback import Limits
+from pipeline.data.splits import FEEDBACK, HOLDOUT_SHARE, VALIDATION_SHARE
 from pipeline.databases import query
 from pipeline.settings import settings
 
@@ -74,11 +75,21 @@ def text_hash(text: sql.Composable) -> sql.Composed:
 
 
 def split_of_hash(row_hash: sql.Composable) -> sql.Composed:
-    """Return the expression for a row's split: it depends on the row's hash alone."""
+    """Return the expression for the split of a row of the table: it depends on the row's hash alone."""
     limits = [round((share - 0.5) * 2**64) for share in (HOLDOUT_SHARE, HOLDOUT_SHARE + VALIDATION_SHARE)]
     # Evaluate the hash once, not at each mention.
     return sql.SQL("(ARRAY['holdout', 'validation', 'train'])[1 + width_bucket({}, {}::bigint[])]").format(
         row_hash, sql.Literal(limits)
+    )
+
+
+def split_of_row() -> sql.Composed:
+    """Return the expression for the split of a row of `source_rows` or `labelled_rows`.
+
+    Labelled rows that are not in `train` form a split of their own.
+    """
+    return sql.SQL("CASE WHEN is_labelled AND {split} <> 'train' THEN {feedback} ELSE {split} END").format(
+        split=split_of_hash(sql.Identifier("hash")), feedback=sql.Literal(FEEDBACK)
     )
 
 
@@ -89,8 +100,10 @@ def feature_values(table: Table, alias: str) -> list[sql.Composed]:
 
 
 def source_rows(table: Table) -> sql.Composed:
-    """Return the SELECT of each row's features c0, c1, …, its label as text and its hash."""
-    return sql.SQL("SELECT {features}, s.{label}::text AS label, {hash} AS hash FROM {table} AS s").format(
+    """Return the SELECT of each row's features c0, c1, …, its label as text, its hash, and that nobody labelled it."""
+    return sql.SQL(
+        "SELECT {features}, s.{label}::text AS label, {hash} AS hash, false AS is_labelled FROM {table} AS s"
+    ).format(
         features=_numbered_features(table, "s"),
         label=sql.Identifier(table.source.label),
         hash=row_hash(table, "s"),
@@ -98,23 +111,58 @@ def source_rows(table: Table) -> sql.Composed:
     )
 
 
-def labelled_rows(table: Table, classes: list[str]) -> sql.Composed:
-    """Return the SELECT of the rows that people labelled, in the form of `source_rows`, without rows of the table.
+def labelled_rows(table: Table, classes: list[str], limits: Mapping[str, Limits]) -> sql.Composed:
+    """Return the SELECT of the rows that people labelled, in the form of `source_rows`.
 
-    Such a row has no key: its features decide its split.
+    Such a row has no key: its features decide its split. `labelled_candidates` has the limits.
+    """
+    return sql.SQL("SELECT {features}, label, hash, true AS is_labelled FROM ({candidates}) AS l").format(
+        features=comma_separated([sql.Identifier(f"c{number}") for number in range(len(table.columns))]),
+        candidates=labelled_candidates(table, classes, limits),
+    )
+
+
+def labelled_candidates(table: Table, classes: list[str], limits: Mapping[str, Limits]) -> sql.Composed:
+    """Return the SELECT of the labelled rows that may be used: features, label, hash and prediction_id.
+
+    Rows of the table are left out. Of the others, those labelled last are taken, as many per split as the limits allow
+    of each subject, and then of all subjects.
     """
     columns = [(column.name, column.kind, column.type) for column in table.columns]
+    names = labelled_relation.provenance([table.source.label, *(column.name for column in table.columns)])
     labelled = sql.SQL("({}) AS p").format(labelled_relation.select_rows(columns, table.source.label, classes))
     ours, theirs = (
         sql.SQL("ROW({})::text").format(comma_separated(feature_values(table, alias))) for alias in ("p", "s")
     )
-    return sql.SQL(
-        "SELECT {features}, p.{label} AS label, {hash} AS hash FROM {labelled} WHERE {ours} NOT IN ("
+    new_rows = sql.SQL(
+        "SELECT {features}, p.{label} AS label, {hash} AS hash, p.{prediction_id} AS prediction_id, "
+        "p.{subject} AS subject, p.{labelled_at} AS labelled_at FROM {labelled} WHERE {ours} NOT IN ("
         "SELECT {theirs} FROM {table} AS s WHERE {theirs} IN (SELECT {ours} FROM {labelled}))"
     ).format(
         features=_numbered_features(table, "p"), label=sql.Identifier(table.source.label), table=table.name,
         labelled=labelled, ours=ours, theirs=theirs, hash=text_hash(ours),
+        **{name: sql.Identifier(column) for name, column in names._asdict().items()},
     )  # fmt: skip
+    return sql.SQL(
+        "SELECT * FROM (SELECT *, {place_of_all} AS place FROM (SELECT *, {place_of_subject} AS place_of_subject FROM ("
+        "SELECT *, {split} = 'train' AS in_training FROM {rows}) AS divided) AS numbered "
+        "WHERE place_of_subject <= CASE WHEN in_training THEN {of_subject} ELSE {of_subject_apart} END) AS limited "
+        "WHERE place <= CASE WHEN in_training THEN {of_all} ELSE {of_all_apart} END"
+    ).format(
+        place_of_all=_place("in_training"),
+        place_of_subject=_place("subject, in_training"),
+        split=split_of_hash(sql.Identifier("hash")),
+        rows=evaluated_once(new_rows),
+        of_subject=sql.Literal(limits["train"].per_subject),
+        of_subject_apart=sql.Literal(limits[FEEDBACK].per_subject),
+        of_all=sql.Literal(limits["train"].total),
+        of_all_apart=sql.Literal(limits[FEEDBACK].total),
+    )
+
+
+def _place(group: str) -> sql.Composable:
+    """Return the expression for a labelled row's position in its group, from the last label on."""
+    return sql.SQL(f"row_number() OVER (PARTITION BY {group} ORDER BY labelled_at DESC, prediction_id)")
 
 
 def _numbered_features(table: Table, alias: str) -> sql.Composed:

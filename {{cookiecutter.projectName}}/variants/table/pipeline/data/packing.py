@@ -5,12 +5,11 @@ import json
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from pipeline.data import splits
+from pipeline.data import description, splits
 from pipeline.data.encoding import Examined, encoded_numbers
-from pipeline.data.expressions import comma_separated, evaluated_once, execute, project_name, split_of_hash
-from pipeline.data.splits import SPLITS
+from pipeline.data.expressions import comma_separated, evaluated_once, execute, project_name, split_of_row
 from pipeline.data.statistics import training_statistics
-from pipeline.databases import insert, query
+from pipeline.databases import query
 
 # A row's position in the order of the seed has so many values, which a float8 holds exactly.
 POSITIONS = 2**52
@@ -19,9 +18,8 @@ POSITIONS = 2**52
 def upload(connection: Connection, examined: Examined, dataset: str, seed: int, rows_per_block: int) -> None:
     """Write the blocks and then their description into the training database; the caller commits."""
     _insert_blocks(connection, examined, dataset, seed, rows_per_block)
-    insert(
+    description.store(
         connection,
-        "dataset",
         {
             "dataset": dataset,
             "data_hash": examined.data_hash,
@@ -35,6 +33,10 @@ def upload(connection: Connection, examined: Examined, dataset: str, seed: int, 
             "encoding": json.dumps(examined.encoding),
         },
     )
+    if examined.labelled:
+        labelled = sql.SQL("SELECT prediction_id FROM ({}) AS l").format(examined.labelled)
+        rows = execute(connection, labelled)
+        description.store_labelled(connection, dataset, [prediction_id for (prediction_id,) in rows])
 
 
 # Inside out: a position per row, then the row's block and its bytes, then the blocks, encoded, then labels (4 bytes per
@@ -61,7 +63,8 @@ def _insert_blocks(connection: Connection, examined: Examined, dataset: str, see
     part.
     """
     segments = splits.segment_count(connection)
-    block_counts = [splits.block_count(rows, rows_per_block, segments) for rows in examined.row_counts().values()]
+    row_counts = examined.row_counts()
+    block_counts = [splits.block_count(rows, rows_per_block, segments) for rows in row_counts.values()]
     first_blocks = [sum(block_counts[:number]) for number in range(len(block_counts))]
     batch_ids = splits.batch_ids(connection, max(block_counts), segments)
     # Sorted, a backend holds one block at a time; hashed, all of them.
@@ -72,7 +75,7 @@ def _insert_blocks(connection: Connection, examined: Examined, dataset: str, see
         sql.SQL(INSERT_BLOCKS).format(
             dataset_batch=project_name("dataset_batch"),
             dataset=sql.Literal(dataset),
-            splits=sql.Literal(list(SPLITS)),
+            splits=sql.Literal(list(row_counts)),
             split_of_block=split_of_block,
             batch_id=_batch_id(first_blocks, split_of_block, batch_ids),
             encode_block=project_name("encode_block"),
@@ -84,7 +87,7 @@ def _insert_blocks(connection: Connection, examined: Examined, dataset: str, see
             block_counts=sql.Literal(block_counts),
             positions=sql.Literal(float(POSITIONS)),
             last_position=sql.Literal(POSITIONS - 1),
-            split=split_of_hash(sql.Identifier("hash")),
+            split=split_of_row(),
             seed=sql.Literal(seed),
             rows=evaluated_once(examined.rows),
         ),

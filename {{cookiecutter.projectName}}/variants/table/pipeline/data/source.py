@@ -22,7 +22,7 @@ from pipeline import training_db
 from pipeline.data import packing
 from pipeline.data.catalog import read_table
 from pipeline.data.encoding import Examined, examine
-from pipeline.data.expressions import execute, labelled_rows, project_name, read_one_snapshot, row_hash, split_of_hash
+from pipeline.data.expressions import execute, project_name, read_one_snapshot, row_hash, split_of_hash
 from pipeline.data.splits import DataSpec, HoldoutRow, PackResult
 from pipeline.databases import insert, query, session
 from pipeline.errors import StepError
@@ -71,15 +71,16 @@ def pack(connection: Connection, seed: int, rows_per_block: int) -> PackResult:
     is_new = not training_db.select_data(connection, dataset)
     if is_new:
         packing.upload(connection, examined, dataset, seed, rows_per_block)
-    stored, used = _labelled_counts(connection, examined) if has_labelled else (0, 0)
+    stored, used = _labelled_counts(connection, examined)
     return PackResult(examined.data_hash, examined.row_counts(), used, stored - used, is_new)
 
 
 def _labelled_counts(connection: Connection, examined: Examined) -> tuple[int, int]:
     """Return how many labelled rows there are, and how many of them are used."""
+    if examined.labelled is None:
+        return 0, 0
     stored = query(connection, "SELECT count(*) FROM {schema}.labelled_row")[0][0]
-    rows = labelled_rows(examined.table, examined.classes)
-    return stored, execute(connection, sql.SQL("SELECT count(*) FROM ({}) AS r").format(rows))[0][0]
+    return stored, execute(connection, sql.SQL("SELECT count(*) FROM ({}) AS r").format(examined.labelled))[0][0]
 
 
 def store_evaluated_model(connection: Connection, trained: FinishedRun, config: str) -> None:

@@ -4,7 +4,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from pipeline.data.encoding import Examined, encoded_numbers
-from pipeline.data.expressions import comma_separated, evaluated_once, execute, split_of_hash
+from pipeline.data.expressions import comma_separated, evaluated_once, execute, split_of_row
 from pipeline.databases import query
 from pipeline.records import ColumnEncoding, Extremes, InputStatistics, TrainingStatistics
 
@@ -55,7 +55,7 @@ def _training_values(examined: Examined, condition: sql.Composable) -> sql.Compo
     return sql.SQL("SELECT {values} FROM {rows} WHERE {split} = 'train' AND {condition}").format(
         values=comma_separated(values),
         rows=evaluated_once(examined.rows),
-        split=split_of_hash(sql.Identifier("hash")),
+        split=split_of_row(),
         condition=condition,
     )
 

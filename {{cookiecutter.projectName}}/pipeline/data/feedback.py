@@ -1,0 +1,118 @@
+"""The trust in labels that people gave where the model is served: shares of a data set, and subjects set aside."""
+
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import scipy.special
+from psycopg2.extensions import connection as Connection
+
+from pipeline.data.splits import FEEDBACK, SPLITS
+from pipeline.databases import query
+from pipeline.settings import settings
+
+# A subject with fewer labels is neither judged nor compared with.
+LEAST_LABELS = 10
+# Probability of as many disagreements by chance below which a subject is set aside.
+BEYOND_CHANCE = 1e-6
+MOST_SHOWN = 24
+
+
+class Limits(NamedTuple):
+    """The most labelled rows in a part of a data set: in total, and of one subject."""
+
+    total: int
+    per_subject: int
+
+
+class SubjectLabels(NamedTuple):
+    """The labels of one subject: how many, and how many differ from the model's prediction."""
+
+    subject: str
+    labels: int
+    disagreements: int
+
+    @property
+    def rate(self) -> float:
+        """The share of labels that differ from the prediction."""
+        return self.disagreements / self.labels
+
+
+def shown(text: str) -> str:
+    """Return a name that a client chose, for a terminal: short, and without characters that a terminal obeys."""
+    return "".join(character if character.isprintable() else "?" for character in text[:MOST_SHOWN])
+
+
+def limits(own_rows: int) -> Limits:
+    """Return the most labelled rows beside `own_rows` rows of the data set itself, by the shares in project.yaml."""
+    monitoring = settings().monitoring
+    shares = (monitoring.maximum_label_share, monitoring.maximum_label_share_per_subject)
+    total, per_subject = (int(own_rows * share / (1 - share)) for share in shares)
+    return Limits(total, per_subject)
+
+
+def limits_by_split(row_counts: dict[str, int]) -> dict[str, Limits]:
+    """Return the limits of the splits that labelled rows belong to, from the data set's own row counts per split."""
+    return {
+        "train": limits(row_counts["train"]),
+        FEEDBACK: limits(sum(row_counts[split] for split in SPLITS if split != "train")),
+    }
+
+
+def subject_labels(inference: Connection, model: str) -> list[SubjectLabels]:
+    """Return the labels per subject that nobody refused, most labels first.
+
+    `inference` is a session of the deploying role.
+    """
+    rows = query(
+        inference,
+        "SELECT subject, count(*), count(*) FILTER (WHERE label <> predicted_label) FROM {schema}.label_status "
+        "WHERE model = %s AND verdict <> 'refused' GROUP BY subject ORDER BY 2 DESC, 1",
+        (model,),
+    )
+    return [SubjectLabels(*row) for row in rows]
+
+
+def waiting_labels(inference: Connection, model: str) -> int:
+    """Return how many labels nobody has reviewed."""
+    rows = query(
+        inference,
+        "SELECT count(*) FROM {schema}.label_status WHERE model = %s AND verdict = 'waiting'",
+        (model,),
+    )
+    return int(rows[0][0])
+
+
+def holdout_error(inference: Connection, model: str) -> float:
+    """Return the largest error rate on held-out rows of the versions whose predictions have labels; 0 without any."""
+    rows = query(
+        inference,
+        "SELECT max(1 - (metrics ->> 'accuracy_score')::float8) FROM {schema}.model_version AS v WHERE model = %s "
+        "AND EXISTS (SELECT 1 FROM {schema}.label_status AS s WHERE s.model = v.model AND s.version = v.version)",
+        (model,),
+    )
+    return float(rows[0][0] or 0)
+
+
+def set_aside(labels: Sequence[SubjectLabels], error: float) -> list[SubjectLabels]:
+    """Return the subjects whose labels differ from the predictions far more often than those of the others.
+
+    A subject is judged where there are others with LEAST_LABELS labels at least. Its disagreements are compared, by the
+    upper tail of the binomial distribution, with the model's own `error` on held-out rows and with the median rate of
+    the other subjects, whichever is larger.
+    """
+    judged = [each for each in labels if each.labels >= LEAST_LABELS]
+    return [
+        each
+        for each in judged
+        if (others := [other.rate for other in judged if other is not each])
+        and _tail(each, max(error, statistics.median(others))) < BEYOND_CHANCE
+    ]
+
+
+def _tail(labels: SubjectLabels, rate: float) -> float:
+    """Return the probability of at least as many disagreements at a rate; a rate of 0 counts as half a label."""
+    expected = max(rate, 0.5 / labels.labels)
+    if labels.disagreements == 0:
+        return 1.0
+    return float(scipy.special.bdtrc(labels.disagreements - 1, labels.labels, expected))
