@@ -58,6 +58,15 @@ class Project:
             (folder / f"{module}.py").write_text(text, encoding="utf-8")
         return Project(folder, self.servers)
 
+    def answer(self, **answers: str) -> None:
+        """Change values in project.yaml."""
+        file = self.folder / "project.yaml"
+        text = file.read_text(encoding="utf-8")
+        for name, value in answers.items():
+            text, count = re.subn(f"(?m)^( *{name}: ).*", rf"\g<1>{value}", text)
+            assert count == 1, f"project.yaml has {count} lines with {name}"
+        file.write_text(text, encoding="utf-8")
+
     @property
     def schema(self) -> str:
         """The name of the schema, the registered model and the experiment."""

@@ -60,11 +60,8 @@ def accuracy(answers: list[dict[str, Any]]) -> float:
 def loop(default_project: Project, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     """A project whose first version holds staging, and its API."""
     project = Project.generate(work, default_project.servers, projectName="feedback", minimumAccuracy="0.8")
-    answers = project.folder / "project.yaml"
     # One person labels all rows, and nobody reviews them.
-    text = re.sub("(maximumLabelSharePerSubject): .*", r"\1: 0.2", answers.read_text())
-    text = text.replace("labels: reviewed", "labels: automatic").replace("window: 500", f"window: {WINDOW}")
-    answers.write_text(text)
+    project.answer(window=str(WINDOW), labels="automatic", maximumLabelSharePerSubject="0.2")
     assert "version 1 now holds staging" in project.pipeline("all").stdout
     outputs = tmp_path_factory.mktemp("feedback")
     with serving(project, outputs / "log") as api:

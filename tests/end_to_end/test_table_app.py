@@ -74,10 +74,9 @@ def project(default_project: Project, work: Path) -> Project:
     """A project that is trained on a table and deployed."""
     answers = {"sourceTable": "visits", "labelColumn": "outcome", "minimumAccuracy": "0.7", "epochs": "20"}
     made = Project.generate(work, default_project.servers, projectName=TEST_PROJECT, dataset="table", **answers)
-    answers_file = made.folder / "project.yaml"
-    limits = answers_file.read_text(encoding="utf-8").replace("window: 500", f"window: {WINDOW}")
-    # A column with some NULLs has fewer values than there are predictions.
-    answers_file.write_text(limits.replace("minimumPredictions: 200", "minimumPredictions: 100"), encoding="utf-8")
+    # A column with some NULLs has fewer values than there are predictions. One person labels all, without a review.
+    made.answer(window=str(WINDOW), minimumPredictions="100", labels="automatic")
+    made.answer(maximumLabelShare="0.5", maximumLabelSharePerSubject="0.5")
     fill(made, "training-deployer", visits(ROWS))
     assert "version 1 now holds staging" in made.pipeline("all").stdout
     return made

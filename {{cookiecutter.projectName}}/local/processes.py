@@ -47,14 +47,17 @@ class ProcessOwner(TypedDict, total=False):
 def server_account() -> Account:
     """Return the user that servers run as: the caller, but never root, which PostgreSQL refuses.
 
-    Raises LocalError when root has no user `postgres` to hand over to.
+    Raises LocalError when root has no user `postgres` to hand over to, or another caller has no entry in /etc/passwd.
     """
     uid = os.geteuid()
     try:
         entry = pwd.getpwuid(uid) if uid else pwd.getpwnam("postgres")
     except KeyError:
         if uid:
-            return Account(str(uid), uid, os.getegid())
+            raise LocalError(
+                f"the user {uid} has no entry in /etc/passwd, without which PostgreSQL does not start: add one as root "
+                f"with `useradd --uid {uid} NAME`, or run as another user"
+            ) from None
         raise LocalError(
             "there is no user postgres, which the servers run as when root starts them: run `python3 -m local install`"
         ) from None

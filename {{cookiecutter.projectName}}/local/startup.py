@@ -1,6 +1,7 @@
 """Startup of the local servers: their installation, and the order in which they start."""
 
 import concurrent.futures
+import os
 import pathlib
 import subprocess
 import time
@@ -12,7 +13,7 @@ from local.clusters import Cluster
 from local.errors import LocalError
 from local.mlflow_backend import StoreCluster, StoredMlflowServer
 from local.mlflow_server import MlflowServer
-from local.processes import clean_environment, interrupted
+from local.processes import clean_environment, interrupted, server_account
 from local.progress import Progress, say
 from local.servers import Server
 from local.state import PROJECT, State, location, locked
@@ -54,6 +55,9 @@ def install(roles: Sequence[str], databases: bool = True, liquibase: bool = True
 
 def start(names: Sequence[str], roles: Sequence[str]) -> State:
     """Start the named servers side by side where they do not run; return their state. Raises LocalError."""
+    if os.geteuid():
+        # As root, install_packages creates the servers' user first.
+        server_account()
     install_packages()
     state = State(location())
     with locked(state.folder):

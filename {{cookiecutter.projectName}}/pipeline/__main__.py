@@ -8,6 +8,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import shutil
 import sys
 import time
 from typing import NoReturn
@@ -24,6 +25,7 @@ try:
     from pipeline.errors import StepError
     from pipeline.help import Help, help_of
     from pipeline.mlproject import LAST_OF_CHAIN, Step, Value, chain, no_module, steps
+    from pipeline.settings import ROOT
 except ModuleNotFoundError as error:
     fix = lock_file.REBUILD_HINT if os.environ.get(lock_file.LOCK) else "run it as `./run …`"
     sys.exit(f"error: {error.name} is not installed here: {fix}")
@@ -31,6 +33,8 @@ except ModuleNotFoundError as error:
 PROGRAM = "./run"
 # finish_run releases what the other steps left behind, so it runs in any image.
 END_OF_RUN = "finish_run"
+# With less free space, a full disk is likely to be the reason for which a local database stopped.
+FULL_MIB = 64
 
 
 class Commands(click.Group):
@@ -189,6 +193,8 @@ def main() -> None:
         remedy = ""
         if isinstance(error, psycopg2.errors.InsufficientPrivilege):
             remedy = "; run `./run deploy_training_db` or `./run deploy_inference_db`, which grant the rights"
+        elif may_pass(error) and (free := shutil.disk_usage(ROOT).free // 2**20) < FULL_MIB:
+            remedy = f"; {free} MiB are free at {ROOT}: a database on this disk stops when it is full"
         fail(f"the database {'went away' if may_pass(error) else 'refused'}: {first_line(error)}{remedy}", error)
 
 

@@ -97,6 +97,8 @@ def run(name: str, folder: str, *command: str) -> str:
         "LIQUIBASE_COMMAND_URL": _url(address),
         "LIQUIBASE_COMMAND_USERNAME": address.username,
         "LIQUIBASE_COMMAND_PASSWORD": address.password,
+        # In the locale C, Java opens no file whose path is not ASCII.
+        "LC_ALL": "C.UTF-8",
         "LIQUIBASE_ANALYTICS_ENABLED": "false",
         "LIQUIBASE_SHOW_BANNER": "false",
         "LIQUIBASE_HEADLESS": "true",

@@ -1,5 +1,7 @@
 """Exit codes: servers that refuse are mistakes; servers that are away are worth a retry."""
 
+from types import SimpleNamespace
+
 import psycopg2
 import psycopg2.errors
 import pytest
@@ -36,6 +38,17 @@ def test_a_failure_is_one_sentence_and_a_status(monkeypatch, capsys, error, stat
     assert (1 if isinstance(code, str) else code) == status
     assert sentence.startswith(message)
     assert "\n" not in sentence
+
+
+def test_a_full_disk_is_named_as_the_likely_reason(monkeypatch, capsys) -> None:
+    def failing(**_: object) -> None:
+        raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(command, "command_line", lambda: failing)
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda _: SimpleNamespace(free=3 * 2**20))
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "closed the connection unexpectedly; 3 MiB are free at " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

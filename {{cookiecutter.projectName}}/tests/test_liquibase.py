@@ -40,6 +40,13 @@ def test_liquibases_lock_and_sessions_name_the_run(program, monkeypatch, java_op
     assert liquibase._session_name().endswith("-ver-1-1763740000")
 
 
+def test_java_reads_paths_in_utf_8(program, monkeypatch) -> None:
+    """In the locale C, it would not find a changelog below a folder such as /home/jürg."""
+    monkeypatch.setenv("LC_ALL", "C")
+    write_program(program, 'echo "$LC_ALL"')
+    assert liquibase.run("inference-deployer", "database/inference", "update").strip() == "C.UTF-8"
+
+
 @pytest.mark.parametrize(
     ("message", "exception"),
     [

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from local import environments, packages, processes, serve, state
+from local import environments, packages, processes, serve, startup, state
 from local.clusters import Cluster
+from local.errors import LocalError
 from local.mlflow_server import MlflowServer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -365,6 +366,12 @@ class TestWithoutServers:
         assert completed.returncode == 1
         assert sentence in completed.stderr
         assert len(completed.stderr.splitlines()) == 1
+
+    def test_a_user_without_an_entry_is_told_at_once(self, monkeypatch):
+        processes.server_account.cache_clear()
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+        with pytest.raises(LocalError, match=r"^the user 54321 has no entry in /etc/passwd"):
+            startup.start(["training"], [])
 
     def test_location(self, monkeypatch, tmp_path):
         monkeypatch.setenv("LOCAL_STATE", str(tmp_path))
