@@ -60,8 +60,8 @@ def accuracy(answers: list[dict[str, Any]]) -> float:
 def loop(default_project: Project, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     """A project whose first version holds staging, and its API."""
     project = Project.generate(work, default_project.servers, projectName="feedback", minimumAccuracy="0.8")
-    # One person labels all rows, and nobody reviews them.
-    project.answer(window=str(WINDOW), labels="automatic", maximumLabelSharePerSubject="0.2")
+    # One person labels all rows.
+    project.answer(window=str(WINDOW), maximumLabelSharePerSubject="0.2")
     assert "version 1 now holds staging" in project.pipeline("all").stdout
     outputs = tmp_path_factory.mktemp("feedback")
     with serving(project, outputs / "log") as api:
@@ -96,6 +96,7 @@ def refused(loop: Loop, shifted: tuple[list[dict[str, Any]], str, str]) -> str:
     steps.write_text(text.replace("default: 0.002", "default: 0.000001"))
     answers = untrained.folder / "project.yaml"
     answers.write_text(re.sub("minimumAccuracy: .*", "minimumAccuracy: 0", answers.read_text()))
+    assert "600 labels accepted; 0 wait" in untrained.pipeline("review_labels", "--accept", "all").stdout
     return untrained.pipeline("retrain", STEP_OUTPUTS=str(loop.outputs)).stdout
 
 
@@ -110,7 +111,8 @@ def version_after_refusal(loop: Loop, refused: str) -> tuple[str, str | None, in
 @pytest.fixture(scope="module")
 def retrained(loop: Loop, version_after_refusal: tuple[str, str | None, int]) -> str:
     """The output of `retrain` with the project's own parameters."""
-    return loop.project.pipeline("retrain", STEP_OUTPUTS=str(loop.outputs)).stdout
+    accepted = loop.project.pipeline("review_labels", "--accept", "all").stdout
+    return accepted + loop.project.pipeline("retrain", STEP_OUTPUTS=str(loop.outputs)).stdout
 
 
 @pytest.fixture(scope="module")

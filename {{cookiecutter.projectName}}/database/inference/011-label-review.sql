@@ -29,11 +29,11 @@ WHERE r.verdict IS DISTINCT FROM 'refused'
 ORDER BY l.prediction_id ASC, l.label_id DESC;
 /* liquibase rollback
 CREATE OR REPLACE VIEW "${schema}".labelled_prediction AS
-SELECT DISTINCT ON (l.prediction_id)
-    l.prediction_id, p.model, p.version, p.label AS predicted_label, l.label, l.labelled_at, p.input
-FROM "${schema}".prediction_label AS l
-INNER JOIN "${schema}".prediction_log AS p ON l.prediction_id = p.prediction_id
-ORDER BY l.prediction_id ASC, l.label_id DESC;
+    SELECT DISTINCT ON (l.prediction_id)
+        l.prediction_id, p.model, p.version, p.label AS predicted_label, l.label, l.labelled_at, p.input
+    FROM "${schema}".prediction_label AS l
+    INNER JOIN "${schema}".prediction_log AS p ON l.prediction_id = p.prediction_id
+    ORDER BY l.prediction_id ASC, l.label_id DESC;
 */
 
 --changeset project:label_status

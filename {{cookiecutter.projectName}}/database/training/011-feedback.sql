@@ -37,5 +37,5 @@ CHECK (split IN ('train', 'validation', 'holdout', 'feedback'));
 /* liquibase rollback
 ALTER TABLE "${schema}".dataset_batch DROP CONSTRAINT dataset_batch_split_check;
 ALTER TABLE "${schema}".dataset_batch ADD CONSTRAINT dataset_batch_split_check
-CHECK (split IN ('train', 'validation', 'holdout')) NOT VALID;
+    CHECK (split IN ('train', 'validation', 'holdout')) NOT VALID;
 */

@@ -88,5 +88,5 @@ def sentence(datasets: Sequence[Affected]) -> str:
         return "no data set contained them"
     names = ", ".join(data_set.data_hash[:12] for data_set in datasets)
     versions = sorted({version for data_set in datasets for version in data_set.versions})
-    trained = f"versions {', '.join(map(str, versions))} were trained on them" if versions else "no version has them"
-    return f"data {names} contained them, and {trained}: `./run retrain` trains without them"
+    trained = f"trained versions: {', '.join(map(str, versions)) or 'none'}"
+    return f"data that contained them: {names}; {trained}; `./run retrain` trains without them"

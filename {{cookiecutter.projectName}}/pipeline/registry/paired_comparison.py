@@ -8,7 +8,7 @@ import scipy.special
 
 # A candidate is worse where chance alone would explain as many lost rows with a smaller probability.
 SIGNIFICANT = 0.05
-# A larger loss of accuracy counts as worse on few rows, too.
+# A larger loss of accuracy counts on few rows, too, where nothing new was learned on purpose.
 TOLERATED_LOSS = 0.01
 
 
@@ -30,9 +30,9 @@ class Comparison(NamedTuple):
         return self.candidate < self.served and self.p_value < SIGNIFICANT
 
     @property
-    def is_worse(self) -> bool:
-        """Whether the candidate loses significantly, or more than TOLERATED_LOSS."""
-        return self.is_significantly_worse or self.served - self.candidate > TOLERATED_LOSS
+    def loses_too_much(self) -> bool:
+        """Whether the candidate loses more than TOLERATED_LOSS, significantly or not."""
+        return self.served - self.candidate > TOLERATED_LOSS
 
 
 def compare(candidate: npt.NDArray[np.bool_], served: npt.NDArray[np.bool_]) -> Comparison:

@@ -227,8 +227,11 @@ def _compared(connection: Connection, candidate: FinishedRun, run_hash: str, ser
         return Judgement(None, f"; not compared with {served}, which takes other data")
     own = comparisons["holdout"]
     labelled = comparisons.get(FEEDBACK, own)
-    worse, kind = (own, "held-out") if own.is_worse else (labelled, "labelled")
-    if own.is_worse or labelled.is_significantly_worse:
+    # Rows whose labels a person reviewed teach the model what the holdout does not show.
+    has_reviewed = FEEDBACK in comparisons and settings().monitoring.labels == "reviewed"
+    is_worse = own.is_significantly_worse or (own.loses_too_much and not has_reviewed)
+    if is_worse or labelled.is_significantly_worse:
+        worse, kind = (own, "held-out") if is_worse else (labelled, "labelled")
         refusal = (
             f"its accuracy {worse.candidate:.4f} on {worse.rows} {kind} rows is worse than {worse.served:.4f} of "
             f"{served}, which keeps {stage}"
