@@ -78,7 +78,8 @@ def serving(project: Project, log: Path, **variables: str) -> Iterator[Api]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**project.environment, "HOST": "127.0.0.1", "PORT": str(port), **variables}
+    here = {"HOST": "127.0.0.1", "PORT": str(port), "AUTHENTICATION": "none"}
+    environment = {**project.environment, **here, **variables}
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*LOCAL, *START],

@@ -8,6 +8,7 @@ import pytest
 from stand_in import SETTINGS, StandIn
 
 from app import endpoints, images, logs
+from app.authentication import Nobody
 
 FORM = (b"content-type", b"multipart/form-data; boundary=b")
 FIRST_PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
@@ -47,7 +48,7 @@ def test_what_is_too_long_is_not_read_to_its_end(headers, most) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/predictions", "query_string": b"", "headers": [FORM, *headers]}
-    asyncio.run(endpoints.create_app(SETTINGS, StandIn())({**scope, "http_version": "1.1"}, receive, send))
+    asyncio.run(endpoints.create_app(SETTINGS, StandIn(), Nobody())({**scope, "http_version": "1.1"}, receive, send))
     assert sent[0]["status"] == 413
     assert taken <= most
 
@@ -58,7 +59,7 @@ def test_uploads_have_room_or_are_asked_to_come_again(announced, fitting) -> Non
     headers = [(b"content-length", str(announced).encode())] if announced else []
 
     async def upload_beside_others() -> None:
-        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
+        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn(), Nobody())
         path, rest = "/predictions/batch", asyncio.Event()
         body = (FIRST_PART, rest, b"no image\r\n--b--\r\n")
         others = [asyncio.create_task(ask(app, path, *headers, body=body)) for _ in range(fitting)]
@@ -81,7 +82,7 @@ def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
     monkeypatch.setattr(logs, "SECONDS_OF_SILENCE", 0.2)
 
     async def upload_in_pieces() -> None:
-        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
+        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn(), Nobody())
         loop, never = asyncio.get_running_loop(), asyncio.Event()
         answer = await ask(app, "/predictions/batch", body=(FIRST_PART, never, b""))
         assert (answer["status"], answer["headers"][b"connection"]) == (408, b"close")
