@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -14,7 +15,7 @@ from app import authentication, documentation, inputs, logs, problems
 from app.answers import EXAMPLE_ID
 from app.authentication import Authentication, Authenticator
 from app.predictions import Predictions, WaitingForModel
-from app.protection import NO_PAGE, Hosts, SecurityHeaders
+from app.protection import HOST_REFUSED, NO_PAGE, PROBES, Hosts, SecurityHeaders
 from app.request_limits import Limits
 from app.settings import Settings
 from app.subjects import Subject
@@ -126,11 +127,15 @@ def _add_middleware(app: FastAPI, settings: Settings, who: Authenticator) -> Non
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
-    app.add_middleware(Hosts, allowed=settings.allowed_hosts)
+    app.add_middleware(Hosts, allowed=settings.allowed_hosts, exempt=PROBES, refuse=_refuse_host)
     app.add_middleware(SecurityHeaders, headers={"Content-Security-Policy": NO_PAGE, "Cache-Control": "no-store"})
     app.add_middleware(
         logs.Requests, limits=inputs.LIMITS, default_limit=MAX_BODY, total_limit=settings.uploads_mib * 2**20
     )
+
+
+def _refuse_host(request: Request) -> Response:
+    return problems.problem(request, 400, HOST_REFUSED)
 
 
 def _add_labels(app: FastAPI, predictions: Predictions, work: Work) -> None:

@@ -1,12 +1,11 @@
 """Middleware for the API and the page: security headers, and the host names that are answered."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from app.problems import problem
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -15,6 +14,7 @@ HEADERS = {
 }
 # For answers that are no pages.
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+HOST_REFUSED = "this host name is not among ALLOWED_HOSTS"
 # Probes address a pod by its IP.
 PROBES = ("/healthz", "/readyz")
 
@@ -43,9 +43,12 @@ class SecurityHeaders:
 class Hosts:
     """Refuses requests for other host names than the allowed ones; all are allowed if none is named."""
 
-    def __init__(self, app: ASGIApp, allowed: Sequence[str], exempt: Collection[str] = PROBES) -> None:
+    def __init__(
+        self, app: ASGIApp, allowed: Sequence[str], exempt: Collection[str], refuse: Callable[[Request], Response]
+    ) -> None:
         """Answer `exempt` paths whatever the host name; `*.example.com` allows the names below example.com."""
         self.app = app
+        self.refuse = refuse
         self.names = {name for name in allowed if not name.startswith("*.")}
         self.suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
         self.exempt = exempt
@@ -58,7 +61,7 @@ class Hosts:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        await problem(Request(scope), 400, "this host name is not among ALLOWED_HOSTS")(scope, receive, send)
+        await self.refuse(Request(scope))(scope, receive, send)
 
     def _is_allowed(self, scope: Scope) -> bool:
         if not (self.names or self.suffixes) or scope["path"] in self.exempt:

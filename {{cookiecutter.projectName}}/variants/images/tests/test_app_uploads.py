@@ -3,11 +3,12 @@
 import asyncio
 import dataclasses
 import json
+import threading
 
 import pytest
-from stand_in import SETTINGS, StandIn
+from stand_in import SETTINGS, StandIn, png
 
-from app import endpoints, images, logs
+from app import decoders, endpoints, images, logs
 from app.authentication import Nobody
 
 FORM = (b"content-type", b"multipart/form-data; boundary=b")
@@ -94,3 +95,41 @@ def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
         assert answer["status"] == 415
 
     asyncio.run(upload_in_pieces())
+
+
+def test_the_pictures_of_a_client_that_has_gone_are_not_decoded(monkeypatch, caplog) -> None:
+    """Neither those that wait for their turn nor those that wait for a decoder."""
+    caplog.set_level("INFO", "app.requests")
+    monkeypatch.setattr(images, "MAX_SMALL_PIXELS", 1)
+    monkeypatch.setattr(decoders, "_decoders", threading.BoundedSemaphore(1))
+    stand_in, gone = StandIn(), asyncio.Event()
+
+    async def give_up() -> dict:
+        app = endpoints.create_app(SETTINGS, stand_in, Nobody())
+        body = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n' + png() + b"\r\n--b--\r\n"
+        sent: list[dict] = []
+        pieces = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict:
+            if pieces:
+                return pieces.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/predictions", "query_string": b"", "headers": [FORM]}
+        decoders._decoders.acquire()
+        asking = asyncio.create_task(app({**scope, "http_version": "1.1"}, receive, send))
+        while decoders._places._value == decoders.PLACES:
+            await asyncio.sleep(0.01)
+        gone.set()
+        decoders._decoders.release()
+        await asyncio.wait_for(asking, 10)
+        return sent[0]
+
+    assert asyncio.run(give_up())["status"] == 499
+    assert not stand_in.rows
+    assert decoders._places._value == decoders.PLACES
+    assert [(record.status, record.levelname) for record in caplog.records] == [(499, "INFO")]

@@ -1,11 +1,20 @@
 """Middleware for the page alone."""
 
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.protection import HOST_REFUSED
 
 # Streamlit and its charts need scripts and styles within pages, so the policy leaves these open.
 POLICY = "frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
 METRICS = "/_stcore/metrics"
+PROBES = ("/_stcore/health",)
+
+
+def refuse_host(request: Request) -> Response:
+    """Return the answer to a request for another host name."""
+    return PlainTextResponse(HOST_REFUSED, 400)
 
 
 class NoMetrics:
