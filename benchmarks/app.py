@@ -35,7 +35,7 @@ SECONDS, WARM_UP_SECONDS = 4, 2
 # Each round of the load starts Locust once per way and number of clients.
 LOAD_ROUNDS = 3
 SECONDS_TO_START = 60
-TASK = "SELECT {schema}.run_inference_task(%s, %s, %s)"
+TASK = "SELECT {schema}.run_inference_task(%s, %s, %s, 'benchmark')"
 # The original is slower than this peer: each call loaded a TensorFlow model from the tracking server.
 PEER = (
     "the same API on a `run_inference_task` that differs in one thing: at each call the ONNX model is downloaded from "
@@ -45,7 +45,11 @@ PEER = (
 # The peer's schema: copies of the objects that a prediction needs, and another `answer_row`.
 OTHER = "opens_each_time"
 TABLES = ("model_version", "model_alias", "setting")
-COPIED_FUNCTIONS = ("run_inference_task(bytea, text, text)", "row_statistics(bytea, text)")
+COPIED_FUNCTIONS = (
+    "run_inference_task(bytea, text, text)",
+    "run_inference_task(bytea, text, text, text)",
+    "row_statistics(bytea, text)",
+)
 SCHEMA = """
 DROP SCHEMA IF EXISTS {other} CASCADE;
 CREATE SCHEMA {other};
@@ -249,7 +253,10 @@ def _api(folder: pathlib.Path, project: str) -> Iterator[Service]:
     service = Service(project, port, "/readyz", command)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env={**os.environ, "PROJECT_FILE": str(file)}, stdout=output, stderr=subprocess.STDOUT
+            command,
+            env={**os.environ, "PROJECT_FILE": str(file), "AUTHENTICATION": "none"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
         if not wait_until(service.answers, SECONDS_TO_START, gone=lambda: process.poll() is not None):

@@ -1,11 +1,13 @@
 """The API of a generated project, run as a process, and the requests of tests."""
 
 import contextlib
+import hashlib
 import http.client
 import io
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -78,7 +80,8 @@ def serving(project: Project, log: Path, **variables: str) -> Iterator[Api]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**project.environment, "HOST": "127.0.0.1", "PORT": str(port), **variables}
+    here = {"HOST": "127.0.0.1", "PORT": str(port), "AUTHENTICATION": "none"}
+    environment = {**project.environment, **here, **variables}
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*LOCAL, *START],
@@ -100,6 +103,18 @@ def serving(project: Project, log: Path, **variables: str) -> Iterator[Api]:
             raise
         project.servers.outputs.append(log.read_text(encoding="utf-8") + stderr)
         api.session.close()
+
+
+def with_keys(project: Project, folder: Path, **roles: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return variables that make the API ask for keys, and a new key per subject; `roles` are those of each subject."""
+    keys = {subject: secrets.token_urlsafe(32) for subject in roles}
+    (folder / "api-keys").mkdir(parents=True)
+    (folder / "inference-app").symlink_to(project.servers.bindings / "inference-app")
+    (folder / "api-keys" / "type").write_text("api-keys\n", encoding="utf-8")
+    for subject, key in keys.items():
+        line = f"{hashlib.sha256(key.encode()).hexdigest()} {roles[subject]}\n"
+        (folder / "api-keys" / subject).write_text(line, encoding="utf-8")
+    return {"AUTHENTICATION": "api-key", "SERVICE_BINDING_ROOT": str(folder)}, keys
 
 
 def file(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -16,6 +16,7 @@ def main() -> None:
     """Ask the API, and write a JSON object to standard output."""
     warnings.simplefilter("ignore")
     sys.path.insert(0, ".")
+    from app.authentication import Nobody
     from app.endpoints import create_app
     from app.predictions import Predictions
     from app.settings import settings
@@ -28,7 +29,7 @@ def main() -> None:
     files = [png(data.features[number], pixel_format(data)) for number in holdout]
     labels = [data.classes[data.labels[number]] for number in holdout]
     answers: list[dict[str, Any]] = []
-    with TestClient(create_app(settings(), Predictions(settings(), 2))) as client:
+    with TestClient(create_app(settings(), Predictions(settings(), 2), Nobody())) as client:
         for start in range(0, len(files), MOST_FILES):
             parts = [
                 ("images", (f"{number}.png", file)) for number, file in enumerate(files[start : start + MOST_FILES])

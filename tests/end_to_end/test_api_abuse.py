@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .api import Api, file, png, sentence, serving
+from .api import Api, file, png, sentence, serving, with_keys
 from .project import Project
 
 pytestmark = pytest.mark.security
@@ -25,6 +25,9 @@ SETTINGS = """
 [[operations]]
 include-path = "/predictions/{prediction_id}/label"
 checks.positive_data_acceptance.expected-statuses = [200, 404, 422]
+
+[auth.openapi.bearer]
+bearer = "{key}"
 """
 FILES = 500
 Random = np.random.Generator
@@ -32,8 +35,10 @@ Random = np.random.Generator
 
 @pytest.fixture(scope="module")
 def api(trained: Project, work: Path) -> Iterator[Api]:
-    """The default project's API, which must survive every test here."""
-    with serving(trained, work / "abused.log") as served:
+    """The default project's API, which must survive every test here; it asks for a key."""
+    variables, keys = with_keys(trained, work / "abused", tester="predict,label")
+    with serving(trained, work / "abused.log", REQUESTS_PER_MINUTE="0", **variables) as served:
+        served.session.headers["Authorization"] = f"Bearer {keys['tester']}"
         yield served
         assert served.is_alive()
         assert served.predict(png(np.zeros((8, 8), np.uint8))).status_code == 200
@@ -47,7 +52,8 @@ def test_it_does_what_its_description_says(
     before = len(api.requests())
     # Ignore the settings of the person who runs the test.
     settings = work / "schemathesis.toml"
-    settings.write_text(SETTINGS, encoding="utf-8")
+    key = str(api.session.headers["Authorization"]).removeprefix("Bearer ")
+    settings.write_text(SETTINGS.replace("{key}", key), encoding="utf-8")
     command = [Path(sys.executable).with_name("schemathesis"), "--config-file", settings, "run"]
     command += [f"{api.address}/openapi.json", "--checks", "all", "--seed", "1", "--max-examples", "250"]
     command += ["--workers", "2", "--generation-database", "none", "--suppress-health-check", "all", "--no-color"]

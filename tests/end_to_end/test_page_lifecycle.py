@@ -52,7 +52,13 @@ def test_a_page_that_is_open_keeps_no_process_alive(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [*LOCAL, "run", "--environment", "ui", "--", "python", "-m", "app"]
-    variables = {**trained.environment, "APP_PROCESS": "ui", "HOST": "127.0.0.1", "PORT": port}
+    variables = {
+        **trained.environment,
+        "APP_PROCESS": "ui",
+        "HOST": "127.0.0.1",
+        "PORT": port,
+        "AUTHENTICATION": "none",
+    }
     with (work / "page.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=trained.folder, env=variables, stdout=log, stderr=log)
     try:

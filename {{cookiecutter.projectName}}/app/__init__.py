@@ -1,4 +1,4 @@
-"""Serves predictions: the API (api.py) and the page (ui.py), which `python -m app` starts.
+"""Serves predictions: the API (api.py) and the page (page.py), which `python -m app` starts.
 
 Nothing here imports the pipeline.
 """

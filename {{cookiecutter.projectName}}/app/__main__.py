@@ -3,6 +3,7 @@
 Only this module knows the commands that start them.
 """
 
+import ipaddress
 import os
 import pathlib
 import re
@@ -11,11 +12,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from app.authentication import authenticator
 from app.settings import SettingsError, settings
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-PAGE = PROJECT / "app" / "ui.py"
-HOST = "0.0.0.0"
+PAGE = PROJECT / "app" / "page.py"
+HOST, LOOPBACK = "0.0.0.0", "127.0.0.1"
 PORTS = {"api": 8000, "ui": 8501}
 # An orchestrator kills a process after 30 s, and may use some of them before it sends SIGTERM.
 SECONDS_TO_SHUT_DOWN = 20
@@ -36,26 +38,51 @@ def main(arguments: Sequence[str]) -> NoReturn:
                 f"`python -m app` takes no arguments, but {arguments[0]!r} was given: set APP_PROCESS, HOST and PORT "
                 "instead"
             )
-        command = command_of(os.environ)
+        command = command_of(os.environ, settings().authentication)
         # Checked for the page, too: a rolling update must not continue with a page that can only show an error.
         settings().binding()
+        authenticator(settings())
     except SettingsError as error:
         sys.exit(f"error: {error}")
     os.execve(sys.executable, command, {**VARIABLES, **os.environ})
 
 
-def command_of(variables: Mapping[str, str]) -> list[str]:
+def command_of(variables: Mapping[str, str], authentication: str) -> list[str]:
     """Return the command that starts the process which the environment variables select. Raises SettingsError."""
     process = variables.get("APP_PROCESS") or "api"
     if process not in PORTS:
         raise SettingsError(f"APP_PROCESS is {process!r}; allowed is {' or '.join(PORTS)}")
     if process == "ui" and not PAGE.exists():
         raise SettingsError("APP_PROCESS is 'ui'; this project has no page, allowed is api")
-    host, port = variables.get("HOST") or HOST, variables.get("PORT") or str(PORTS[process])
+    host, port = _host(variables, authentication), variables.get("PORT") or str(PORTS[process])
     if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise SettingsError(f"PORT is {port!r}; allowed is a whole number from 1 to 65535")
     _require_free(host, int(port))
     return _api(host, port, variables) if process == "api" else _page(host, port)
+
+
+def _host(variables: Mapping[str, str], authentication: str) -> str:
+    """Return the address to listen on. Raises SettingsError if strangers could reach it without authentication."""
+    if authentication != "none":
+        return variables.get("HOST") or HOST
+    host = variables.get("HOST") or LOOPBACK
+    protected = variables.get("PROTECTED_BY_PROXY") or "false"
+    if protected not in ("true", "false"):
+        raise SettingsError(f"PROTECTED_BY_PROXY is {protected!r}; allowed is true or false")
+    if protected == "false" and host != "localhost" and not _is_loopback(host):
+        raise SettingsError(
+            f"HOST is {host!r} and AUTHENTICATION is none, so everybody who reaches it may predict and label: "
+            f"set AUTHENTICATION to api-key or oidc, HOST to {LOOPBACK}, or PROTECTED_BY_PROXY to true where a proxy "
+            "authenticates all clients"
+        )
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _require_free(host: str, port: int) -> None:
@@ -78,12 +105,17 @@ def _api(host: str, port: str, variables: Mapping[str, str]) -> list[str]:
         "--workers", "1",
         # The app itself logs each request once.
         "--no-access-log",
-        # No decision depends on the client's address. Redirects need the scheme, which an ingress forwards.
-        "--proxy-headers", "--forwarded-allow-ips", variables.get("FORWARDED_ALLOW_IPS") or "*",
+        *_proxy_options(variables.get("FORWARDED_ALLOW_IPS", "")),
+        "--http", "app.http_protocol:Protocol",
         # Longer than the 60 s of an ingress, so that the ingress never sends a request on a connection closed here.
         "--timeout-keep-alive", "75",
         "--timeout-graceful-shutdown", str(SECONDS_TO_SHUT_DOWN),
     ]  # fmt: skip
+
+
+def _proxy_options(addresses: str) -> list[str]:
+    """Return the options that let the proxies at these addresses say who the client is and which scheme it uses."""
+    return ["--proxy-headers", "--forwarded-allow-ips", addresses] if addresses else ["--no-proxy-headers"]
 
 
 def _page(host: str, port: str) -> list[str]:

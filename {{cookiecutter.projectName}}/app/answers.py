@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 
 from app import logs
 from app.predictions import Input, Model, Prediction, Predictions, RefusedInput
+from app.subjects import Subject
+from app.work import Work
 
 EXAMPLE_ID = "0b1f7c9e-3d52-4c8a-9a57-0f6f7f1f2c11"
 
@@ -47,45 +49,56 @@ class BatchAnswer(BaseModel):
     predictions: list[PredictionAnswer] = Field(description="In the order of the inputs")
 
 
-def answer(request: Request, predictions: Predictions, item: object, reader: Reader) -> PredictionAnswer:
-    """Answer one item and add the answer to the request's log line."""
-    prediction = _answers(predictions, [item], reader)[0]
-    logs.note(request, prediction_id=prediction.prediction_id, label=prediction.label, version=prediction.version)
-    return prediction
+class Answers:
+    """Reads the items of a request and predicts, in threads."""
 
+    def __init__(self, predictions: Predictions, work: Work, reader: Reader) -> None:
+        self._predictions = predictions
+        self._work = work
+        self._reader = reader
 
-def answer_batch(request: Request, predictions: Predictions, items: Sequence[object], reader: Reader) -> BatchAnswer:
-    """Answer several items in their order, all or none, and add the answers to the request's log line."""
-    answers = _answers(predictions, items, reader)
-    logs.note(
-        request,
-        prediction_ids=[answer.prediction_id for answer in answers],
-        versions=sorted({answer.version for answer in answers}),
-    )
-    return BatchAnswer(predictions=answers)
+    async def one(self, request: Request, item: object) -> PredictionAnswer:
+        """Answer one item and add the answer to the request's log line."""
+        prediction = (await self._of(request, [item]))[0]
+        logs.note(request, prediction_id=prediction.prediction_id, label=prediction.label, version=prediction.version)
+        return prediction
 
+    async def batch(self, request: Request, items: Sequence[object]) -> BatchAnswer:
+        """Answer several items in their order, all or none, and add the answers to the request's log line."""
+        answers = await self._of(request, items)
+        logs.note(
+            request,
+            prediction_ids=[answer.prediction_id for answer in answers],
+            versions=sorted({answer.version for answer in answers}),
+        )
+        return BatchAnswer(predictions=answers)
 
-def _answers(predictions: Predictions, items: Sequence[object], reader: Reader) -> list[PredictionAnswer]:
-    """Read and predict; do both again if a model with another kind of input replaced the first one meanwhile."""
-    model = predictions.served()
-    answers: list[Prediction] = []
-    inputs: Sequence[Input] = ()
-    try:
-        inputs = reader.read(model, items)
-        answers = predictions.predict_many(inputs)
-        replaced = any(prediction.version != model.version for prediction in answers)
-    except RefusedInput:
-        replaced = True
-    if replaced:
-        newest = predictions.served(newest=True)
-        if not answers or not newest.has_same_input(model):
-            inputs = reader.read(newest, items)
-            answers = predictions.predict_many(inputs)
-        model = newest
-    return [
-        _answer(prediction, predictions.classes(prediction.version), reader.unlike(model, given))
-        for prediction, given in zip(answers, inputs, strict=True)
-    ]
+    async def _of(self, request: Request, items: Sequence[object]) -> list[PredictionAnswer]:
+        subject: Subject = request.state.subject
+        return await self._work.run(request, lambda: self._answers(items, subject.name))
+
+    def _answers(self, items: Sequence[object], subject: str) -> list[PredictionAnswer]:
+        """Read and predict; do both again if a model with another kind of input replaced the first one meanwhile."""
+        predictions, reader = self._predictions, self._reader
+        model = predictions.served()
+        answers: list[Prediction] = []
+        inputs: Sequence[Input] = ()
+        try:
+            inputs = reader.read(model, items)
+            answers = predictions.predict_many(inputs, subject)
+            replaced = any(prediction.version != model.version for prediction in answers)
+        except RefusedInput:
+            replaced = True
+        if replaced:
+            newest = predictions.served(newest=True)
+            if not answers or not newest.has_same_input(model):
+                inputs = reader.read(newest, items)
+                answers = predictions.predict_many(inputs, subject)
+            model = newest
+        return [
+            _answer(prediction, predictions.classes(prediction.version), reader.unlike(model, given))
+            for prediction, given in zip(answers, inputs, strict=True)
+        ]
 
 
 def _answer(prediction: Prediction, classes: Sequence[str], unlike: list[str]) -> PredictionAnswer:

@@ -6,14 +6,20 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from app import documentation, inputs, logs, problems
+from app import authentication, documentation, inputs, logs, problems
 from app.answers import EXAMPLE_ID
+from app.authentication import Authentication, Authenticator
 from app.predictions import Predictions, WaitingForModel
+from app.protection import HOST_REFUSED, NO_PAGE, PROBES, Hosts, SecurityHeaders
+from app.request_limits import Limits
 from app.settings import Settings
+from app.subjects import Subject
+from app.work import Shared, Work
 
 # Bytes of a body that holds no input of the model.
 MAX_BODY = 64 * 2**10
@@ -76,8 +82,8 @@ class Readiness(BaseModel):
     version: int = Field(examples=[3])
 
 
-def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
-    """Return the API over `predictions`, which it closes when it shuts down."""
+def create_app(settings: Settings, predictions: Predictions, who: Authenticator) -> FastAPI:
+    """Return the API over `predictions`, which it closes when it shuts down; `who` authenticates its clients."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -91,39 +97,55 @@ def create_app(settings: Settings, predictions: Predictions) -> FastAPI:
         # It serves Swagger UI's files; the page is this project's own.
         docs_url=None,
         redoc_url=None,
+        # A redirect from /docs/ to /docs would name the host of the request, which may be anything.
+        redirect_slashes=False,
         lifespan=lifespan,
         **inputs.OPTIONS,
     )
+    work = Work()
     problems.install(app, inputs.STATUS)
-    inputs.add(app, predictions)
-    _add_labels(app, predictions)
-    _add_model(app, settings, predictions)
+    inputs.add(app, predictions, work)
+    _add_labels(app, predictions, work)
+    _add_model(app, settings, predictions, work)
     _add_health(app, settings, predictions)
     documentation.add(app)
-    _describe_problems(app)
+    _complete_description(app)
+    _add_middleware(app, settings, who)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, who: Authenticator) -> None:
+    """Add what happens to each request before its operation; what is added last comes first."""
+    per_minute = settings.requests_per_minute if settings.authentication != "none" else 0
+    app.add_middleware(Limits, per_minute=per_minute, at_once=settings.concurrent_requests)
+    app.add_middleware(Authentication, authenticator=who)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-Request-ID"],
-            expose_headers=["Retry-After", "X-Request-ID"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
-    # The middleware that is added last is the outermost.
+    app.add_middleware(Hosts, allowed=settings.allowed_hosts, exempt=PROBES, refuse=_refuse_host)
+    app.add_middleware(SecurityHeaders, headers={"Content-Security-Policy": NO_PAGE, "Cache-Control": "no-store"})
     app.add_middleware(
         logs.Requests, limits=inputs.LIMITS, default_limit=MAX_BODY, total_limit=settings.uploads_mib * 2**20
     )
-    return app
 
 
-def _add_labels(app: FastAPI, predictions: Predictions) -> None:
+def _refuse_host(request: Request) -> Response:
+    return problems.problem(request, 400, HOST_REFUSED)
+
+
+def _add_labels(app: FastAPI, predictions: Predictions, work: Work) -> None:
     @app.post(
         "/predictions/{prediction_id}/label",
         tags=["predictions"],
         summary="Record the true class of a prediction's input",
-        responses=problems.declare(400, 404, 408, 413, 422, 503),
+        responses=problems.declare(400, 401, 403, 404, 408, 413, 422, 429, 503),
     )
-    def record_label(
+    async def record_label(
         request: Request,
         prediction_id: Annotated[
             str, Path(pattern=UUID, description="`prediction_id` of the prediction", examples=[EXAMPLE_ID])
@@ -131,14 +153,22 @@ def _add_labels(app: FastAPI, predictions: Predictions) -> None:
         body: Label,
     ) -> LabelAnswer:
         """Record the true class, whether or not the model predicted it. The last of several labels counts."""
-        recorded = LabelAnswer(**predictions.record_label(prediction_id, body.label))
+        subject: Subject = request.state.subject
+        answer = await work.run(request, lambda: predictions.record_label(prediction_id, body.label, subject.name))
+        recorded = LabelAnswer(**answer)
         logs.note(request, prediction_id=prediction_id, label=recorded.label, version=recorded.version)
         return recorded
 
 
-def _add_model(app: FastAPI, settings: Settings, predictions: Predictions) -> None:
-    @app.get("/models/{name}", tags=["model"], summary="The served model", responses=problems.declare(404, 422, 503))
-    def read_model(
+def _add_model(app: FastAPI, settings: Settings, predictions: Predictions, work: Work) -> None:
+    @app.get(
+        "/models/{name}",
+        tags=["model"],
+        summary="The served model",
+        responses=problems.declare(401, 403, 404, 422, 429, 503),
+    )
+    async def read_model(
+        request: Request,
         name: Annotated[
             str, Path(pattern="^[a-z0-9_]{1,63}$", description="Name of the model", examples=["image_classifier"])
         ],
@@ -146,7 +176,7 @@ def _add_model(app: FastAPI, settings: Settings, predictions: Predictions) -> No
         """Return the served version: its inputs, its classes and its metrics on held-out rows."""
         if name != settings.model:
             raise HTTPException(404, f"this API serves no model of that name, only {settings.model}")
-        model = predictions.served()
+        model = await work.run(request, predictions.served)
         return ModelAnswer(
             model=model.model,
             alias=model.alias,
@@ -167,10 +197,13 @@ def _add_health(app: FastAPI, settings: Settings, predictions: Predictions) -> N
         """Answer at once, without asking the database."""
         return Health(status="alive")
 
+    # However many probes come, one of them asks the database.
+    newest = Shared(lambda: predictions.model(newest=True))
+
     @app.get("/readyz", tags=["health"], summary="Can it answer?", responses=problems.declare(503))
-    def readyz() -> Readiness:
+    async def readyz() -> Readiness:
         """Ask the database. The app becomes ready without a restart as soon as a version holds the stage."""
-        model = predictions.model(newest=True)
+        model = await newest()
         if not model:
             raise WaitingForModel(
                 f"this API is waiting for a model: no version of {settings.model} holds the stage {settings.stage} yet"
@@ -178,8 +211,10 @@ def _add_health(app: FastAPI, settings: Settings, predictions: Predictions) -> N
         return Readiness(status="ready", model=model.model, alias=model.alias, version=model.version)
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Add the schema of the errors, which is no operation's return type, to the OpenAPI description."""
+def _complete_description(app: FastAPI) -> None:
+    """Add the schema of the errors, which is no operation's return type, and the authentication to the description."""
     # FastAPI keeps the description that it returns here, and serves it.
-    schemas = app.openapi().setdefault("components", {}).setdefault("schemas", {})
+    description = app.openapi()
+    authentication.describe(description)
+    schemas = description["components"].setdefault("schemas", {})
     schemas["Problem"] = problems.Problem.model_json_schema()

@@ -14,10 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import problem
+from app.problems import BUSY_SECONDS, problem
 
-# Seconds after which other uploads are likely to be answered.
-RETRY_AFTER = "2"
 # Longest pause within a body, in seconds: a client may disappear without closing its connection.
 SECONDS_OF_SILENCE = 30
 # Longest path in a line, in characters.
@@ -149,7 +147,7 @@ class Requests:
     def _reserve(self, size: int) -> int:
         """Reserve and return `size` bytes. Raises HTTPException if that exceeds the total limit."""
         if self.reserved + size > self.total_limit:
-            raise HTTPException(503, "too much is being uploaded at once: try again", {"Retry-After": RETRY_AFTER})
+            raise HTTPException(503, "too much is being uploaded at once: try again", {"Retry-After": BUSY_SECONDS})
         self.reserved += size
         return size
 

@@ -9,6 +9,7 @@ import sys
 import typing
 from collections.abc import Sequence
 
+from app.authentication import Nobody
 from app.endpoints import create_app
 from app.predictions import Predictions
 from app.settings import Settings, SettingsError, settings
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 def description(chosen: Settings) -> str:
     """Return the file's text. It depends on the code, the project's name and its description only."""
     # Only a request or a shutdown uses `predictions`.
-    app = create_app(chosen, typing.cast(Predictions, None))
+    app = create_app(chosen, typing.cast(Predictions, None), Nobody())
     return json.dumps(app.openapi(), ensure_ascii=False, indent=2) + "\n"
 
 

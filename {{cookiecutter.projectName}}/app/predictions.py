@@ -168,12 +168,12 @@ class Predictions:
             raise WaitingForModel("the model is being replaced: try again")
         return self._classes[version]
 
-    def predict(self, row: Input) -> Prediction:
-        """Return the logged prediction for one row. Raises WaitingForModel, RefusedInput."""
-        return self.predict_many([row])[0]
+    def predict(self, row: Input, subject: str) -> Prediction:
+        """Return the prediction for one row, logged with the subject. Raises WaitingForModel, RefusedInput."""
+        return self.predict_many([row], subject)[0]
 
-    def predict_many(self, rows: Sequence[Input]) -> list[Prediction]:
-        """Return the predictions for rows, in order, from one statement: all are logged, or none.
+    def predict_many(self, rows: Sequence[Input], subject: str) -> list[Prediction]:
+        """Return the predictions for rows, in order, from one statement: all are logged with the subject, or none.
 
         Raises WaitingForModel, RefusedInput.
         """
@@ -182,14 +182,17 @@ class Predictions:
         def ask(database: gp.Database) -> list[Prediction]:
             frame = database.create_dataframe(rows=list(enumerate(rows)), column_names=["position", "features"])
             type_ = gp.type_("jsonb" if isinstance(rows[0], str) else "bytea")
-            answered = frame.assign(answer=lambda row: self._task(type_(row["features"]), model, stage))
+            answered = frame.assign(answer=lambda row: self._task(type_(row["features"]), model, stage, subject))
             answers = {row["position"]: row["answer"] for row in answered[["position", "answer"]]}
             return [_prediction(answers[position]) for position in range(len(rows))]
 
         return self._call(ask)
 
-    def record_label(self, prediction_id: str, label: str) -> RecordedLabel:
-        """Record the true class of a prediction's input. Raises UnknownPrediction, RefusedInput."""
+    def record_label(self, prediction_id: str, label: str, subject: str) -> RecordedLabel:
+        """Record the true class of a prediction's input, as the subject gave it.
+
+        Raises UnknownPrediction, RefusedInput.
+        """
         try:
             prediction_id = str(uuid.UUID(prediction_id))
         except ValueError:
@@ -199,7 +202,7 @@ class Predictions:
             raise RefusedInput("the label holds characters that no class has")
 
         def ask(database: gp.Database) -> RecordedLabel:
-            rows = database.apply(lambda: self._label(prediction_id, label), column_name="answer")
+            rows = database.apply(lambda: self._label(prediction_id, label, subject), column_name="answer")
             answer = next(iter(rows))["answer"]
             return RecordedLabel(
                 prediction_id=answer["prediction_id"],

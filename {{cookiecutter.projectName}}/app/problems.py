@@ -7,33 +7,41 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
+from app.clients import Busy, ClientGone
 from app.predictions import DatabaseAway, PredictionError, RefusedInput, UnknownPrediction, WaitingForModel
 
 MEDIA_TYPE = "application/problem+json"
 # Seconds to wait before trying again.
-RETRY_AFTER: dict[type[Exception], str] = {WaitingForModel: "5", DatabaseAway: "2"}
+BUSY_SECONDS = "2"
+RETRY_AFTER: dict[type[Exception], str] = {WaitingForModel: "5", DatabaseAway: BUSY_SECONDS, Busy: BUSY_SECONDS}
+# A status that no client sees: the client closed the connection.
+CLIENT_GONE = 499
 # The first class that the error is an instance of counts.
 STATUS: dict[type[Exception], int] = {
     RefusedInput: 422,
     UnknownPrediction: 404,
     WaitingForModel: 503,
     DatabaseAway: 503,
+    Busy: 503,
 }
 MEANINGS = {
     400: "The body cannot be read",
+    401: "The request has no key or token, or one that is not valid",
+    403: "The subject does not have the role that the operation needs",
     404: "The path, the prediction or the model does not exist",
     405: "The path does not support this method",
     408: "The rest of the body did not arrive in time",
     413: "The file, or the whole body, is too large",
     415: "The file is no PNG, JPEG or WebP image",
     422: "The request is not valid; `detail` gives the reason",
+    429: "The subject has sent too many requests: try again after `Retry-After` seconds",
     500: "An error of the server; find it in the log by `request_id`",
-    503: "No model is served yet, the database does not answer, or too much is being uploaded at once: try again after "
+    503: "No model is served yet, the database does not answer, or the server has too much to do: try again after "
     "`Retry-After` seconds",
 }
 
@@ -68,13 +76,13 @@ def problem(request: Request, status: int, detail: str, headers: Mapping[str, st
 
 def declare(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` argument of an operation that answers with these errors, as OpenAPI describes them."""
-    return {status: _declare(status) for status in (*statuses, 405, 500)}
+    return {status: _declare(status) for status in sorted({*statuses, 405, 500})}
 
 
 def _declare(status: int) -> dict[str, Any]:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     response: dict[str, Any] = {"description": MEANINGS[status], "content": content}
-    if status == 503:
+    if status in (429, 503):
         header = {"description": "Seconds", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
         response["headers"] = {"Retry-After": header}
     return response
@@ -88,6 +96,8 @@ def install(app: FastAPI, status: dict[type[Exception], int]) -> None:
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
     app.add_exception_handler(PredictionError, _answer_prediction_error)
+    app.add_exception_handler(Busy, _answer_prediction_error)
+    app.add_exception_handler(ClientGone, _answer_nobody)
     for kind, code in status.items():
         app.add_exception_handler(kind, functools.partial(_answer_with, code))
 
@@ -127,6 +137,10 @@ def _reason(details: ErrorDetails) -> str:
     if "UploadFile" in details["msg"]:
         return "a file is expected"
     return details["msg"][:1].lower() + details["msg"][1:]
+
+
+def _answer_nobody(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
 
 
 def _answer_with(status: int, request: Request, error: Exception) -> JSONResponse:

@@ -23,11 +23,26 @@ KEYS = ("type", "host", "port", "database", "username", "password")
 PG_KEYS = {"host": "PGHOST", "port": "PGPORT", "database": "PGDATABASE", "username": "PGUSER", "password": "PGPASSWORD"}
 PROJECT_NAME = r"[a-z][a-z0-9-]{1,38}[a-z0-9]"
 STAGES = ("staging", "production")
+AUTHENTICATIONS = ("api-key", "oidc", "none")
+# The binding with the hashes of API keys.
+API_KEYS = "api-keys"
+HOST_NAME = r"(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:.]+\]"
+# Without TLS only on this machine: whoever reads the traffic could answer in the issuer's place.
+ISSUER = r"https://[^\s?#]+|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?[^\s?#]*"
 ORIGIN = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|\*"
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the text is one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Oidc:
+    """An OpenID Connect provider, the audience of its tokens for this app, and the claim that lists roles."""
+
+    issuer: str
+    audience: str
+    roles_claim: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +59,12 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     pool_size: int = 4
     uploads_mib: int = 128
+    authentication: str = "none"
+    oidc: Oidc | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    # Per subject; 0 for no limit.
+    requests_per_minute: int = 600
+    concurrent_requests: int = 64
 
     @property
     def schema(self) -> str:
@@ -54,6 +75,17 @@ class Settings:
     def model(self) -> str:
         """Return the model's name in the inference database."""
         return self.schema
+
+    def keys_folder(self) -> pathlib.Path:
+        """Return the folder with the hashes of API keys. Raises SettingsError."""
+        root = os.environ.get("SERVICE_BINDING_ROOT") or ""
+        folder = pathlib.Path(root) / API_KEYS
+        if not root or not folder.is_dir():
+            raise SettingsError(
+                f"AUTHENTICATION is api-key, and SERVICE_BINDING_ROOT ({root or 'not set'}) has no folder {API_KEYS}: "
+                "create the service binding with the hashes of keys that `python -m app.new_key` makes"
+            )
+        return folder
 
     def binding(self) -> "Binding":
         """Return the binding of the inference database.
@@ -125,6 +157,11 @@ def settings() -> Settings:
         cors_origins=_origins(os.environ.get("CORS_ORIGINS", "")),
         pool_size=_number("POOL_SIZE", 4, 1, 100),
         uploads_mib=_number("UPLOADS_MIB", 128, 32, 65536),
+        authentication=_authentication(answers),
+        oidc=_oidc(answers),
+        allowed_hosts=_host_names(os.environ.get("ALLOWED_HOSTS", "")),
+        requests_per_minute=_number("REQUESTS_PER_MINUTE", 600, 0, 10**6),
+        concurrent_requests=_number("CONCURRENT_REQUESTS", 64, 1, 10_000),
     )
 
 
@@ -175,11 +212,42 @@ def _stage(answers: Mapping[str, object]) -> str:
     return value
 
 
+def _authentication(answers: Mapping[str, object]) -> str:
+    source = "AUTHENTICATION" if os.environ.get("AUTHENTICATION") else "project.yaml: authentication"
+    value = os.environ.get("AUTHENTICATION") or _require(answers, "authentication", str, "text")
+    if value not in AUTHENTICATIONS:
+        raise SettingsError(f"{source} is {value!r}; allowed is api-key, oidc or none")
+    return value
+
+
+def _oidc(answers: Mapping[str, object]) -> Oidc | None:
+    if _authentication(answers) != "oidc":
+        return None
+    values = {name: os.environ.get(name, "").strip() for name in ("OIDC_ISSUER", "OIDC_AUDIENCE")}
+    for name, value in values.items():
+        if not value:
+            raise SettingsError(f"AUTHENTICATION is oidc, and {name} is not set: set it as your provider describes")
+    issuer = values["OIDC_ISSUER"]
+    if not re.fullmatch(ISSUER, issuer):
+        raise SettingsError(f"OIDC_ISSUER is {issuer!r}; an issuer is written like https://login.example.com/realm")
+    return Oidc(issuer, values["OIDC_AUDIENCE"], os.environ.get("OIDC_ROLES_CLAIM") or "roles")
+
+
 def _number(name: str, default: int, minimum: int, maximum: int) -> int:
     value = os.environ.get(name) or str(default)
     if not re.fullmatch("[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
         raise SettingsError(f"{name} is {value!r}; allowed is a whole number from {minimum} to {maximum}")
     return int(value)
+
+
+def _host_names(value: str) -> tuple[str, ...]:
+    names = tuple(name.lower() for part in value.split(",") if (name := part.strip()))
+    for name in names:
+        if not re.fullmatch(HOST_NAME, name):
+            raise SettingsError(
+                f"ALLOWED_HOSTS names {name!r}; a host is written like api.example.com or *.example.com, without a port"
+            )
+    return names
 
 
 def _origins(value: str) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ def _services(python: str) -> list[Service]:
 
 def _variables(process: str, port: int) -> tuple[tuple[str, str], ...]:
     """Return the variables that `python -m app` reads."""
-    return (("APP_PROCESS", process), ("HOST", "127.0.0.1"), ("PORT", str(port)))
+    # Only this machine reaches the address.
+    return (("APP_PROCESS", process), ("HOST", "127.0.0.1"), ("PORT", str(port)), ("AUTHENTICATION", "none"))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import yaml
 from fastapi.testclient import TestClient
 
 from app import endpoints, openapi, settings
+from app.authentication import Nobody
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,7 @@ class NoModel:
 def test_it_is_not_stale() -> None:
     """The file equals the description that the API serves while there is no model."""
     assert openapi.main(["--check"]) == 0
-    served = TestClient(endpoints.create_app(settings.settings(), NoModel())).get("/openapi.json").json()
+    served = TestClient(endpoints.create_app(settings.settings(), NoModel(), Nobody())).get("/openapi.json").json()
     assert json.loads(openapi.FILE.read_text(encoding="utf-8")) == served
 
 

@@ -25,24 +25,29 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROCESSES = ["api", "ui"] if process.PAGE.exists() else ["api"]
 # Nothing listens on this port, so every database call fails.
 AWAY = {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGDATABASE": "d", "PGUSER": "u", "PGPASSWORD": "p4ssw0rd"}
+ALONE = {**AWAY, "AUTHENTICATION": "none"}
 
 
 def environment(**variables: str) -> dict[str, str]:
     """Return this process's environment without the variables that the app reads."""
-    steering = ("PG", "SERVICE_BINDING_ROOT", "APP_PROCESS", "HOST", "PORT", "MODEL_STAGE", "POOL_SIZE", "STREAMLIT")
+    steering = (
+        "PG", "SERVICE_BINDING_ROOT", "APP_PROCESS", "HOST", "PORT", "MODEL_STAGE", "POOL_SIZE", "STREAMLIT",
+        "AUTHENTICATION", "PROTECTED_BY_PROXY",
+    )  # fmt: skip
     return {**{name: value for name, value in os.environ.items() if not name.startswith(steering)}, **variables}
 
 
 def test_the_api_is_what_starts_unless_the_page_is_named(monkeypatch) -> None:
     monkeypatch.setattr(process, "_require_free", lambda host, port: None)
-    usual = " ".join(process.command_of({}))
+    usual = " ".join(process.command_of({}, "api-key"))
     assert "-m uvicorn app.api:app" in usual and "--host 0.0.0.0 --port 8000" in usual
-    assert "--forwarded-allow-ips *" in usual
+    # No proxy is trusted unless it is named.
+    assert "--no-proxy-headers" in usual and "--forwarded-allow-ips" not in usual
     chosen = {"APP_PROCESS": "api", "HOST": "::1", "PORT": "80", "FORWARDED_ALLOW_IPS": "10.0.0.0/8"}
-    command = " ".join(process.command_of(chosen))
+    command = " ".join(process.command_of(chosen, "oidc"))
     assert "--host ::1 --port 80" in command and "--forwarded-allow-ips 10.0.0.0/8" in command
     if "ui" in PROCESSES:
-        page = " ".join(process.command_of({"APP_PROCESS": "ui"}))
+        page = " ".join(process.command_of({"APP_PROCESS": "ui"}, "api-key"))
         assert f"-m streamlit run {process.PAGE} --server.address 0.0.0.0 --server.port 8501" in page
 
 
@@ -59,21 +64,46 @@ def test_the_api_is_what_starts_unless_the_page_is_named(monkeypatch) -> None:
 )
 def test_a_wrong_variable_is_a_sentence(variables, message) -> None:
     with pytest.raises(SettingsError, match=message) as refused:
-        process.command_of(variables)
+        process.command_of(variables, "api-key")
     assert "\n" not in str(refused.value)
+
+
+def test_without_authentication_it_serves_this_machine_alone(monkeypatch) -> None:
+    """Strangers must not predict and label by accident."""
+    monkeypatch.setattr(process, "_require_free", lambda host, port: None)
+    assert "--host 127.0.0.1" in " ".join(process.command_of({}, "none"))
+    for host in ("localhost", "127.0.0.9", "::1"):
+        assert f"--host {host}" in " ".join(process.command_of({"HOST": host}, "none"))
+    for host in ("0.0.0.0", "::", "10.1.2.3", "localhost.example.com"):
+        with pytest.raises(SettingsError, match=f"^HOST is '{host}' and AUTHENTICATION is none, .*PROTECTED_BY_PROXY"):
+            process.command_of({"HOST": host}, "none")
+        behind = process.command_of({"HOST": host, "PROTECTED_BY_PROXY": "true"}, "none")
+        assert f"--host {host}" in " ".join(behind)
+    with pytest.raises(SettingsError, match="PROTECTED_BY_PROXY is 'yes'; allowed is true or false"):
+        process.command_of({"PROTECTED_BY_PROXY": "yes"}, "none")
+
+
+def test_without_keys_it_does_not_start() -> None:
+    """The default asks for keys: an app that nobody can use would look healthy."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "app"], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env=environment(PORT=str(free_port(None)), AUTHENTICATION="api-key", **AWAY),
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "SERVICE_BINDING_ROOT (not set) has no folder api-keys" in ended.stderr
 
 
 def test_a_project_without_a_page_has_none_to_start(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(process, "PAGE", tmp_path / "ui.py")
     with pytest.raises(SettingsError, match="this project has no page, allowed is api"):
-        process.command_of({"APP_PROCESS": "ui"})
+        process.command_of({"APP_PROCESS": "ui"}, "api-key")
 
 
 def test_a_taken_port_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with pytest.raises(SettingsError, match=f"PORT {port}: Address already in use"):
-            process.command_of({"HOST": "127.0.0.1", "PORT": port})
+            process.command_of({"HOST": "127.0.0.1", "PORT": port}, "none")
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -100,7 +130,7 @@ def running_api(folder: pathlib.Path) -> Iterator[tuple[subprocess.Popen[bytes],
     with open(folder / "log", "wb") as log:
         started = subprocess.Popen(
             [sys.executable, "-m", "app"], cwd=ROOT, stdout=log, stderr=log,
-            env=environment(HOST="127.0.0.1", PORT=str(port), **AWAY),
+            env=environment(HOST="127.0.0.1", PORT=str(port), **ALONE),
         )  # fmt: skip
     try:
         alive = wait_until(lambda: answer(port, "/healthz")[0] == 200, 60, lambda: started.poll() is not None)

@@ -9,7 +9,10 @@ import yaml
 from app import settings
 
 PROJECT = pathlib.Path(settings.__file__).resolve().parent.parent / "project.yaml"
-VARIABLES = ("PROJECT_FILE", "MODEL_STAGE", "CORS_ORIGINS", "POOL_SIZE", "UPLOADS_MIB")
+VARIABLES = (
+    "PROJECT_FILE", "MODEL_STAGE", "CORS_ORIGINS", "POOL_SIZE", "UPLOADS_MIB", "AUTHENTICATION", "OIDC_ISSUER",
+    "OIDC_AUDIENCE", "OIDC_ROLES_CLAIM", "ALLOWED_HOSTS", "REQUESTS_PER_MINUTE", "CONCURRENT_REQUESTS",
+)  # fmt: skip
 KEYS = {
     "type": "postgresql",
     "host": "db",
@@ -69,6 +72,11 @@ def test_what_variables_say_beside_it(monkeypatch) -> None:
         ("POOL_SIZE", "many", "from 1 to 100"),
         ("UPLOADS_MIB", "31", "from 32 to 65536"),
         ("CORS_ORIGINS", "example.com", "written like https"),
+        ("AUTHENTICATION", "basic", "AUTHENTICATION is 'basic'; allowed is api-key, oidc or none"),
+        ("AUTHENTICATION", "oidc", "AUTHENTICATION is oidc, and OIDC_ISSUER is not set"),
+        ("ALLOWED_HOSTS", "https://a.example", "ALLOWED_HOSTS names 'https://a.example'"),
+        ("REQUESTS_PER_MINUTE", "-1", "from 0 to 1000000"),
+        ("CONCURRENT_REQUESTS", "0", "from 1 to 10000"),
         ("PROJECT_FILE", "/nowhere/project.yaml", "No such file"),
     ],
 )
@@ -77,6 +85,31 @@ def test_a_wrong_variable_is_a_sentence(monkeypatch, name, value, message) -> No
     with pytest.raises(settings.SettingsError, match=message) as refused:
         settings.settings()
     assert "\n" not in str(refused.value)
+
+
+def test_who_may_ask_and_how_often(monkeypatch) -> None:
+    answers = yaml.safe_load(PROJECT.read_text(encoding="utf-8"))
+    chosen = settings.settings()
+    assert (chosen.authentication, chosen.oidc, chosen.allowed_hosts) == (answers["authentication"], None, ())
+    assert (chosen.requests_per_minute, chosen.concurrent_requests) == (600, 64)
+    settings.settings.cache_clear()
+    variables = {"AUTHENTICATION": "oidc", "OIDC_ISSUER": "https://login.example/realm", "OIDC_AUDIENCE": "api"}
+    more = {"ALLOWED_HOSTS": "A.example, *.b.example,", "REQUESTS_PER_MINUTE": "0", "CONCURRENT_REQUESTS": "5"}
+    for name, value in {**variables, **more}.items():
+        monkeypatch.setenv(name, value)
+    chosen = settings.settings()
+    assert chosen.oidc == settings.Oidc("https://login.example/realm", "api", "roles")
+    assert chosen.allowed_hosts == ("a.example", "*.b.example")
+    assert (chosen.requests_per_minute, chosen.concurrent_requests) == (0, 5)
+
+
+@pytest.mark.parametrize("issuer", ["login.example", "http://login.example", "https://a b", "ftp://login.example"])
+def test_an_issuer_that_others_could_imitate_is_refused(monkeypatch, issuer) -> None:
+    monkeypatch.setenv("AUTHENTICATION", "oidc")
+    monkeypatch.setenv("OIDC_AUDIENCE", "api")
+    monkeypatch.setenv("OIDC_ISSUER", issuer)
+    with pytest.raises(settings.SettingsError, match="written like https"):
+        settings.settings()
 
 
 @pytest.mark.parametrize(

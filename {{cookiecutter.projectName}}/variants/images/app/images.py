@@ -1,15 +1,17 @@
 """Conversion of image files to the rows that a model takes, and of rows to pictures."""
 
+import contextlib
 import io
-import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from app.clients import Busy, ClientGone
+from app.decoders import MAX_SMALL_PIXELS, any_decoder
 from app.records import PixelFormat
 
 # Parts of a row whose means are compared with the training rows; the inference database has the same number.
@@ -21,8 +23,7 @@ MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 MAX_BYTES = 10 * 2**20
 MAX_PIXELS = 25_000_000
 ORIENTATION = 0x0112
-# Decoding a picture of that many pixels takes up to 400 MB, whatever the file's size.
-DECODING = threading.BoundedSemaphore(2)
+Decoder = Callable[[], contextlib.AbstractContextManager[None]]
 DTYPES: dict[str, np.dtype[np.uint8 | np.float32]] = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
 # The values of a file, and of the training rows of a version without a pixel format.
 BYTES = PixelFormat(minimum=0, maximum=255, whole=True, channels="RGB")
@@ -44,7 +45,13 @@ class UnknownFormat(ImageError):
     """The file is no image of an allowed format."""
 
 
-def decode(content: bytes, shape: Sequence[int], dtype: str, pixels: PixelFormat | None = None) -> bytes:
+def decode(
+    content: bytes,
+    shape: Sequence[int],
+    dtype: str,
+    pixels: PixelFormat | None = None,
+    decoder: Decoder = any_decoder,
+) -> bytes:
     """Return an image file as the bytes of one row.
 
     Applies the EXIF orientation, fits the image into the model's height and width, and converts to grey or RGB by the
@@ -56,9 +63,11 @@ def decode(content: bytes, shape: Sequence[int], dtype: str, pixels: PixelFormat
         shape: height, width and 1 or 3 channels.
         dtype: uint8, or float32 (little-endian).
         pixels: the values of the training rows; None for 0 to 255.
+        decoder: holds a decoder while a large picture is decoded.
 
     Raises:
         ImageError: the file is refused, or the shape is not that of an image.
+        Busy, ClientGone: `decoder` raises them.
     """
     height, width, channels = _require_image_model(shape)
     if not content:
@@ -67,10 +76,12 @@ def decode(content: bytes, shape: Sequence[int], dtype: str, pixels: PixelFormat
         raise TooLarge(f"the file has {len(content):,} bytes; allowed are {MAX_BYTES:,}")
     mode = "L" if channels == 1 else "RGB"
     try:
-        with DECODING, _open(content) as image:
+        with _open(content) as image:
             _require_allowed(image, content)
-            picture = _fitted(image, (width, height), mode)
-    except ImageError:
+            is_large = image.width * image.height > MAX_SMALL_PIXELS
+            with decoder() if is_large else contextlib.nullcontext():
+                picture = _fitted(image, (width, height), mode)
+    except (ImageError, Busy, ClientGone):
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"the image has too many pixels; allowed are {MAX_PIXELS:,}") from error

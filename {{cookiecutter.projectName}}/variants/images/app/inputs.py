@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from starlette.formparsers import MultiPartParser
 
 from app import problems
-from app.answers import BatchAnswer, PredictionAnswer, Reader, answer, answer_batch
+from app.answers import Answers, BatchAnswer, PredictionAnswer, Reader
+from app.decoders import Place
 from app.images import (
     BYTES,
     DTYPES,
@@ -24,6 +25,7 @@ from app.images import (
 )
 from app.likeness import outside
 from app.predictions import Model, Predictions
+from app.work import Work
 
 MAX_IMAGES = 64
 # Bytes of a form's boundaries and headers.
@@ -61,10 +63,11 @@ def describe(model: Model) -> ModelInput:
     return ModelInput(input_shape=list(model.input_shape), input_dtype=model.input_dtype, pixels=pixels)
 
 
-def add(app: FastAPI, predictions: Predictions) -> None:
+def add(app: FastAPI, predictions: Predictions, work: Work) -> None:
     """Add the operations that predict."""
-    _add_predict(app, predictions)
-    _add_predict_batch(app, predictions)
+    answers = Answers(predictions, work, READER)
+    _add_predict(app, answers)
+    _add_predict_batch(app, answers)
 
 
 def _form(field: str) -> dict[str, Any]:
@@ -73,15 +76,15 @@ def _form(field: str) -> dict[str, Any]:
     return {"requestBody": {"content": {"multipart/form-data": {"encoding": {field: {"contentType": types}}}}}}
 
 
-def _add_predict(app: FastAPI, predictions: Predictions) -> None:
+def _add_predict(app: FastAPI, answers: Answers) -> None:
     @app.post(
         "/predictions",
         tags=["predictions"],
         summary="Classify an image",
-        responses=problems.declare(400, 408, 413, 415, 422, 503),
+        responses=problems.declare(400, 401, 403, 408, 413, 415, 422, 429, 503),
         openapi_extra=_form("image"),
     )
-    def predict(
+    async def predict(
         request: Request,
         image: Annotated[UploadFile, File(description="A PNG, JPEG or WebP image, up to 10 MiB and 25 million pixels")],
     ) -> PredictionAnswer:
@@ -91,18 +94,18 @@ def _add_predict(app: FastAPI, predictions: Predictions) -> None:
         RGB as the model needs. Transparent parts are laid on white. The values are scaled to those that the model was
         trained on. The prediction is logged under its id.
         """
-        return answer(request, predictions, _content(image), READER)
+        return await answers.one(request, _content(image))
 
 
-def _add_predict_batch(app: FastAPI, predictions: Predictions) -> None:
+def _add_predict_batch(app: FastAPI, answers: Answers) -> None:
     @app.post(
         "/predictions/batch",
         tags=["predictions"],
         summary="Classify several images",
-        responses=problems.declare(400, 408, 413, 415, 422, 503),
+        responses=problems.declare(400, 401, 403, 408, 413, 415, 422, 429, 503),
         openapi_extra=_form("images"),
     )
-    def predict_batch(
+    async def predict_batch(
         request: Request,
         images: Annotated[
             list[UploadFile],
@@ -110,7 +113,7 @@ def _add_predict_batch(app: FastAPI, predictions: Predictions) -> None:
         ],
     ) -> BatchAnswer:
         """Return one answer per image, in their order. All are logged, or none if one is refused."""
-        return answer_batch(request, predictions, [_content(image) for image in images], READER)
+        return await answers.batch(request, [_content(image) for image in images])
 
 
 def _content(image: UploadFile) -> bytes:
@@ -121,12 +124,13 @@ def _content(image: UploadFile) -> bytes:
 
 
 def _rows(model: Model, contents: Sequence[bytes]) -> list[bytes]:
-    return [_row(number, contents, model) for number in range(len(contents))]
+    with Place() as place:
+        return [_row(number, contents, model, place) for number in range(len(contents))]
 
 
-def _row(number: int, contents: Sequence[bytes], model: Model) -> bytes:
+def _row(number: int, contents: Sequence[bytes], model: Model, place: Place) -> bytes:
     try:
-        return decode(contents[number], model.input_shape, model.input_dtype, model.pixels)
+        return decode(contents[number], model.input_shape, model.input_dtype, model.pixels, place.decoder)
     except ImageError as error:
         if len(contents) == 1:
             raise

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app import endpoints
+from app.authentication import authenticator
 from app.predictions import Model, Prediction, RefusedInput, UnknownPrediction, WaitingForModel
 from app.settings import Settings
 
@@ -23,6 +24,7 @@ class StandIn:
     def __init__(self, *served_models: Model | None) -> None:
         self.models = list(served_models) or [MODEL]
         self.rows: list[bytes] = []
+        self.subjects: list[str] = []
         self.error: Exception | None = None
         self.closed = False
 
@@ -42,14 +44,16 @@ class StandIn:
     def classes(self, version: int) -> tuple[str, ...]:
         return MODEL.classes
 
-    def predict_many(self, rows: list[bytes]) -> list[Prediction]:
+    def predict_many(self, rows: list[bytes], subject: str) -> list[Prediction]:
         self.rows += rows
+        self.subjects.append(subject)
         height, width, channels = self.models[-1].input_shape
         if any(len(row) != height * width * channels for row in rows):
             raise RefusedInput("wrong number of bytes")
         return [Prediction(ID, "dog", (0.25, 0.75), "pictures", self.models[-1].version) for _ in rows]
 
-    def record_label(self, prediction_id: str, label: str) -> dict:
+    def record_label(self, prediction_id: str, label: str, subject: str) -> dict:
+        self.subjects.append(subject)
         if label not in MODEL.classes:
             raise RefusedInput("allowed is one of cat, dog")
         if prediction_id != ID:
@@ -62,7 +66,8 @@ class StandIn:
 
 @contextlib.contextmanager
 def serving(stand_in: StandIn, settings: Settings = SETTINGS):
-    with TestClient(endpoints.create_app(settings, stand_in), raise_server_exceptions=False) as client:
+    app = endpoints.create_app(settings, stand_in, authenticator(settings))
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 

@@ -194,7 +194,7 @@ def test_threads_do_not_disturb_each_other() -> None:
 
 
 def test_few_are_decoded_at_once(monkeypatch) -> None:
-    """Decoding one file may take hundreds of megabytes, so the number of cores must not matter."""
+    """Decoding one large file takes hundreds of megabytes, so the number of cores must not matter."""
     decoding, most, lock, fitted = 0, 0, threading.Lock(), images._fitted
 
     def counted(*arguments):
@@ -208,6 +208,7 @@ def test_few_are_decoded_at_once(monkeypatch) -> None:
         return fitted(*arguments)
 
     monkeypatch.setattr(images, "_fitted", counted)
+    monkeypatch.setattr(images, "MAX_SMALL_PIXELS", 1)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda content: images.decode(content, RGB, "uint8"), [file(Image.fromarray(PIXELS))] * 16))
     assert most == 2

@@ -13,10 +13,12 @@ from PIL import Image
 
 from app import endpoints
 from app import predictions as module
+from app.authentication import Nobody
 from app.predictions import DatabaseAway, Predictions, RefusedInput, UnknownPrediction, WaitingForModel
 from app.settings import settings
 from pipeline.databases import query
 
+SUBJECT = "alice"
 pytestmark = [pytest.mark.servers, pytest.mark.usefixtures("deployed")]
 
 
@@ -62,29 +64,30 @@ def test_the_model_is_what_the_database_says(predictions, deployer) -> None:
 def test_predictions_are_answered_in_order_and_logged(predictions, deployer) -> None:
     size = row_bytes(predictions.served())
     rows = [bytes([n]) * size for n in range(20)]
-    answers = predictions.predict_many(rows)
-    assert [predictions.predict(row).probabilities for row in rows] == [answer.probabilities for answer in answers]
+    answers = predictions.predict_many(rows, SUBJECT)
+    single = [predictions.predict(row, SUBJECT).probabilities for row in rows]
+    assert single == [answer.probabilities for answer in answers]
     assert answers[0].label == predictions.classes(answers[0].version)[int(np.argmax(answers[0].probabilities))]
     logged = query(
         deployer,
-        "SELECT label, version FROM {schema}.prediction_log WHERE prediction_id = ANY (%s::uuid[])",
+        "SELECT label, version, subject FROM {schema}.prediction_log WHERE prediction_id = ANY (%s::uuid[])",
         ([answer.prediction_id for answer in answers],),
     )
-    assert sorted(logged) == sorted((answer.label, answer.version) for answer in answers)
+    assert sorted(logged) == sorted((answer.label, answer.version, SUBJECT) for answer in answers)
 
 
 def test_a_wrong_row_is_refused_and_nothing_is_logged(predictions, deployer, row) -> None:
     count = "SELECT count(*) FROM {schema}.prediction_log"
     before = query(deployer, count)
     with pytest.raises(RefusedInput, match=r"features has \d+ bytes for 1 rows"):
-        predictions.predict_many([row, row + b"x"])
+        predictions.predict_many([row, row + b"x"], SUBJECT)
     assert query(deployer, count) == before
 
 
 def test_a_label_is_recorded(predictions, row) -> None:
-    prediction = predictions.predict(row)
+    prediction = predictions.predict(row, SUBJECT)
     label = predictions.served().classes[-1]
-    answer = predictions.record_label(prediction.prediction_id, label)
+    answer = predictions.record_label(prediction.prediction_id, label, SUBJECT)
     assert answer == {
         "prediction_id": prediction.prediction_id,
         "label": label,
@@ -102,15 +105,15 @@ def test_a_label_is_recorded(predictions, row) -> None:
     "label", ["'; DROP TABLE x; --", "\\'", "%s %(a)s", "{}", '"', "E'\\000'", "\0", "\ud800", "x" * 100_000, ""]
 )
 def test_no_label_is_more_than_a_label(predictions, row, label) -> None:
-    prediction = predictions.predict(row)
+    prediction = predictions.predict(row, SUBJECT)
     with pytest.raises(RefusedInput):
-        predictions.record_label(prediction.prediction_id, label)
+        predictions.record_label(prediction.prediction_id, label, SUBJECT)
 
 
 def test_an_unknown_prediction_is_said(predictions) -> None:
     for prediction_id in (str(uuid.uuid4()), "seven", "'; --", "\0"):
         with pytest.raises(UnknownPrediction):
-            predictions.record_label(prediction_id, predictions.served().classes[0])
+            predictions.record_label(prediction_id, predictions.served().classes[0], SUBJECT)
 
 
 @pytest.mark.parametrize("changed", [{"stage": "production"}, {"project_name": "not-deployed-yet"}])
@@ -122,7 +125,7 @@ def test_waiting_for_a_model(row, changed) -> None:
     if "project_name" in changed:
         assert waiting.accuracy() == []
     assert waiting.drift() == []
-    for ask in (waiting.served, lambda: waiting.predict(row)):
+    for ask in (waiting.served, lambda: waiting.predict(row, SUBJECT)):
         with pytest.raises(WaitingForModel):
             ask()
     waiting.close()
@@ -137,11 +140,11 @@ def test_a_connection_is_used_again(predictions) -> None:
 
 
 def test_a_broken_connection_is_replaced(predictions, deployer, row) -> None:
-    expected = predictions.predict(row).probabilities
+    expected = predictions.predict(row, SUBJECT).probabilities
     assert end_sessions(deployer) == 1
-    assert predictions.predict(row).probabilities == expected
+    assert predictions.predict(row, SUBJECT).probabilities == expected
     # One that was never the matter stays.
-    assert predictions.predict(row).probabilities == expected
+    assert predictions.predict(row, SUBJECT).probabilities == expected
     assert end_sessions(deployer) == 1
 
 
@@ -183,19 +186,19 @@ def test_who_finds_no_connection_is_told_so(monkeypatch, row) -> None:
         holding = pool.submit(small._call, hold)
         assert busy.wait(30)
         with pytest.raises(DatabaseAway, match="no connection"):
-            small.predict(row)
+            small.predict(row, SUBJECT)
         released.set()
         holding.result()
-    assert small.predict(row)
+    assert small.predict(row, SUBJECT)
     small.close()
 
 
 def test_threads_share_the_pool(deployer, row) -> None:
     end_sessions(deployer)
     shared = Predictions(settings(), 2)
-    expected = shared.predict(row).probabilities
+    expected = shared.predict(row, SUBJECT).probabilities
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: shared.predict(row).probabilities, range(100)))
+        answers = list(pool.map(lambda _: shared.predict(row, SUBJECT).probabilities, range(100)))
     assert answers == [expected] * 100
     assert end_sessions(deployer) == 2
     shared.close()
@@ -213,7 +216,7 @@ def test_the_api_over_the_database(predictions) -> None:
     height, width, channels = model.input_shape
     buffer = io.BytesIO()
     Image.new("L" if channels == 1 else "RGB", (width, height)).save(buffer, "PNG")
-    with TestClient(endpoints.create_app(settings(), predictions)) as client:
+    with TestClient(endpoints.create_app(settings(), predictions, Nobody())) as client:
         answer = client.post("/predictions", files={"image": buffer.getvalue()}).json()
         assert list(answer["probabilities"]) == list(model.classes)
         assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)

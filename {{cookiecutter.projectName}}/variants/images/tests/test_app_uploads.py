@@ -3,11 +3,13 @@
 import asyncio
 import dataclasses
 import json
+import threading
 
 import pytest
-from stand_in import SETTINGS, StandIn
+from stand_in import SETTINGS, StandIn, png
 
-from app import endpoints, images, logs
+from app import decoders, endpoints, images, logs
+from app.authentication import Nobody
 
 FORM = (b"content-type", b"multipart/form-data; boundary=b")
 FIRST_PART = b'--b\r\nContent-Disposition: form-data; name="images"; filename="x"\r\n\r\n'
@@ -47,7 +49,7 @@ def test_what_is_too_long_is_not_read_to_its_end(headers, most) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/predictions", "query_string": b"", "headers": [FORM, *headers]}
-    asyncio.run(endpoints.create_app(SETTINGS, StandIn())({**scope, "http_version": "1.1"}, receive, send))
+    asyncio.run(endpoints.create_app(SETTINGS, StandIn(), Nobody())({**scope, "http_version": "1.1"}, receive, send))
     assert sent[0]["status"] == 413
     assert taken <= most
 
@@ -58,7 +60,7 @@ def test_uploads_have_room_or_are_asked_to_come_again(announced, fitting) -> Non
     headers = [(b"content-length", str(announced).encode())] if announced else []
 
     async def upload_beside_others() -> None:
-        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
+        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn(), Nobody())
         path, rest = "/predictions/batch", asyncio.Event()
         body = (FIRST_PART, rest, b"no image\r\n--b--\r\n")
         others = [asyncio.create_task(ask(app, path, *headers, body=body)) for _ in range(fitting)]
@@ -81,7 +83,7 @@ def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
     monkeypatch.setattr(logs, "SECONDS_OF_SILENCE", 0.2)
 
     async def upload_in_pieces() -> None:
-        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn())
+        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn(), Nobody())
         loop, never = asyncio.get_running_loop(), asyncio.Event()
         answer = await ask(app, "/predictions/batch", body=(FIRST_PART, never, b""))
         assert (answer["status"], answer["headers"][b"connection"]) == (408, b"close")
@@ -93,3 +95,41 @@ def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
         assert answer["status"] == 415
 
     asyncio.run(upload_in_pieces())
+
+
+def test_the_pictures_of_a_client_that_has_gone_are_not_decoded(monkeypatch, caplog) -> None:
+    """Neither those that wait for their turn nor those that wait for a decoder."""
+    caplog.set_level("INFO", "app.requests")
+    monkeypatch.setattr(images, "MAX_SMALL_PIXELS", 1)
+    monkeypatch.setattr(decoders, "_decoders", threading.BoundedSemaphore(1))
+    stand_in, gone = StandIn(), asyncio.Event()
+
+    async def give_up() -> dict:
+        app = endpoints.create_app(SETTINGS, stand_in, Nobody())
+        body = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n' + png() + b"\r\n--b--\r\n"
+        sent: list[dict] = []
+        pieces = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict:
+            if pieces:
+                return pieces.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/predictions", "query_string": b"", "headers": [FORM]}
+        decoders._decoders.acquire()
+        asking = asyncio.create_task(app({**scope, "http_version": "1.1"}, receive, send))
+        while decoders._places._value == decoders.PLACES:
+            await asyncio.sleep(0.01)
+        gone.set()
+        decoders._decoders.release()
+        await asyncio.wait_for(asking, 10)
+        return sent[0]
+
+    assert asyncio.run(give_up())["status"] == 499
+    assert not stand_in.rows
+    assert decoders._places._value == decoders.PLACES
+    assert [(record.status, record.levelname) for record in caplog.records] == [(499, "INFO")]

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
 from starlette.routing import Route
 
 from app import problems, rows
-from app.answers import BatchAnswer, PredictionAnswer, Reader, answer, answer_batch
+from app.answers import Answers, BatchAnswer, PredictionAnswer, Reader
 from app.likeness import outside
 from app.predictions import Model, PredictionError, Predictions, RefusedInput
 from app.records import EncodedColumn, Encoding
+from app.work import Work
 
 MAX_ROWS = 1000
 # The name of the drift of the predicted classes.
@@ -68,41 +69,43 @@ def describe(model: Model) -> ModelInput:
     return ModelInput(input_shape=list(model.input_shape), input_dtype=model.input_dtype, columns=columns)
 
 
-def add(app: FastAPI, predictions: Predictions) -> None:
+def add(app: FastAPI, predictions: Predictions, work: Work) -> None:
     """Add the operations that predict, and the OpenAPI description with the served model's columns."""
+    answers = Answers(predictions, work, READER)
 
     @app.post(
         "/predictions",
         tags=["predictions"],
         summary="Classify a row",
-        responses=problems.declare(400, 408, 413, 422, 503),
+        responses=problems.declare(400, 401, 403, 408, 413, 422, 429, 503),
     )
-    def predict(request: Request, row: Row) -> PredictionAnswer:
+    async def predict(request: Request, row: Row) -> PredictionAnswer:
         """Return the label and the probability per class.
 
         The body is the row itself: a value for each column, null if it is not known, and nothing else. A text that no
         training row has counts as unknown. The prediction is logged under its id.
         """
-        return answer(request, predictions, row.root, READER)
+        return await answers.one(request, row.root)
 
     @app.post(
         "/predictions/batch",
         tags=["predictions"],
         summary="Classify several rows",
-        responses=problems.declare(400, 408, 413, 422, 503),
+        responses=problems.declare(400, 401, 403, 408, 413, 422, 429, 503),
     )
-    def predict_batch(
+    async def predict_batch(
         request: Request,
         rows: Annotated[list[Row], Body(min_length=1, max_length=MAX_ROWS, description="1 to 1000 rows")],
     ) -> BatchAnswer:
         """Return one answer per row, in their order. All are logged, or none if one is refused."""
-        return answer_batch(request, predictions, [row.root for row in rows], READER)
+        return await answers.batch(request, [row.root for row in rows])
 
-    def openapi(request: Request) -> JSONResponse:
-        """Return the OpenAPI description with the served model's columns."""
-        return JSONResponse(_with_columns(app.openapi(), predictions))
+    async def openapi(request: Request) -> JSONResponse:
+        """Return the OpenAPI description, with the served model's columns for those who may predict."""
+        if "predict" not in request.state.subject.roles:
+            return JSONResponse(app.openapi())
+        return JSONResponse(await work.run(request, lambda: _with_columns(app.openapi(), predictions)))
 
-    # Starlette runs this plain function in a thread, so that its query does not block the event loop.
     app.router.routes.insert(0, Route("/openapi.json", openapi, include_in_schema=False))
 
 

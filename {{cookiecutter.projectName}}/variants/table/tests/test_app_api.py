@@ -9,9 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app import endpoints, inputs, rows
+from app.api_keys import line
+from app.authentication import authenticator
 from app.predictions import DatabaseAway, Model, Prediction, RefusedInput, WaitingForModel
 from app.records import InputStatistics
 from app.settings import Settings
+from app.subjects import ROLES
 
 NOW = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
 ENCODING = {
@@ -61,7 +64,7 @@ class StandIn:
     def classes(self, version: int) -> tuple[str, ...]:
         return MODEL.classes
 
-    def predict_many(self, rows: list[str]) -> list[Prediction]:
+    def predict_many(self, rows: list[str], subject: str) -> list[Prediction]:
         self.rows += map(json.loads, rows)
         return [Prediction(ID, "well", (0.25, 0.75), "visits", self.models[-1].version) for _ in rows]
 
@@ -70,8 +73,9 @@ class StandIn:
 
 
 @contextlib.contextmanager
-def serving(stand_in: StandIn):
-    with TestClient(endpoints.create_app(SETTINGS, stand_in), raise_server_exceptions=False) as client:
+def serving(stand_in: StandIn, settings: Settings = SETTINGS):
+    app = endpoints.create_app(settings, stand_in, authenticator(settings))
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -238,7 +242,7 @@ def test_a_model_of_images_is_a_sentence(client, stand_in) -> None:
 
 
 def test_what_the_database_refuses_is_told(client, stand_in, monkeypatch) -> None:
-    def refuse(rows: list[str]) -> None:
+    def refuse(rows: list[str], subject: str) -> None:
         raise RefusedInput("column weight is too far from what it was in the training rows: 1e+300")
 
     monkeypatch.setattr(stand_in, "predict_many", refuse)
@@ -299,3 +303,16 @@ def test_whole_numbers_of_a_numeric_column_are_exact() -> None:
             rows.read({"balance": wrong}, encoding)
     kinds = rows.schema(encoding)["properties"]["balance"]["anyOf"]
     assert kinds == [{"type": "number"}, {"type": "null"}]
+
+
+def test_strangers_do_not_see_the_columns(tmp_path, monkeypatch) -> None:
+    """They hold values of the training rows."""
+    (tmp_path / "api-keys").mkdir()
+    (tmp_path / "api-keys" / "type").write_text("api-keys", encoding="utf-8")
+    for role in ROLES:
+        (tmp_path / "api-keys" / role).write_text(line(f"key of {role}", (role,)), encoding="utf-8")
+    monkeypatch.setenv("SERVICE_BINDING_ROOT", str(tmp_path))
+    with serving(StandIn(), dataclasses.replace(SETTINGS, authentication="api-key")) as client:
+        for headers in ({}, {"Authorization": "Bearer key of label"}, {"Authorization": "Bearer wrong"}):
+            assert "Basel" not in client.get("/openapi.json", headers=headers).text
+        assert "Basel" in client.get("/openapi.json", headers={"Authorization": "Bearer key of predict"}).text

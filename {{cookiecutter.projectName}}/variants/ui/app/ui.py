@@ -1,4 +1,4 @@
-"""The page, `streamlit run app/ui.py`: a prediction, its true label, the served model and its monitoring.
+"""The page that page.py serves: a prediction, its true label, the served model and its monitoring.
 
 Streamlit runs this file again at every interaction; ui_state.py holds the state between runs.
 """
@@ -13,15 +13,16 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-# `streamlit run` puts this folder on the path, not the parent folder of the package `app`.
+# Streamlit puts this folder on the path, not the parent folder of the package `app`.
 if (project := str(pathlib.Path(__file__).resolve().parent.parent)) not in sys.path:
     sys.path.insert(0, project)
 
-from app import charts, ui_input
+from app import charts, sign_in, ui_input
 from app.predictions import Model, Prediction, PredictionError, Predictions
 from app.records import AccuracyRow, DriftRow
 from app.settings import Settings, SettingsError, settings
-from app.ui_state import plain, refuse, sentence
+from app.subjects import Subject
+from app.ui_state import Visit, plain, refuse, sentence
 
 # Seconds between checks for another served version or a database that is back.
 REFRESH_SECONDS = 3
@@ -35,15 +36,21 @@ def main() -> None:
         chosen = settings()
         st.title(chosen.project_name, anchor=False)
         st.write(plain(chosen.description))
+        subject = sign_in.visitor(chosen)
+        if subject is None:
+            return
         predictions = pool()
     except SettingsError as error:
         st.error(plain(str(error)))
+        return
+    if "predict" not in subject.roles:
+        st.error(f"{plain(subject.name)} does not have the role predict.")
         return
     model = served_model(predictions, chosen)
     if isinstance(model, str):
         st.info(f"{model} This page refreshes itself.")
     else:
-        show(predictions, chosen, model)
+        show(predictions, chosen, model, subject)
     refresh(predictions, chosen, model)
 
 
@@ -63,20 +70,21 @@ def served_model(predictions: Predictions, chosen: Settings) -> Model | str:
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def refresh(predictions: Predictions, chosen: Settings, shown: Model | str) -> None:
-    """Draw the page again as soon as another version is served than the page shows."""
-    if served_model(predictions, chosen) != shown:
+    """Draw the page again as soon as another version is served than shown, or the visitor's key is withdrawn."""
+    if sign_in.has_ended(chosen) or served_model(predictions, chosen) != shown:
         st.rerun()
 
 
-def show(predictions: Predictions, chosen: Settings, model: Model) -> None:
+def show(predictions: Predictions, chosen: Settings, model: Model, subject: Subject) -> None:
     """Draw the parts of the page that need a model."""
+    visit = Visit(predictions, subject, sign_in.rate())
     left, right = st.columns(2, gap="large")
     with left:
         st.header(ui_input.TITLE, anchor=False)
-        ui_input.choose(predictions, model)
+        ui_input.choose(visit, model)
     with right:
         st.header("Prediction", anchor=False)
-        answer(predictions)
+        answer(visit)
     st.divider()
     st.header("Model", anchor=False)
     describe(model)
@@ -86,8 +94,8 @@ def show(predictions: Predictions, chosen: Settings, model: Model) -> None:
         monitor(predictions, chosen, model)
 
 
-def answer(predictions: Predictions) -> None:
-    """Show the prediction, or the reason why there is none, and ask for its true label."""
+def answer(visit: Visit) -> None:
+    """Show the prediction, or the reason why there is none, and ask those who may label for its true label."""
     if refused := st.session_state.get("refused"):
         st.error(plain(refused))
         return
@@ -103,17 +111,18 @@ def answer(predictions: Predictions) -> None:
         st.write(f"The {charts.MAX_CLASSES} most probable of {len(classes):,} classes:")
     st.altair_chart(charts.probabilities(classes, prediction.probabilities, prediction.label))
     st.caption(f"prediction `{prediction.prediction_id}`, answered by version {prediction.version}")
-    ask(predictions, prediction, classes)
+    if "label" in visit.subject.roles:
+        ask(visit, prediction, classes)
 
 
-def ask(predictions: Predictions, prediction: Prediction, classes: Sequence[str]) -> None:
+def ask(visit: Visit, prediction: Prediction, classes: Sequence[str]) -> None:
     """Ask once whether a prediction is right."""
     if recorded := st.session_state.get("recorded"):
         st.success(recorded)
         return
     st.subheader("Is that right?", anchor=False)
     correct, wrong, send = st.columns([2, 4, 2], vertical_alignment="bottom")
-    correct.button("Correct", on_click=record, args=(predictions, prediction, prediction.label), width="stretch")
+    correct.button("Correct", on_click=record, args=(visit, prediction, prediction.label), width="stretch")
     label = wrong.selectbox(
         "Wrong, it is",
         [name for name in classes if name != prediction.label],
@@ -121,18 +130,21 @@ def ask(predictions: Predictions, prediction: Prediction, classes: Sequence[str]
         placeholder="choose a class",
         key=f"label of {prediction.prediction_id}",
     )
-    send.button("Send", on_click=record, args=(predictions, prediction, label), disabled=label is None, width="stretch")
+    send.button("Send", on_click=record, args=(visit, prediction, label), disabled=label is None, width="stretch")
 
 
-def record(predictions: Predictions, prediction: Prediction, label: str) -> None:
+def record(visit: Visit, prediction: Prediction, label: str) -> None:
     """Record the true label of a prediction, once even for a double click."""
     if st.session_state.get("recorded"):
+        return
+    if wait := visit.refusal():
+        st.session_state.refused = wait
         return
     verdict = f"{plain(prediction.label)} is right" if label == prediction.label else f"it is {plain(label)}"
     # Set before the database call: Streamlit may run the second click of a double click during the first.
     st.session_state.recorded = f"Recorded: {verdict}. Thank you."
     try:
-        predictions.record_label(prediction.prediction_id, label)
+        visit.predictions.record_label(prediction.prediction_id, label, visit.subject.name)
     except PredictionError as error:
         st.session_state.pop("recorded", None)
         refuse(error)

@@ -11,10 +11,27 @@ in the callback of the element that a visitor used. Between runs the state holds
 """
 
 import re
+from typing import NamedTuple
 
 import streamlit as st
 
 from app.predictions import Input, PredictionError, Predictions
+from app.request_limits import Rate
+from app.subjects import Subject
+
+
+class Visit(NamedTuple):
+    """Who visits the page, and what counts and answers the visitor's requests."""
+
+    predictions: Predictions
+    subject: Subject
+    rate: Rate
+
+    def refusal(self) -> str:
+        """Count a request; return the sentence that refuses it, an empty text if it is allowed."""
+        seconds = self.rate.seconds_to_wait(self.subject.name)
+        return f"Too many requests: try again in {seconds} s." if seconds else ""
+
 
 STATE = ("pictures", "unlike", "prediction", "classes", "recorded", "refused")
 
@@ -25,12 +42,15 @@ def forget() -> None:
         st.session_state.pop(name, None)
 
 
-def predict(predictions: Predictions, row: Input) -> None:
+def predict(visit: Visit, row: Input) -> None:
     """Predict, and store the prediction or the reason why there is none."""
+    if refusal := visit.refusal():
+        st.session_state.refused = refusal
+        return
     try:
-        prediction = predictions.predict(row)
+        prediction = visit.predictions.predict(row, visit.subject.name)
         # Another version than the page shows may have answered.
-        st.session_state.classes = predictions.classes(prediction.version)
+        st.session_state.classes = visit.predictions.classes(prediction.version)
         st.session_state.prediction = prediction
     except PredictionError as error:
         refuse(error)

@@ -10,7 +10,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
 
 @functools.cache
-def _python() -> pathlib.Path:
+def python() -> pathlib.Path:
     """Return the environment's Python; a missing environment is installed."""
     command = ["/usr/bin/python3", "-m", "local", "run", "--no-servers", "--environment", "ui", "--"]
     code = "import sys; print(sys.executable)"
@@ -24,7 +24,7 @@ def call(module: str, argument: object) -> Any:
         f"import json, sys; sys.path.insert(0, 'tests'); import {module}; "
         f"print(json.dumps({module}.main(json.load(sys.stdin))))"
     )
-    command = [str(_python()), "-c", program]
+    command = [str(python()), "-c", program]
     answer = subprocess.run(
         command, cwd=PROJECT, input=json.dumps(argument), capture_output=True, text=True, check=False
     )

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import streamlit as st
 from PIL import Image, ImageOps
 
-from app import images, inputs
-from app.predictions import Model, Predictions
-from app.ui_state import forget, plain, predict, refuse
+from app import decoders, images, inputs
+from app.predictions import Model
+from app.ui_state import Visit, forget, plain, predict, refuse
 
 TITLE = "Picture"
 NOTHING_YET = "Upload a picture, or pick a sample."
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
     alt: str
 
 
-def choose(predictions: Predictions, model: Model) -> None:
+def choose(visit: Visit, model: Model) -> None:
     """Let the visitor upload a picture or pick a sample, and show it as the model sees it."""
     # A widget with a new key is empty.
     turn = st.session_state.setdefault("turn", 0)
@@ -43,9 +43,9 @@ def choose(predictions: Predictions, model: Model) -> None:
         type=["png", "jpg", "jpeg", "webp"],
         key=upload,
         on_change=_answer_upload,
-        args=(predictions, model, upload),
+        args=(visit, model, upload),
     )
-    _offer_samples(predictions, model, thumbnails)
+    _offer_samples(visit, model, thumbnails)
     for place, picture in zip(st.columns(2), st.session_state.get("pictures", ()), strict=False):
         place.image(picture.image, caption=picture.caption, alt=picture.alt, output_format="PNG")
 
@@ -75,7 +75,7 @@ def _thumbnails(model: Model) -> dict[str, Image.Image]:
     return thumbnails
 
 
-def _offer_samples(predictions: Predictions, model: Model, thumbnails: dict[str, Image.Image]) -> None:
+def _offer_samples(visit: Visit, model: Model, thumbnails: dict[str, Image.Image]) -> None:
     """Draw a picture and a button per sample, and a list of those that have no picture."""
     if thumbnails:
         st.markdown("or pick a sample:")
@@ -88,7 +88,7 @@ def _offer_samples(predictions: Predictions, model: Model, thumbnails: dict[str,
                         plain(name),
                         key=f"sample {model.version} {name}",
                         on_click=_answer_sample,
-                        args=(predictions, model, name),
+                        args=(visit, model, name),
                         width="stretch",
                         wrap=True,
                     )
@@ -101,11 +101,11 @@ def _offer_samples(predictions: Predictions, model: Model, thumbnails: dict[str,
             placeholder="choose a class",
             key="sample",
             on_change=_answer_selected,
-            args=(predictions, model),
+            args=(visit, model),
         )
 
 
-def _answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
+def _answer_upload(visit: Visit, model: Model, upload: str) -> None:
     """Predict the uploaded file, or clear the prediction if the visitor removed the file."""
     forget()
     st.session_state.sample = None
@@ -119,27 +119,27 @@ def _answer_upload(predictions: Predictions, model: Model, upload: str) -> None:
         refuse(error)
         return
     original = _original(content, model)
-    _answer(predictions, model, row, file.name, original)
+    _answer(visit, model, row, file.name, original)
 
 
-def _answer_selected(predictions: Predictions, model: Model) -> None:
+def _answer_selected(visit: Visit, model: Model) -> None:
     """Predict the sample of the chosen class, or clear the prediction if none is chosen."""
     if (name := st.session_state.sample) is None:
         forget()
         return
-    _answer_sample(predictions, model, name)
+    _answer_sample(visit, model, name)
     st.session_state.sample = name
 
 
-def _answer_sample(predictions: Predictions, model: Model, name: str) -> None:
+def _answer_sample(visit: Visit, model: Model, name: str) -> None:
     """Predict the sample of a class."""
     forget()
     st.session_state.turn += 1
     st.session_state.sample = None
-    _answer(predictions, model, base64.b64decode(model.samples[name]), f"a sample of {name}", None)
+    _answer(visit, model, base64.b64decode(model.samples[name]), f"a sample of {name}", None)
 
 
-def _answer(predictions: Predictions, model: Model, row: bytes, name: str, original: Image.Image | None) -> None:
+def _answer(visit: Visit, model: Model, row: bytes, name: str, original: Image.Image | None) -> None:
     """Predict a row, and store its picture behind the original one, if there is one."""
     try:
         seen = images.to_picture(row, model.input_shape, model.input_dtype, model.pixels)
@@ -151,7 +151,7 @@ def _answer(predictions: Predictions, model: Model, row: bytes, name: str, origi
         pictures.insert(0, Picture(original, *_texts(name, "as uploaded")))
     st.session_state.pictures = pictures
     st.session_state.unlike = inputs.unlike(model, row)
-    predict(predictions, row)
+    predict(visit, row)
 
 
 def _texts(name: str, how: str) -> tuple[str, str]:
@@ -162,7 +162,7 @@ def _texts(name: str, how: str) -> tuple[str, str]:
 def _original(content: bytes, model: Model) -> Image.Image | None:
     """Return a small copy of an uploaded picture, upright and on white; None if it has the model's size."""
     height, width, _ = model.input_shape
-    with images.DECODING, Image.open(io.BytesIO(content), formats=images.FORMATS) as image:
+    with decoders.any_decoder(), Image.open(io.BytesIO(content), formats=images.FORMATS) as image:
         if image.size == (width, height):
             return None
         # A JPEG is decoded in a smaller size at once.

@@ -15,20 +15,23 @@ def page(argument: dict) -> None:
 
     from app import ui_input
     from app.predictions import Model, Prediction
+    from app.request_limits import Rate
+    from app.subjects import ANONYMOUS
+    from app.ui_state import Visit
 
     now = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
     shape, classes = tuple(argument["shape"]), tuple(argument["classes"])
     model = Model("pictures", "staging", 3, classes, shape, "uint8", {}, "", "", now, now, argument["samples"])
 
     class StandIn:
-        def predict(self, row: bytes) -> Prediction:
+        def predict(self, row: bytes, subject: str) -> Prediction:
             st.session_state.setdefault("rows", []).append(base64.b64encode(row).decode())
             return Prediction("id", classes[0], (1.0,) * len(classes), "pictures", 3)
 
         def classes(self, version: int) -> tuple[str, ...]:
             return classes
 
-    ui_input.choose(StandIn(), model)
+    ui_input.choose(Visit(StandIn(), ANONYMOUS, Rate(0)), model)
     state = st.session_state
     pictures = [(picture.image.size, picture.caption, picture.alt) for picture in state.get("pictures", ())]
     state.seen = {"shown": pictures, "rows": state.get("rows", []), "refused": state.get("refused")}

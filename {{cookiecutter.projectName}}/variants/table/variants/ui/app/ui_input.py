@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import inputs, rows
-from app.predictions import Model, Predictions, RefusedInput
+from app.predictions import Model, RefusedInput
 from app.records import EncodedColumn, Encoding
-from app.ui_state import forget, plain, predict, refuse
+from app.ui_state import Visit, forget, plain, predict, refuse
 
 TITLE = "Row"
 NOTHING_YET = "Fill in the row, and press Predict."
@@ -24,7 +24,7 @@ WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def choose(predictions: Predictions, model: Model) -> None:
+def choose(visit: Visit, model: Model) -> None:
     """Let the visitor fill in a row, which starts as a typical training row."""
     if model.encoding is None:
         st.error(f"Version {model.version} does not take rows of a table.")
@@ -40,7 +40,7 @@ def choose(predictions: Predictions, model: Model) -> None:
                 for column, place in zip(line, st.columns(FIELDS_PER_LINE)):
                     with place:
                         _field(column, typical[column["name"]], _key(model, column))
-        st.form_submit_button("Predict", type="primary", on_click=_answer, args=(predictions, model, model.encoding))
+        st.form_submit_button("Predict", type="primary", on_click=_answer, args=(visit, model, model.encoding))
 
 
 def _lines(columns: Sequence[EncodedColumn]) -> list[Sequence[EncodedColumn]]:
@@ -89,7 +89,7 @@ def _placeholder(column: EncodedColumn) -> str | None:
     return "unknown" if column["nulls"] else None
 
 
-def _answer(predictions: Predictions, model: Model, encoding: Encoding) -> None:
+def _answer(visit: Visit, model: Model, encoding: Encoding) -> None:
     """Predict the row that the form holds."""
     forget()
     row = {column["name"]: _value(column, st.session_state[_key(model, column)]) for column in encoding["columns"]}
@@ -99,7 +99,7 @@ def _answer(predictions: Predictions, model: Model, encoding: Encoding) -> None:
         refuse(error)
         return
     st.session_state.unlike = inputs.unlike(model, text)
-    predict(predictions, text)
+    predict(visit, text)
 
 
 def _value(column: EncodedColumn, value: rows.Value) -> rows.Value:

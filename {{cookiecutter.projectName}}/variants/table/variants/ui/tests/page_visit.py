@@ -15,20 +15,23 @@ def page(argument: dict) -> None:
 
     from app import ui_input
     from app.predictions import Model, Prediction
+    from app.request_limits import Rate
+    from app.subjects import ANONYMOUS
+    from app.ui_state import Visit
 
     now = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
     encoding = {"label": "outcome", "columns": argument["columns"]}
     model = Model("visits", "staging", 3, ("ill", "well"), (1,), "float32", {}, "", "", now, now, {}, encoding)
 
     class StandIn:
-        def predict(self, row: str) -> Prediction:
+        def predict(self, row: str, subject: str) -> Prediction:
             st.session_state.setdefault("rows", []).append(row)
             return Prediction("id", "ill", (1.0, 0.0), "visits", 3)
 
         def classes(self, version: int) -> tuple[str, ...]:
             return model.classes
 
-    ui_input.choose(StandIn(), model)
+    ui_input.choose(Visit(StandIn(), ANONYMOUS, Rate(0)), model)
     state = st.session_state
     state.seen = {"rows": state.get("rows", []), "refused": state.get("refused")}
 

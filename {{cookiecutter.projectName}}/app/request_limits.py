@@ -1,0 +1,65 @@
+"""Limits: the requests of a subject per minute, and the requests in progress together."""
+
+import math
+import time
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.authentication import role_of
+from app.problems import BUSY_SECONDS, problem
+from app.protection import PROBES
+
+
+class Rate:
+    """Counts the requests of each subject in this process."""
+
+    def __init__(self, per_minute: int) -> None:
+        """Allow `per_minute` requests to each subject, any number if it is 0."""
+        self._item = RateLimitItemPerMinute(per_minute) if per_minute else None
+        self._counter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def seconds_to_wait(self, subject: str) -> int:
+        """Count a request; return 0 if it is allowed, otherwise the seconds until another one is."""
+        if self._item is None or self._counter.hit(self._item, subject):
+            return 0
+        reset = self._counter.get_window_stats(self._item, subject).reset_time
+        return max(1, math.ceil(reset - time.time()))
+
+
+class Limits:
+    """Middleware: answers 429 to a subject with too many requests, and 503 while too many requests are in progress."""
+
+    def __init__(self, app: ASGIApp, per_minute: int, at_once: int) -> None:
+        self.app = app
+        self.rate = Rate(per_minute)
+        self.at_once = at_once
+        self.in_progress = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; probes are always answered."""
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
+        if not path or path in PROBES:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        subject = scope["state"]["subject"].name
+        seconds = self.rate.seconds_to_wait(subject) if role_of(path) else 0
+        if seconds:
+            detail = f"{subject} has sent too many requests: try again in {seconds} s"
+            refusal = problem(request, 429, detail, {"Retry-After": str(seconds)})
+        elif self.in_progress >= self.at_once:
+            refusal = problem(
+                request, 503, "too many requests are in progress: try again", {"Retry-After": BUSY_SECONDS}
+            )
+        else:
+            self.in_progress += 1
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self.in_progress -= 1
+            return
+        await refusal(scope, receive, send)
