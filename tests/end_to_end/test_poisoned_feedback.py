@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from PIL import Image
 
 from .project import Project
 
@@ -92,9 +93,14 @@ def test_no_label_is_collected_before_its_review(reviewed: Project) -> None:
     assert "600 labels wait for review" in reviewed.pipeline("monitor_model").stdout
 
 
-def test_a_person_accepts_and_refuses_labels(reviewed: Project) -> None:
-    """The list names the doubtful subject; a selection by number and by subject."""
-    listed = reviewed.pipeline("review_labels").stdout
+def test_a_person_accepts_and_refuses_labels(reviewed: Project, tmp_path: Path) -> None:
+    """The list names the doubtful subject, and its inputs are pictures; a selection by number and by subject."""
+    folder = tmp_path / "inputs"
+    listed = reviewed.pipeline("review_labels", "--inputs", str(folder)).stdout
+    assert len(list(folder.glob("*.png"))) == 20
+    with Image.open(next(folder.glob("*.png"))) as picture:
+        assert picture.size == (8, 8)
+    assert "File exists: name a folder" in reviewed.refuses("review_labels", "--inputs", str(folder))
     assert "600 labels wait for review" in listed
     assert "doubtful: attacker-0 disagrees with the model in 60 of 60 labels" in listed
     proposed = re.search(r"--accept (\d+)-\d+`", listed)

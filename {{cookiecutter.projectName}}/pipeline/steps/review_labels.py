@@ -4,11 +4,13 @@
 ones.
 """
 
+import pathlib
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline import doctor
-from pipeline.data import feedback
+from pipeline.data import feedback, source
 from pipeline.databases import Connection, query, require_relation, session
 from pipeline.errors import StepError
 from pipeline.run_identity import person
@@ -30,16 +32,17 @@ class Label(NamedTuple):
     labelled_at: str
 
 
-def run(accept: str, refuse: str, subject: str) -> str:
+def run(accept: str, refuse: str, subject: str, inputs: str) -> str:
     """List the labels that wait for review; with `accept` or `refuse`, decide about some of them.
 
     Args:
         accept: numbers of labels, as in 3,7-12, or all that wait
         refuse: likewise
         subject: only labels that this subject gave; empty for all subjects
+        inputs: a new folder for the listed inputs, one file per label; empty for none
 
     Raises:
-        StepError: a selection is not written like that, or selects no label.
+        StepError: a selection is not written like that, or selects no label; or the folder cannot be created.
     """
     chosen = {"accepted": accept.strip(), "refused": refuse.strip()}
     for name, option in (("accept", accept), ("refuse", refuse)):
@@ -54,7 +57,10 @@ def run(accept: str, refuse: str, subject: str) -> str:
         for verdict, selection in chosen.items():
             if selection:
                 return _decide(inference, verdict, selection, subject)
-        return _listing(inference, subject)
+        labels = _waiting(inference, subject)
+        if inputs and labels:
+            _write_inputs(inference, labels, pathlib.Path(inputs))
+        return _listing(inference, labels)
 
 
 def _decide(inference: Connection, verdict: str, selection: str, subject: str) -> str:
@@ -83,8 +89,8 @@ def _condition(selection: str) -> tuple[str, list[int]]:
     return f"({' OR '.join(['label_id BETWEEN %s AND %s'] * len(ranges))})", values
 
 
-def _listing(inference: Connection, subject: str) -> str:
-    """Return a table of the first labels that wait, and the subjects whose labels deserve a closer look."""
+def _waiting(inference: Connection, subject: str) -> list[Label]:
+    """Return the first labels that wait for review."""
     rows = query(
         inference,
         "SELECT label_id, subject, predicted_label, confidence, label, to_char(labelled_at, 'YYYY-MM-DD HH24:MI') "
@@ -92,7 +98,31 @@ def _listing(inference: Connection, subject: str) -> str:
         "ORDER BY label_id LIMIT %s",
         (settings().model, subject, subject, LISTED),
     )
-    labels = [Label(*row) for row in rows]
+    return [Label(*row) for row in rows]
+
+
+def _write_inputs(inference: Connection, labels: Sequence[Label], folder: pathlib.Path) -> None:
+    """Write the stored input of each label to a new folder that only this user can read. Raises StepError."""
+    rows = query(
+        inference,
+        "SELECT s.label_id, s.input, v.input_shape, v.input_dtype, v.training_statistics -> 'pixels' "
+        "FROM {schema}.label_status AS s JOIN {schema}.model_version AS v USING (model, version) "
+        "WHERE s.label_id = ANY(%s) AND s.input IS NOT NULL",
+        ([label.label_id for label in labels],),
+    )
+    try:
+        folder.mkdir(mode=0o700)
+        for label_id, stored, shape, dtype, pixels in rows:
+            suffix, content = source.input_file(bytes(stored), tuple(shape), dtype, pixels)
+            (folder / f"{label_id}{suffix}").write_bytes(content)
+    except OSError as error:
+        raise StepError(
+            f"inputs is {str(folder)!r}, and {error.strerror}: name a folder that does not exist"
+        ) from error
+
+
+def _listing(inference: Connection, labels: Sequence[Label]) -> str:
+    """Return a table of labels that wait, and the subjects whose labels deserve a closer look."""
     if not labels:
         return "no label waits for review"
     counts = feedback.subject_labels(inference, settings().model)

@@ -105,6 +105,13 @@ def pictures(connection: Connection, data: TrainingData, places: Sequence[tuple[
     return [None if _digest(row) in from_visitors else _thumbnail(row, data) for row in rows]
 
 
+def input_file(stored: bytes, shape: tuple[int, ...], dtype: str, pixels: PixelFormat | None) -> tuple[str, bytes]:
+    """Return the suffix and the content of a file that shows an input of the app to a person."""
+    file = io.BytesIO()
+    images.to_picture(stored, shape, dtype, pixels).save(file, "PNG")
+    return ".png", file.getvalue()
+
+
 def _thumbnail(row: bytes, data: TrainingData) -> bytes:
     """Return the PNG file of a row, made smaller than MAX_PICTURE_SIZE where it is larger."""
     picture = images.to_picture(row, data.shape, data.dtype, data.statistics.get("pixels", images.BYTES))

@@ -26,7 +26,7 @@ from pipeline.data.expressions import execute, project_name, read_one_snapshot, 
 from pipeline.data.splits import DataSpec, HoldoutRow, PackResult
 from pipeline.databases import insert, query, session
 from pipeline.errors import StepError
-from pipeline.records import Encoding
+from pipeline.records import Encoding, PixelFormat
 from pipeline.training_db import AS_STORED, Examples, Features, FinishedRun, ServedRows, TrainingData
 
 CHECKED_ROWS = 100
@@ -156,6 +156,11 @@ def served_rows(connection: Connection, trained: FinishedRun, config: str) -> Se
 def pictures(connection: Connection, data: TrainingData, places: Sequence[tuple[int, int]]) -> list[bytes | None]:
     """Return no picture: a row of a table has none."""
     return []
+
+
+def input_file(stored: bytes, shape: tuple[int, ...], dtype: str, pixels: PixelFormat | None) -> tuple[str, bytes]:
+    """Return the suffix and the content of a file that shows an input of the app to a person."""
+    return ".json", stored
 
 
 def errors_query(connection: Connection, data: TrainingData) -> str:
