@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,38 @@ def changed(file: Path, place: Path, old: str, new: str) -> Path:
     copy = place / file.name
     copy.write_text(text.replace(old, new), encoding="utf-8")
     return copy
+
+
+def zizmor_findings(file: Path) -> str:
+    """Return the findings of zizmor about a workflow, without those that need a network."""
+    program = Path(sys.executable).parent / "zizmor"
+    completed = subprocess.run(
+        [program, "--offline", "--persona=pedantic", "--quiet", "--color=never", file],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert completed.returncode in (0, *range(11, 15)), completed.stderr
+    return completed.stdout if completed.returncode else ""
+
+
+@pytest.mark.parametrize("file", [in_body(WORKFLOW), ROOT / WORKFLOW], ids=["project", "repository"])
+def test_zizmor_accepts_the_workflow(file: Path) -> None:
+    assert zizmor_findings(file) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "broken", "problem"),
+    [
+        ("        with:\n          persist-credentials: false\n", "", "artipacked"),
+        ("permissions: {}", "permissions: write-all", "excessive-permissions"),
+        ("@11bd71901bbe5b1630ceea73d27597364c9af683", "@v4", "unpinned-uses"),
+        ("run: make lint", "run: make ${{ github.head_ref }}", "template-injection"),
+        ("  # zizmor: ignore[unpinned-images] docs/how-to/ci.md pins it", "", "unpinned-images"),
+    ],
+)
+def test_zizmor_reports_a_weakness(tmp_path: Path, text: str, broken: str, problem: str) -> None:
+    folder = tmp_path / ".github" / "workflows"
+    folder.mkdir(parents=True)
+    assert f"[{problem}]" in zizmor_findings(changed(in_body(WORKFLOW), folder, text, broken))
 
 
 # The repository's own workflow
@@ -142,8 +175,9 @@ def commands(name: str, job: str) -> list[str]:
 def test_a_push_is_checked_by_the_projects_own_commands(name: str) -> None:
     """tests/test_generated_project.py runs `make test` itself."""
     assert commands(name, "check") == ["make lint", "make test"]
+    assert commands(name, "audit") == ["make audit"]
     assert commands(name, "publish")[-1] == f"{SCRIPT} publish"
-    image = jobs(name)["check"].get("image") or jobs(name)["check"]["container"]
+    (image,) = {jobs(name)[job].get("image") or jobs(name)[job]["container"] for job in ("check", "audit")}
     base = re.search(r"^ARG BASE=(\S+)$", in_body("deploy/images/pipeline.Dockerfile").read_text(), re.MULTILINE)
     assert base is not None
     assert image == base[1]
@@ -153,7 +187,8 @@ def test_jobs_have_only_the_rights_they_use() -> None:
     """A token is never on a command line."""
     workflow = yaml.safe_load(in_body(WORKFLOW).read_text(encoding="utf-8"))
     assert workflow["permissions"] == {}
-    assert jobs(WORKFLOW)["check"]["permissions"] == {"contents": "read"}
+    for job in ("check", "audit"):
+        assert jobs(WORKFLOW)[job]["permissions"] == {"contents": "read"}
     assert jobs(WORKFLOW)["publish"]["permissions"] == {"contents": "read", "packages": "write", "id-token": "write"}
     for name in (WORKFLOW, PIPELINE):
         for command in commands(name, "publish"):

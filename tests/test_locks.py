@@ -22,8 +22,8 @@ def test_every_role_has_a_lock() -> None:
     """A role with a .in but no .txt would be installed without a lock."""
     roles = {path.stem for path in BODY.rglob("requirements/*.in")}
     assert roles == {
-        "app", "datahub", "inference-db", "kubeflow", "lock", "mlflow-server", "notebook", "pgadmin", "pipeline",
-        "training-db", "ui",
+        "app", "audit", "datahub", "inference-db", "kubeflow", "lock", "mlflow-server", "notebook", "pgadmin",
+        "pipeline", "training-db", "ui",
     }  # fmt: skip
     assert {path.stem for path in LOCKS} == {"requirements", *roles}
 

@@ -150,6 +150,21 @@ def cluster(parts: Parts) -> list[Component]:
     ]
 
 
+def network_policies(parts: Parts) -> list[Component]:
+    """Return the component that enforces NetworkPolicies, which needs the node. kube-proxy serves the Services."""
+    words = [
+        parts.kube_router / "kube-router",
+        f"--kubeconfig={KUBECONFIG}",
+        f"--hostname-override={NODE}",
+        "--run-firewall=true",
+        "--run-router=false",
+        "--run-service-proxy=false",
+        f"--service-cluster-ip-range={SERVICES}",
+        "--health-port=0",
+    ]
+    return [Component("kube-router", words)]
+
+
 def platform(parts: Parts) -> list[Component]:
     """Return the components that need the definitions of their kinds: Argo Workflows and kapp-controller."""
     executor = ["--executor-image", images.ARGOEXEC, "--executor-image-pull-policy", "Never"]

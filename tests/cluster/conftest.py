@@ -106,6 +106,8 @@ def delivery(cluster: Cluster, project: Project, work: Path) -> Delivery:
             "training": {"mlflow": {"url": f"http://{mlflow}"}},
             "pipeline": {"image": PIPELINE_IMAGE, "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}}},
             "app": {"image": APP_IMAGE},
+            # This machine, from which the tests send requests.
+            "networkPolicies": {"clientNetworks": [f"{cluster.host}/32"]},
         }
     )
     # The first model learns slowly, so that later models are better.

@@ -16,6 +16,8 @@ PACKAGES = {
     "etcd": "etcd-server",
     "git": "git",
     "ip": "iproute2",
+    "ipset": "ipset",
+    "iptables": "iptables",
     "mount": "mount",
     "nft": "nftables",
     "nsenter": "util-linux",

@@ -2,9 +2,11 @@
 
 import contextlib
 import datetime
+import hashlib
 import io
 import json
 import os
+import secrets
 import signal
 import urllib.error
 import urllib.request
@@ -37,6 +39,7 @@ class Delivery:
         self.project = project
         self.repository = repository
         self.folder = project.folder
+        self.key = secrets.token_urlsafe(32)
 
     # Actions of the user
 
@@ -69,6 +72,12 @@ class Delivery:
             for key, value in keys.items():
                 (folder / key).write_text(value, encoding="utf-8")
             self.kubectl("create", "secret", "generic", f"{NAME}-{role}", f"--from-file={folder}")
+
+    def create_key(self) -> None:
+        """Create the Secret of the API's keys with one subject, who may do everything."""
+        line = f"{hashlib.sha256(self.key.encode()).hexdigest()} predict,label,operate"
+        literals = ["--from-literal=type=api-keys", f"--from-literal=tester={line}"]
+        self.kubectl("create", "secret", "generic", f"{NAME}-api-keys", *literals)
 
     def apply_app(self) -> None:
         """Render the accounts and the App, and apply them."""
@@ -177,6 +186,8 @@ class Delivery:
             head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="i.png"\r\nContent-Type: image/png'
             request = urllib.request.Request(url, head + b"\r\n\r\n" + image + b"\r\n--x--\r\n")
             request.add_header("Content-Type", "multipart/form-data; boundary=x")
+        request.add_header("Host", service["metadata"]["name"])
+        request.add_header("Authorization", f"Bearer {self.key}")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=20) as response:

@@ -86,9 +86,10 @@ def _start(built: Parts, system_images: Sequence[Path]) -> None:
         loading.result()
     _run_components(components.platform(built))
     _wait("the node", lambda: _node_is_ready(kubernetes), ["kubelet", "containerd", "kube-apiserver"])
+    _run_components(components.network_policies(built))
     _wait("Argo Workflows", _argo_is_ready, ["workflow-controller"])
     _wait("kapp-controller", _kapp_controller_is_ready, ["kapp-controller", "kapp-controller-exec"])
-    for name in ("kube-proxy", "kube-scheduler", "kube-controller-manager"):
+    for name in ("kube-proxy", "kube-router", "kube-scheduler", "kube-controller-manager"):
         Process(name).check()
     for namespace in ("default", *NAMESPACES):
         probe = functools.partial(kubernetes.find, "serviceaccount", "default", namespace)

@@ -30,6 +30,7 @@ class Parts:
     argo: Path
     carvel: Path
     kapp_controller: Path
+    kube_router: Path
     kubernetes: Path
     pause: Path
     ytt: Path
@@ -48,6 +49,7 @@ def parts() -> Parts:
         argo=_installed("argo", argo.HERE, [EXECUTOR], _argoexec),
         carvel=_installed("carvel", MODULES / "carvel"),
         kapp_controller=_installed("kapp-controller", MODULES / "kapp-controller"),
+        kube_router=_installed("kube-router", MODULES / "kube-router"),
         kubernetes=_installed("kubernetes", MODULES / "kubernetes"),
         pause=installed("cluster-pause", [MODULES / "pause/go.mod", MODULES / "pause/main.go"], _pause),
         ytt=ytt.folder(),

@@ -54,5 +54,5 @@ def test_every_manifest_is_accepted(cluster: Cluster, tmp_path: Path) -> None:
     assert kinds == {
         *("ServiceAccount", "Role", "RoleBinding", "App", "ConfigMap"),
         *("WorkflowTemplate", "Workflow", "CronWorkflow", "WorkflowEventBinding", "ExternalSecret"),
-        *("Workload", "Deployment", "Service", "Ingress"),
+        *("Workload", "Deployment", "Service", "Ingress", "NetworkPolicy"),
     }

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import json
 import subprocess
 import sys
 import threading
@@ -10,28 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .kubernetes import Cluster
+from .pods import REQUEST, pod, run_pod
 
 RESPONSE = "response of this machine"
-# An HTTP request without curl: Debian's bash can open TCP connections.
-REQUEST = "exec 3<>/dev/tcp/{host}/{port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3"
-POD = """
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, labels: {{app: {name}}}}}
-spec:
-  restartPolicy: Never
-  terminationGracePeriodSeconds: 0
-  containers:
-  - name: main
-    image: {image}
-    imagePullPolicy: Never
-    command: [bash, -c, {script}]
-"""
 SERVICE = """
 apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
+# Only pods with the label app: friend reach the web pod, at the port with a name.
+POLICY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+  ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: 8080}]}]
 """
 # Perl is part of Debian's base system.
 SERVER = (
@@ -120,25 +115,6 @@ USER 10001:10001
 """
 
 
-def pod(name: str, image: str, script: str) -> str:
-    """Return the manifest of a pod that runs a script, quoted as JSON, which is valid YAML."""
-    return POD.format(name=name, image=image, script=json.dumps(script))
-
-
-def run_pod(cluster: Cluster, namespace: str, image: str, name: str, script: str) -> str:
-    """Run a pod until it completes and return its output."""
-    cluster.apply(pod(name, image, script), namespace)
-
-    def final_phase() -> str:
-        phase: str = cluster.get("pod", name, namespace)["status"].get("phase", "")
-        return phase if phase in ("Succeeded", "Failed") else ""
-
-    phase = cluster.wait_for(f"the end of pod {name}", final_phase, 60)
-    output = cluster.logs(name, namespace)
-    assert phase == "Succeeded", output
-    return output
-
-
 def test_a_pod_runs(cluster: Cluster, namespace: str, debian_pods: str) -> None:
     assert "Debian GNU/Linux 12" in run_pod(cluster, namespace, debian_pods, "hello", "cat /etc/os-release")
 
@@ -155,6 +131,19 @@ def test_a_service_address_leads_to_its_pod(cluster: Cluster, namespace: str, de
     assert "from the Service" in run_pod(cluster, namespace, debian_pods, "client", with_retries)
     result = subprocess.run(["bash", "-c", request], capture_output=True, text=True, timeout=20, check=True)
     assert "from the Service" in result.stdout
+
+
+def test_network_policies_are_enforced(cluster: Cluster, namespace: str, debian_pods: str) -> None:
+    """A pod that the policy does not name is refused, and one that it names is not."""
+    cluster.apply(pod("web", debian_pods, SERVER), namespace)
+    cluster.apply(POLICY, namespace)
+    cluster.wait_for_condition("pod", "web", "condition=Ready", namespace)
+    request = REQUEST.format(host=cluster.get("pod", "web", namespace)["status"]["podIP"], port=8080)
+    # The policy applies shortly after the pods have their addresses.
+    until_refused = f"for _ in $(seq 100); do ({request}) 2>&1 | grep refused && exit; sleep 0.2; done; exit 1"
+    until_answered = f"for _ in $(seq 100); do ({request}) 2>/dev/null && exit; sleep 0.2; done; exit 1"
+    assert "refused" in run_pod(cluster, namespace, debian_pods, "stranger", until_refused)
+    assert "from the Service" in run_pod(cluster, namespace, debian_pods, "friend", until_answered)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,11 @@ import pytest
 from end_to_end.servers import CommandLines, tags, wait_until
 from tools import manifests
 
-from .delivery import APP_IMAGE, NAME, NAMESPACE, Delivery, Object, attempts, gray_png, phase, pipeline_run, steps
+from .delivery import NAME, NAMESPACE, Delivery, Object, attempts, gray_png, phase, pipeline_run, steps
 from .errors import CommandFailed
+from .forbidden import FORBIDDEN, FORBIDDEN_ELSEWHERE, FORBIDDEN_EXCEPT_FOR_THE_DEPLOYER, MORE_RIGHTS
 from .places import LOGS
+from .pods import answer_of
 
 CHAIN = [
     "fetch-git-revision",
@@ -23,39 +25,6 @@ CHAIN = [
     "promote-model",
     "deploy-inference-db",
 ]
-# The kubectl commands that no account of the project may run; POD is a pod of the API.
-FORBIDDEN = [
-    ["get", "secret", f"{NAME}-trainer"],
-    ["get", "secrets"],
-    ["create", "secret", "generic", "x"],
-    ["delete", "secret", f"{NAME}-trainer"],
-    ["exec", "POD", "--", "true"],
-    ["logs", "POD"],
-    ["delete", "pod", "POD"],
-    ["get", "pods"],
-    ["run", "x", f"--image={APP_IMAGE}"],
-    ["create", "serviceaccount", "x"],
-    ["create", "token", f"{NAME}-deployer"],
-    ["get", "roles"],
-    ["delete", "app", NAME],
-    ["get", "app", NAME],
-    ["get", "nodes"],
-    ["get", "workflowtaskresults"],
-    ["create", "--filename=-"],
-]
-FORBIDDEN_EXCEPT_FOR_THE_DEPLOYER = [
-    ["get", "workflows"],
-    ["get", "configmaps"],
-    ["delete", "workflow", f"{NAME}-pipeline-ver-8"],
-]
-FORBIDDEN_ELSEWHERE = [["get", "configmaps", "--namespace=argo"], ["get", "workflows", "--namespace=argo"]]
-# The object that `create --filename=-` would create.
-MORE_RIGHTS = {
-    "apiVersion": "rbac.authorization.k8s.io/v1",
-    "kind": "Role",
-    "metadata": {"name": "more", "namespace": NAMESPACE},
-    "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}],
-}
 
 
 def assert_no_new_run(delivery: Delivery, count: int, syncs: int = 1) -> None:
@@ -106,6 +75,16 @@ def test_pods_can_only_write_to_tmp_and_the_checkout(delivery: Delivery, first_c
     for path in ("/x", "/usr/x", "/opt/environment/x", "/bindings/trainer/x"):
         with pytest.raises(CommandFailed, match=r"Read-only file system|Permission denied"):
             delivery.kubectl("exec", pod, "--container=main", "--", "touch", path)
+
+
+def test_the_apis_pod_waits_for_its_keys_and_names_them(delivery: Delivery, first_commit: str) -> None:
+    missing = f'secret "{NAME}-api-keys" not found'
+    selector = "--field-selector=reason=FailedMount"
+    events = delivery.cluster.wait_for(
+        "the event", lambda: missing in (text := delivery.kubectl("get", "events", selector)) and text, 60
+    )
+    assert f"pod/{NAME}-api-" in events
+    delivery.create_key()
 
 
 def test_the_api_is_not_ready_without_a_model(delivery: Delivery, first_commit: str) -> None:
@@ -166,6 +145,18 @@ def test_the_app_is_reachable_through_its_services(delivery: Delivery, first_com
     status, answer = delivery.request("api", "/predictions", gray_png())
     assert (status, answer["version"], answer["model"]) == (200, 1, "image_classifier")
     assert delivery.request("ui", "/_stcore/health") == (200, "ok")
+
+
+def test_only_named_clients_reach_the_app(
+    delivery: Delivery, first_commit: str, namespace: str, debian_pods: str
+) -> None:
+    """Pods of the project's namespace do; those of another, whose namespace the values do not name, are refused."""
+    for process in ("api", "ui"):
+        address = delivery.get("service", f"{NAME}-{process}")["spec"]["clusterIP"]
+        clients = [(NAMESPACE, f"friend-of-{process}"), (namespace, f"stranger-to-{process}")]
+        inside, outside = (answer_of(delivery.cluster, *client, debian_pods, address) for client in clients)
+        assert inside.startswith("HTTP/1.1 ")
+        assert "refused" in outside
 
 
 # Further commits
@@ -378,8 +369,8 @@ def test_no_password_leaks(delivery: Delivery, command_lines: CommandLines) -> N
     assert logs
     assert mlflow_files
     texts += [path.read_bytes() for path in [*logs, *mlflow_files]]
-    passwords = delivery.project.servers.passwords()
-    assert len(passwords) == 4
+    passwords = [*delivery.project.servers.passwords(), delivery.key]
+    assert len(passwords) == 5
     for password in passwords:
         assert not any(password.encode() in text for text in texts)
         assert not [line for line in command_lines.seen if password.encode() in line]

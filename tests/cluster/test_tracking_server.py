@@ -19,6 +19,7 @@ from tools.manifests import merged
 
 from .kubernetes import Cluster
 from .parts import parts
+from .pods import answer_of
 
 IMAGE = "localhost/mlflow:1"
 NAMESPACE = "tracking"
@@ -133,6 +134,15 @@ def test_the_commands_of_the_page_work(cluster: Cluster, backed: Backed, command
     for secret in [backed.store.secret, *(keys["password"] for keys in SECRETS.values())]:
         assert secret not in log
         assert not [line for line in command_lines.seen if secret.encode() in line]
+
+
+def test_only_named_namespaces_reach_the_server(
+    cluster: Cluster, backed: Backed, namespace: str, debian_pods: str
+) -> None:
+    """The server of the test before: pods of its own namespace reach it, those of another are refused."""
+    address = cluster.get("service", "mlflow", NAMESPACE)["spec"]["clusterIP"]
+    assert answer_of(cluster, NAMESPACE, "friend", debian_pods, address).startswith("HTTP/1.1 ")
+    assert "refused" in answer_of(cluster, namespace, "stranger", debian_pods, address)
 
 
 @contextlib.contextmanager

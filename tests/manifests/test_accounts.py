@@ -10,6 +10,7 @@ from .lookups import pods, rules
 
 # Each test renders manifests.
 pytestmark = pytest.mark.slow
+PLURALS = {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"}
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -23,7 +24,7 @@ def test_the_deployer_may_deploy_the_rendered_kinds_and_no_others(
     needed = {("", "configmaps")}
     for manifest in objects(deployed(project, more=ingress)):
         group = manifest["apiVersion"].rpartition("/")[0]
-        plural = manifest["kind"].lower() + ("es" if manifest["kind"] == "Ingress" else "s")
+        plural = PLURALS.get(manifest["kind"], manifest["kind"].lower() + "s")
         if manifest["kind"] != "Config":
             needed.add((group, plural))
     assert may == needed

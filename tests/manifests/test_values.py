@@ -26,6 +26,7 @@ from .lookups import value
 # Each test renders manifests.
 pytestmark = pytest.mark.slow
 
+OIDC = {"app": {"authentication": {"mode": "oidc", "oidc": {"issuer": "https://id.example.com", "audience": "ml"}}}}
 
 WRONG_VALUES = [
     ("name", "X", "3 to 40 lower-case letters"),
@@ -82,6 +83,19 @@ WRONG_VALUES = [
     ("app.corsOrigins", ["example.com"], "origins like"),
     ("app.ingress.className", "A b", "the name of an ingress class"),
     ("app.ingress.tlsSecret", "A b", "the name of a Secret"),
+    ("app.hosts", ["https://x"], "DNS names"),
+    ("app.authentication", {"mode": "none"}, "mode none only with protectedByProxy: true"),
+    ("app.authentication.mode", "basic", "one of"),
+    ("app.authentication.apiKeysSecret", "A b", "the name of a Secret"),
+    ("app.authentication", {"mode": "oidc", "oidc": {"audience": "ml"}}, "not null"),
+    ("app.authentication.oidc.issuer", "id.example.com", "begins with https://"),
+    ("app.authentication.oidc.audience", "", "length >= 1"),
+    ("app.authentication.oidc.rolesClaim", "", "length >= 1"),
+    ("app.authentication.oidc.clientSecret", "A b", "the name of a Secret"),
+    ("app.authentication.oidc.pageUrl", "https://me:secret@x", "without credentials"),
+    ("networkPolicies.enabled", "often", "expected: boolean"),
+    ("networkPolicies.clientNamespaces", ["A b"], "names of namespaces"),
+    ("networkPolicies.clientNetworks", ["10.0.0.1"], "networks like 10.0.0.0/8"),
     ("app.color", "red", "not declared in schema"),
 ]
 
@@ -89,7 +103,11 @@ WRONG_VALUES = [
 @pytest.mark.parametrize(("path", "setting", "reason"), WRONG_VALUES)
 def test_a_wrong_value_is_refused_with_the_reason(project: Path, path: str, setting: object, reason: str) -> None:
     # With service bindings the schema does not check the values of other credentials.
-    elsewhere = {"credentials": "external-secrets" if path.startswith("externalSecrets") else "kubernetes-secret"}
+    elsewhere: dict[str, object] = {
+        "credentials": "external-secrets" if path.startswith("externalSecrets") else "kubernetes-secret"
+    }
+    if path.startswith("app.authentication.oidc"):
+        elsewhere |= OIDC
     with pytest.raises(Refused) as refused:
         accounts_and_app(project, more=merged(merged(CHOSEN, elsewhere), value(path, setting)))
     text = str(refused.value)
@@ -137,6 +155,14 @@ def test_a_training_database_of_another_kind_than_the_codes_is_refused(project: 
     more = merged(CHOSEN, value("training.databases.training.type", "postgresql"))
     with pytest.raises(Refused, match=r"is not project\.yaml's trainingDatabase, greenplum"):
         deployed(project, more=more)
+
+
+def test_the_issuer_is_required_only_for_its_mode(project: Path) -> None:
+    accounts_and_app(project)
+    with pytest.raises(Refused) as refused:
+        accounts_and_app(project, more=merged(CHOSEN, value("app.authentication.mode", "oidc")))
+    for key in ("issuer", "audience"):
+        assert f"app.authentication.oidc.{key}" in str(refused.value)
 
 
 def test_production_needs_its_own_addresses(project: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TypedDict
 
 import psycopg2
 
+from pipeline import orchestrator
 from pipeline.databases import Binding, Connection, binding, first_line, may_pass, query, session
 from pipeline.errors import StepError, TemporaryError
 from pipeline.settings import ROOT, settings
@@ -318,6 +319,13 @@ def locked_versions(role: str) -> dict[str, list[str]]:
     return versions
 
 
+@functools.cache
+def controllers() -> Finding:
+    """The orchestrator's controllers on the cluster have no known hole."""
+    is_there, detail, fix = orchestrator.controllers()
+    return Finding(orchestrator.NAME, is_there, detail, fix)
+
+
 CHECKS = (
     java,
     liquibase_program,
@@ -330,4 +338,5 @@ CHECKS = (
     public_schema,
     training_packages,
     inference_packages,
+    controllers,
 )
