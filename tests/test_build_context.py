@@ -67,8 +67,8 @@ def test_the_context_holds_the_files_that_images_copy() -> None:
     for source in sources:
         assert any(is_copied(name, source) for name in names)
     needless = {name for name in names if not any(is_copied(name, source) for source in sources)}
-    # No image copies the first three, and the image that copies pgadmin.txt has a separate context.
-    exceptions = {f"requirements/{role}.txt" for role in ("datahub", "kubeflow", "lock", "pgadmin")}
+    # No image copies the first four, and the image that copies pgadmin.txt has a separate context.
+    exceptions = {f"requirements/{role}.txt" for role in ("audit", "datahub", "kubeflow", "lock", "pgadmin")}
     assert needless == {"requirements/overrides.txt", "requirements/training-db.txt", *exceptions}
 
 
