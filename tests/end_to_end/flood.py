@@ -1,4 +1,4 @@
-"""Locust's attackers, each of which sends the same file again as soon as it is answered. $IMAGE is the file."""
+"""Locust's attackers, each of which sends the same file again and again. $IMAGE is the file."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,9 @@ IMAGE = Path(os.environ["IMAGE"]).read_bytes()
 
 
 class Attacker(locust.FastHttpUser):
-    """A client that ignores Retry-After; whatever it is answered is no failure."""
+    """A client that waits as Retry-After says; whatever it is answered is no failure."""
 
+    wait_time = locust.constant(2)
     network_timeout = connection_timeout = 600.0
 
     @locust.task

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,16 +25,16 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
         """Add HEADERS and `headers`."""
         self.app = app
-        self.headers = {**HEADERS, **headers}
+        self.headers = [(name.lower().encode(), value.encode()) for name, value in {**HEADERS, **headers}.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self.headers.items():
-                    headers.setdefault(name, value)
+                sent = list(message.get("headers", ()))
+                present = {name.lower() for name, _ in sent}
+                message["headers"] = sent + [header for header in self.headers if header[0] not in present]
             await send(message)
 
         await self.app(scope, receive, answer)

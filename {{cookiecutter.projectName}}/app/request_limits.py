@@ -3,9 +3,7 @@
 import math
 import time
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits import RateLimitItemPerMinute, aio, storage, strategies
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,19 +13,37 @@ from app.protection import PROBES
 
 
 class Rate:
-    """Counts the requests of each subject in this process."""
+    """Counts the requests of each subject in this process, for callers in threads."""
 
     def __init__(self, per_minute: int) -> None:
         """Allow `per_minute` requests to each subject, any number if it is 0."""
         self._item = RateLimitItemPerMinute(per_minute) if per_minute else None
-        self._counter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._counter = strategies.SlidingWindowCounterRateLimiter(storage.MemoryStorage())
 
     def seconds_to_wait(self, subject: str) -> int:
         """Count a request; return 0 if it is allowed, otherwise the seconds until another one is."""
         if self._item is None or self._counter.hit(self._item, subject):
             return 0
-        reset = self._counter.get_window_stats(self._item, subject).reset_time
-        return max(1, math.ceil(reset - time.time()))
+        return _seconds_until(self._counter.get_window_stats(self._item, subject).reset_time)
+
+
+class LoopRate:
+    """Like Rate, for callers in an event loop: Rate starts a thread every 10 ms, which would slow the API down."""
+
+    def __init__(self, per_minute: int) -> None:
+        """Allow `per_minute` requests to each subject, any number if it is 0."""
+        self._item = RateLimitItemPerMinute(per_minute) if per_minute else None
+        self._counter = aio.strategies.SlidingWindowCounterRateLimiter(aio.storage.MemoryStorage())
+
+    async def seconds_to_wait(self, subject: str) -> int:
+        """Count a request; return 0 if it is allowed, otherwise the seconds until another one is."""
+        if self._item is None or await self._counter.hit(self._item, subject):
+            return 0
+        return _seconds_until((await self._counter.get_window_stats(self._item, subject)).reset_time)
+
+
+def _seconds_until(moment: float) -> int:
+    return max(1, math.ceil(moment - time.time()))
 
 
 class Limits:
@@ -35,7 +51,7 @@ class Limits:
 
     def __init__(self, app: ASGIApp, per_minute: int, at_once: int) -> None:
         self.app = app
-        self.rate = Rate(per_minute)
+        self.rate = LoopRate(per_minute)
         self.at_once = at_once
         self.in_progress = 0
 
@@ -47,7 +63,7 @@ class Limits:
             return
         request = Request(scope)
         subject = scope["state"]["subject"].name
-        seconds = self.rate.seconds_to_wait(subject) if role_of(path) else 0
+        seconds = await self.rate.seconds_to_wait(subject) if role_of(path) else 0
         if seconds:
             detail = f"{subject} has sent too many requests: try again in {seconds} s"
             refusal = problem(request, 429, detail, {"Retry-After": str(seconds)})

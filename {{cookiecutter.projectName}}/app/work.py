@@ -24,8 +24,10 @@ class Work:
 
     async def run(self, request: Request, function: Callable[[], Result]) -> Result:
         """Return the result of a function, called in a thread. Raises ClientGone before that if the client has gone."""
+        had_to_wait = self._turns.locked()
         async with self._turns:
-            if await request.is_disconnected():
+            # Asking costs more than all other checks of a request, and who did not wait has hardly gone.
+            if had_to_wait and await request.is_disconnected():
                 raise clients.ClientGone
             clients.is_gone.set(lambda: anyio.from_thread.run(request.is_disconnected))
             return await anyio.to_thread.run_sync(function)
