@@ -69,7 +69,8 @@ def test_a_page_that_is_open_keeps_no_process_alive(
         expect(page.get_by_role("heading", name="Monitoring")).to_be_visible()
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        # As the API: the exit status names the signal, except for a container's first process.
+        assert process.wait(30) in (0, -signal.SIGTERM)
         seconds = time.monotonic() - started
         page.close()
         record_property("seconds_to_end", round(seconds, 2))
