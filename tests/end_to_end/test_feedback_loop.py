@@ -263,6 +263,7 @@ def test_the_next_run_does_not_undo_the_rollback(loop: Loop, after_rollback: lis
 def test_retraining_without_new_labels_trains_nothing(loop: Loop, after_rollback: list[dict[str, Any]]) -> None:
     """The same labels are not collected twice, and the same data is not trained on twice."""
     steps = ("collect_labels", "upload_dataset", "train_model")
+    loop.project.pipeline("review_labels", "--accept", "all")
     assert "was trained before" not in loop.project.pipeline(*steps).stdout
     output = loop.project.pipeline(*steps).stdout
     assert "collect_labels: 0 new or changed labels" in output

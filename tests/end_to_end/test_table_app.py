@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from .api import Api, sentence, serving
+from .api import Api, sentence, serving, with_keys
 from .browser import SECONDS, served, started_browser, watched_page
 from .page import SCHEMES, Scheme, serious, settle
 from .project import Project
@@ -84,8 +84,10 @@ def project(default_project: Project, work: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def api(project: Project, work: Path) -> Iterator[Api]:
-    """The project's API."""
-    with serving(project, work / "visits.log") as served:
+    """The project's API, which asks for a key."""
+    variables, keys = with_keys(project, work / "visits-keys", tester="predict,label")
+    with serving(project, work / "visits.log", REQUESTS_PER_MINUTE="0", **variables) as served:
+        served.session.headers["Authorization"] = f"Bearer {keys['tester']}"
         yield served
 
 
@@ -142,7 +144,8 @@ def test_what_the_api_takes_is_the_tables_columns(api: Api, project: Project) ->
 def test_it_does_what_its_description_says(api: Api, work: Path) -> None:
     """Requests generated from the description, valid and invalid; none causes a server error."""
     settings = work / "schemathesis-table.toml"
-    settings.write_text("", encoding="utf-8")
+    key = str(api.session.headers["Authorization"]).removeprefix("Bearer ")
+    settings.write_text(f'[auth.openapi.bearer]\nbearer = "{key}"\n', encoding="utf-8")
     command = [Path(sys.executable).with_name("schemathesis"), "--config-file", settings, "run"]
     command += [f"{api.address}/openapi.json", "--checks", "all", "--seed", "1", "--max-examples", "60"]
     command += ["--include-path-regex", "^/(predictions(/batch)?|models/.*)$", "--no-color"]
@@ -240,6 +243,7 @@ def test_the_form_has_a_field_a_column(page: Page, owner: Database) -> None:
     expect(page.get_by_role("spinbutton")).to_have_count(2)
     # A numeric column has a field of text, because the browser would round some numbers.
     exact = page.get_by_role("textbox", name="class")
+    expect(exact).not_to_have_value("")
     typical = exact.input_value()
     exact.fill("many")
     page.get_by_role("button", name="Predict").click()

@@ -3,7 +3,8 @@
 --changeset project:label_review
 -- What review_labels and revoke_labels decided about a label; a label without a row waits for review.
 CREATE TABLE "${schema}".label_review (
-    label_id bigint NOT NULL PRIMARY KEY,
+    label_id bigint NOT NULL PRIMARY KEY
+    REFERENCES "${schema}".prediction_label (label_id) ON DELETE CASCADE,
     verdict text NOT NULL CHECK (verdict IN ('accepted', 'refused')),
     reviewed_by text NOT NULL,
     reviewed_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -57,21 +58,3 @@ INNER JOIN "${schema}".prediction_log AS p ON l.prediction_id = p.prediction_id
 LEFT JOIN "${schema}".label_review AS r ON l.label_id = r.label_id;
 ALTER VIEW "${schema}".label_status OWNER TO "${schema}_owner";
 --rollback DROP VIEW "${schema}".label_status;
-
---changeset project:purge_reviews splitStatements:false stripComments:false
-CREATE OR REPLACE FUNCTION "${schema}".purge_predictions()
-RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    purged bigint;
-BEGIN
-    DELETE FROM "${schema}".prediction_log
-    WHERE predicted_at < now() - (SELECT make_interval(days => s.retention_days) FROM "${schema}".setting AS s);
-    GET DIAGNOSTICS purged = ROW_COUNT;
-    DELETE FROM "${schema}".prediction_label AS l
-    WHERE NOT EXISTS (SELECT 1 FROM "${schema}".prediction_log AS p WHERE p.prediction_id = l.prediction_id);
-    DELETE FROM "${schema}".label_review AS r
-    WHERE NOT EXISTS (SELECT 1 FROM "${schema}".prediction_label AS l WHERE l.label_id = r.label_id);
-    RETURN purged;
-END
-$$;
---rollback changeSetId:purge_predictions changeSetAuthor:project changeSetPath:005-monitoring.sql

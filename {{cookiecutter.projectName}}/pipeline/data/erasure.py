@@ -52,13 +52,8 @@ def delete_predictions(inference: Connection, prediction_ids: Sequence[str], sub
         inference,
         "DELETE FROM {schema}.prediction_label WHERE prediction_id = ANY(%(ids)s::uuid[]) AND (%(subject)s = '' OR "
         "subject = %(subject)s OR prediction_id IN ("
-        "SELECT prediction_id FROM {schema}.prediction_log WHERE subject = %(subject)s)) RETURNING label_id",
+        "SELECT prediction_id FROM {schema}.prediction_log WHERE subject = %(subject)s)) RETURNING 1",
         {"ids": ids, "subject": subject},
-    )
-    query(
-        inference,
-        "DELETE FROM {schema}.label_review WHERE label_id = ANY(%s)",
-        ([label_id for (label_id,) in labels],),
     )
     predictions = query(
         inference,

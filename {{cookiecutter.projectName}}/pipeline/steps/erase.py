@@ -42,5 +42,5 @@ def run(prediction: str, subject: str) -> str:
         affected = erasure.affected(training, ids)
         copies = erasure.delete_copies(training, ids, affected)
     if not predictions + labels + copies + len(affected):
-        raise StepError(f"nothing is stored of {f'the prediction {prediction}' if prediction else subject!r}")
+        raise StepError(f"nothing is stored of {f'the prediction {ids[0]}' if prediction else repr(subject)}")
     return f"{predictions} predictions, {labels} labels and {copies} copies deleted; {erasure.sentence(affected)}"
