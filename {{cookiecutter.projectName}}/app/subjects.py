@@ -2,7 +2,7 @@
 
 import dataclasses
 
-# predict: predictions and the model's description; label: true labels; operate: the review of labels.
+# predict: predictions and the model's description; label: true labels; operate: nothing yet.
 ROLES = ("predict", "label", "operate")
 
 

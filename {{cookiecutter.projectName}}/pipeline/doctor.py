@@ -321,7 +321,7 @@ def locked_versions(role: str) -> dict[str, list[str]]:
 
 @functools.cache
 def controllers() -> Finding:
-    """The orchestrator's controllers on the cluster have no known hole."""
+    """The orchestrator's controllers on the cluster have no known vulnerability."""
     is_there, detail, fix = orchestrator.controllers()
     return Finding(orchestrator.NAME, is_there, detail, fix)
 

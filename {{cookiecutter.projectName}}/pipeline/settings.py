@@ -96,7 +96,7 @@ class Rule(NamedTuple):
 
 _TEXT = Rule(str, "text")
 _SWITCH = Rule(bool, "true or false")
-_SHARE = Rule(int | float, "a number from 0 to 0.9", 0, 0.9)
+_SHARE = Rule(int | float, "a number from 0 to 0.5", 0, 0.5)
 _ROWS = Rule(int, "a whole number from 1 to 1000000", 1, 1_000_000)
 RULES = {
     "projectName": _TEXT,

@@ -1,4 +1,4 @@
-"""The trust in labels: shares of a data set, subjects that are set aside, and the comparison of two models."""
+"""The trust in labels: shares of a data set, doubtful subjects, and the comparison of two models."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_labelled_rows_are_a_share_of_all_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "error", "aside"),
+    ("labels", "error", "doubtful"),
     [
         # One of three disagrees always, the others hardly ever.
         ([("a", 50, 50), ("b", 50, 2), ("c", 50, 1)], 0.02, ["a"]),
@@ -34,13 +34,13 @@ def test_labelled_rows_are_a_share_of_all_rows() -> None:
         ([("a", 50, 0), ("b", 50, 0)], 0.0, []),
     ],
 )
-def test_a_subject_far_beyond_chance_is_set_aside(labels, error, aside) -> None:
+def test_a_subject_far_beyond_chance_is_doubtful(labels, error, doubtful) -> None:
     given = [SubjectLabels(*each) for each in labels]
-    assert [each.subject for each in feedback.set_aside(given, error)] == aside
+    assert [each.subject for each in feedback.doubtful_subjects(given, error)] == doubtful
 
 
 def test_a_name_cannot_command_a_terminal() -> None:
-    assert feedback.shown("a\x1b[2J\nb\u202e" + "c" * 50) == "a?[2J?b?" + "c" * 16
+    assert feedback.printable("a\x1b[2J\nb\u202e" + "c" * 50) == "a?[2J?b?" + "c" * 16
 
 
 def answers(both: int, candidate: int, served: int, none: int) -> tuple[np.ndarray, np.ndarray]:

@@ -77,7 +77,7 @@ def delete_copies(training: Connection, prediction_ids: Sequence[str], datasets:
     return deleted
 
 
-def sentence(datasets: Sequence[Affected]) -> str:
+def clause(datasets: Sequence[Affected]) -> str:
     """Return a clause about the data sets and versions that contained the rows."""
     if not datasets:
         return "no data set contained them"

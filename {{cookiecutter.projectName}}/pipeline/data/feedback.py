@@ -1,4 +1,4 @@
-"""The trust in labels that people gave where the model is served: shares of a data set, and subjects set aside."""
+"""The trust in labels that people gave where the model is served: shares of a data set, and doubtful subjects."""
 
 import statistics
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from pipeline.settings import settings
 
 # A subject with fewer labels is neither judged nor compared with.
 LEAST_LABELS = 10
-# Probability of as many disagreements by chance below which a subject is set aside.
+# A subject is doubtful if chance explains its disagreements with a smaller probability.
 BEYOND_CHANCE = 1e-6
 MOST_SHOWN = 24
 
@@ -38,7 +38,7 @@ class SubjectLabels(NamedTuple):
         return self.disagreements / self.labels
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """Return a name that a client chose, for a terminal: short, and without characters that a terminal obeys."""
     return "".join(character if character.isprintable() else "?" for character in text[:MOST_SHOWN])
 
@@ -73,16 +73,6 @@ def subject_labels(inference: Connection, model: str) -> list[SubjectLabels]:
     return [SubjectLabels(*row) for row in rows]
 
 
-def waiting_labels(inference: Connection, model: str) -> int:
-    """Return how many labels nobody has reviewed."""
-    rows = query(
-        inference,
-        "SELECT count(*) FROM {schema}.label_status WHERE model = %s AND verdict = 'waiting'",
-        (model,),
-    )
-    return int(rows[0][0])
-
-
 def holdout_error(inference: Connection, model: str) -> float:
     """Return the largest error rate on held-out rows of the versions whose predictions have labels; 0 without any."""
     rows = query(
@@ -94,7 +84,7 @@ def holdout_error(inference: Connection, model: str) -> float:
     return float(rows[0][0] or 0)
 
 
-def set_aside(labels: Sequence[SubjectLabels], error: float) -> list[SubjectLabels]:
+def doubtful_subjects(labels: Sequence[SubjectLabels], error: float) -> list[SubjectLabels]:
     """Return the subjects whose labels differ from the predictions far more often than those of the others.
 
     A subject is judged where there are others with LEAST_LABELS labels at least. Its disagreements are compared, by the

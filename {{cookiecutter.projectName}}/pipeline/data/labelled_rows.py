@@ -7,6 +7,7 @@ from typing import NamedTuple
 import psycopg2.extras
 from psycopg2.extensions import connection as Connection
 
+from pipeline.data.label_reviews import ACCEPTED, WAITING
 from pipeline.databases import in_schema, query
 from pipeline.settings import settings
 
@@ -26,14 +27,13 @@ class LabelledRow(NamedTuple):
     asked_by: str
 
 
-def stored_inputs(inference: Connection, model: str, distrusted: Collection[str] = ()) -> Iterator[list[LabelledRow]]:
+def stored_inputs(inference: Connection, model: str, doubtful: Collection[str] = ()) -> Iterator[list[LabelledRow]]:
     """Yield the labelled predictions of a model whose input was stored, up to ROWS_PER_FETCH at a time.
 
     Of a prediction's labels, the last one that was accepted counts, or where project.yaml says `labels: automatic` the
-    last one that was not refused and whose subject is not among the `distrusted`. `inference` is a session of the
+    last one that was not refused and whose subject is not among the `doubtful`. `inference` is a session of the
     deploying role. The row of a table is stored as JSON: its dtype is "json".
     """
-    verdicts = ["accepted"] if settings().monitoring.labels == "reviewed" else ["accepted", "waiting"]
     with inference.cursor("labelled_prediction") as cursor:
         cursor.execute(
             in_schema(
@@ -43,21 +43,26 @@ def stored_inputs(inference: Connection, model: str, distrusted: Collection[str]
                 "WHERE s.input IS NOT NULL AND s.model = %s AND s.verdict = ANY(%s) "
                 "AND (s.verdict = 'accepted' OR s.subject <> ALL(%s)) ORDER BY s.prediction_id, s.label_id DESC"
             ),
-            ("json" if settings().source else None, model, verdicts, list(distrusted)),
+            ("json" if settings().source else None, model, _usable_verdicts(), list(doubtful)),
         )
         while rows := cursor.fetchmany(ROWS_PER_FETCH):
             yield [LabelledRow(*row) for row in rows]
 
 
 def refused_predictions(inference: Connection, model: str) -> list[str]:
-    """Return the ids of the predictions of which every label was refused."""
+    """Return the ids of the predictions with a refused label and no label that `stored_inputs` would take."""
     rows = query(
         inference,
         "SELECT prediction_id::text FROM {schema}.label_status WHERE model = %s "
-        "GROUP BY prediction_id HAVING bool_and(verdict = 'refused')",
-        (model,),
+        "GROUP BY prediction_id HAVING bool_or(verdict = 'refused') AND NOT bool_or(verdict = ANY(%s))",
+        (model, _usable_verdicts()),
     )
     return [prediction_id for (prediction_id,) in rows]
+
+
+def _usable_verdicts() -> list[str]:
+    """Return the verdicts about labels that may be trained on."""
+    return [ACCEPTED] if settings().monitoring.labels == "reviewed" else [ACCEPTED, WAITING]
 
 
 def upsert(trainer: Connection, rows: Sequence[LabelledRow]) -> int:
@@ -78,7 +83,7 @@ def upsert(trainer: Connection, rows: Sequence[LabelledRow]) -> int:
 
 
 def ids_of_subject(connection: Connection, subject: str) -> list[str]:
-    """Return the ids of the predictions that a subject asked for or labelled, of all rows in some data set too."""
+    """Return the ids of the predictions that a subject asked for or labelled, in labelled_row or any data set."""
     rows = query(
         connection,
         "SELECT prediction_id FROM {schema}.labelled_row WHERE subject = %(subject)s OR asked_by = %(subject)s UNION "

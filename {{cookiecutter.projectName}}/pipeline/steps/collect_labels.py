@@ -5,7 +5,7 @@ says `labels: automatic`. `upload_dataset` then adds them to the data set.
 """
 
 from pipeline import doctor
-from pipeline.data import feedback, labelled_rows
+from pipeline.data import feedback, label_reviews, labelled_rows
 from pipeline.data.feedback import SubjectLabels
 from pipeline.databases import Connection, query, require_relation, session
 from pipeline.errors import StepError
@@ -25,34 +25,36 @@ def run() -> str:
         require_relation(trainer, "dataset_labelled_row", "deploy_training_db")
         with inference:
             require_relation(inference, "label_status", "deploy_inference_db")
-            aside = _set_aside(inference)
-            distrusted = [labels.subject for labels in aside]
-            batches = labelled_rows.stored_inputs(inference, settings().model, distrusted)
+            doubtful = _doubtful(inference)
+            doubtful_names = [labels.subject for labels in doubtful]
+            batches = labelled_rows.stored_inputs(inference, settings().model, doubtful_names)
             changed = sum(labelled_rows.upsert(trainer, rows) for rows in batches)
             refused = labelled_rows.refused_predictions(inference, settings().model)
-            waiting = feedback.waiting_labels(inference, settings().model)
-        deleted = labelled_rows.delete(trainer, refused, distrusted) + labelled_rows.delete_expired(trainer)
+            waiting = label_reviews.waiting_labels(inference, settings().model)
+        deleted = labelled_rows.delete(trainer, refused, doubtful_names) + labelled_rows.delete_expired(trainer)
         total = query(trainer, "SELECT count(*) FROM {schema}.labelled_row")[0][0]
     with step_run("collect_labels"):
         load_mlflow().log_metrics({"labels_new": changed, "labels_deleted": deleted, "labels": total})
     result = f"{changed} new or changed labels, {total} labelled rows in the training database"
-    return result + (f", {deleted} deleted" if deleted else "") + _remarks(aside, waiting)
+    return result + (f", {deleted} deleted" if deleted else "") + _remarks(doubtful, waiting)
 
 
-def _set_aside(inference: Connection) -> list[SubjectLabels]:
+def _doubtful(inference: Connection) -> list[SubjectLabels]:
     """Return the subjects whose labels are not collected; none where a person reviews the labels."""
     if settings().monitoring.labels == "reviewed":
         return []
     model = settings().model
-    return feedback.set_aside(feedback.subject_labels(inference, model), feedback.holdout_error(inference, model))
+    return feedback.doubtful_subjects(
+        feedback.subject_labels(inference, model), feedback.holdout_error(inference, model)
+    )
 
 
-def _remarks(aside: list[SubjectLabels], waiting: int) -> str:
-    """Return clauses about the subjects that are set aside and the labels that wait for review."""
+def _remarks(doubtful: list[SubjectLabels], waiting: int) -> str:
+    """Return clauses about the doubtful subjects and the labels that wait for review."""
     remarks = [
-        f"; {feedback.shown(labels.subject)} is set aside: {labels.disagreements} of {labels.labels} labels differ "
+        f"; {feedback.printable(labels.subject)} is set aside: {labels.disagreements} of {labels.labels} labels differ "
         "from the prediction, far more than those of the others"
-        for labels in aside
+        for labels in doubtful
     ]
     if waiting and settings().monitoring.labels == "reviewed":
         remarks.append(f"; {waiting} labels wait: `./run review_labels`")

@@ -1,7 +1,7 @@
 """Delete what a person sent from both databases.
 
 Inputs, predictions, labels and their copies are deleted, and the blocks of the data sets that contain them: the next
-`./run all` packs the data anew. Versions that were trained on them are named; they stay until another one replaces
+`upload_dataset` packs the data anew. Versions that were trained on them are named; they stay until another one replaces
 them.
 """
 
@@ -43,4 +43,4 @@ def run(prediction: str, subject: str) -> str:
         copies = erasure.delete_copies(training, ids, affected)
     if not predictions + labels + copies + len(affected):
         raise StepError(f"nothing is stored of {f'the prediction {ids[0]}' if prediction else repr(subject)}")
-    return f"{predictions} predictions, {labels} labels and {copies} copies deleted; {erasure.sentence(affected)}"
+    return f"{predictions} predictions, {labels} labels and {copies} copies deleted; {erasure.clause(affected)}"

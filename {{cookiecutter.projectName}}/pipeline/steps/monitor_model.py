@@ -1,14 +1,15 @@
 """Decide whether to train again.
 
-The accuracy on labelled predictions and the drift of the inputs decide, by the limits of project.yaml.
+The accuracy on labelled predictions and the drift of the inputs decide, by the limits of project.yaml. Predictions and
+labelled rows past the retention are deleted.
 """
 
 import re
 from typing import NamedTuple
 
 from pipeline import doctor
-from pipeline.data import feedback
-from pipeline.databases import Connection, query, require_relation, session
+from pipeline.data import label_reviews, labelled_rows
+from pipeline.databases import Connection, has_relation, query, require_relation, session
 from pipeline.errors import StepError
 from pipeline.outcomes import write_outcome
 from pipeline.settings import Monitoring, chosen_stage, settings
@@ -65,12 +66,22 @@ def run(stage: str) -> str:
         require_relation(connection, "label_status", "deploy_inference_db")
         purged = query(connection, "SELECT {schema}.purge_predictions()")[0][0]
         observed = observe(connection, stage)
-        waiting = feedback.waiting_labels(connection, settings().model)
+        waiting = label_reviews.waiting_labels(connection, settings().model)
     decision = decide(observed, settings().monitoring)
-    _log(observed, decision, purged)
+    _log(observed, decision, purged + _delete_expired_copies())
     write_outcome("decision", decision.outcome)
     review = f"; {waiting} labels wait for review" if waiting and settings().monitoring.labels == "reviewed" else ""
     return f"{decision.outcome}: {decision.reason}{review}"
+
+
+def _delete_expired_copies() -> int:
+    """Delete labelled rows in the training database that are past the retention; return how many."""
+    if not settings().store_inputs:
+        return 0
+    doctor.require(doctor.trainer)
+    trainer = session("trainer")
+    with trainer:
+        return labelled_rows.delete_expired(trainer) if has_relation(trainer, "dataset_labelled_row") else 0
 
 
 def observe(connection: Connection, stage: str) -> Observed:

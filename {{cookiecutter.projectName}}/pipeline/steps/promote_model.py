@@ -21,8 +21,7 @@ from pipeline.registry import aliases, onnx_export, registered_versions, round_t
 from pipeline.registry.model_metadata import Metadata
 from pipeline.registry.paired_comparison import Comparison, compare
 from pipeline.registry.registered_versions import KnownVersion, RegisteredModel
-from pipeline.registry.summaries import encoding_summary
-from pipeline.run_identity import git_commit
+from pipeline.registry.summaries import accuracy_summary, version_description, version_tags
 from pipeline.settings import chosen_stage, settings
 from pipeline.tracking import answering, client, has_registered_model, load_mlflow, registered_alias, step_run
 from pipeline.training.checkpoints import best_row
@@ -128,16 +127,16 @@ def _promote_candidate(stage: str) -> Promotion:
         _log_metrics(connection, candidate, scores)
         _log_comparisons(judgement.comparisons)
         version = version or _register(connection, candidate, scores, exported)
-        load_mlflow().set_tag("reason", judgement.refusal or _accuracy(scores) + judgement.remark)
+        load_mlflow().set_tag("reason", judgement.refusal or accuracy_summary(scores) + judgement.remark)
         _log_decision(version, stage, judgement.refusal is None)
     if judgement.refusal:
         return Promotion(False, f"version {version} is not promoted: {judgement.refusal}")
     if current and int(current.version) == version:
-        return Promotion(True, f"version {version} holds {stage} already ({_accuracy(scores)})")
+        return Promotion(True, f"version {version} holds {stage} already ({accuracy_summary(scores)})")
     interrupts.check()
     with answering():
         client().set_registered_model_alias(settings().model, stage, str(version))
-    return Promotion(True, f"version {version} now holds {stage} ({_accuracy(scores)}{judgement.remark})")
+    return Promotion(True, f"version {version} now holds {stage} ({accuracy_summary(scores)}{judgement.remark})")
 
 
 def _checked_export(connection: Connection, candidate: FinishedRun, config: str) -> tuple[str | None, bytes]:
@@ -152,10 +151,6 @@ def _checked_export(connection: Connection, candidate: FinishedRun, config: str)
     model = onnx_export.keras_model(candidate.architecture.json, candidate.weights)
     exported = onnx_export.export(model, candidate.data.dtype, served.rows)
     return round_trip.refusal(exported, served), exported
-
-
-def _accuracy(scores: Scores) -> str:
-    return f"accuracy {scores['accuracy']:.4f} on {scores['rows']} held-out rows"
 
 
 def _log_metrics(connection: Connection, candidate: FinishedRun, scores: Scores) -> None:
@@ -192,7 +187,9 @@ def _judgement(
     """
     minimum = settings().minimum_accuracy
     if scores["accuracy"] < minimum:
-        return Judgement(f"its {_accuracy(scores)} is below the minimum {minimum:g} (project.yaml: minimumAccuracy)")
+        return Judgement(
+            f"its {accuracy_summary(scores)} is below the minimum {minimum:g} (project.yaml: minimumAccuracy)"
+        )
     known: KnownVersion | None = None
     if current:
         with connection:
@@ -321,8 +318,8 @@ def _new_version(
                 settings().model,
                 model_uri,
                 row,
-                tags=_version_tags(candidate),
-                description=_version_description(candidate, scores),
+                tags=version_tags(candidate),
+                description=version_description(candidate, scores),
                 model_id=model_id,
             )
         with connection:
@@ -330,20 +327,6 @@ def _new_version(
                 return int(created.version)
         with answering():
             mlflow_client.delete_model_version(settings().model, created.version)
-
-
-def _version_tags(candidate: FinishedRun) -> dict[str, str]:
-    """Return the tags of the candidate's version; for a table, one of them summarizes the encoding."""
-    tags = {"run_hash": candidate.run_hash, "data_hash": candidate.data.data_hash, "git_commit": git_commit()}
-    encoding = candidate.data.encoding
-    return tags | ({"encoding": encoding_summary(encoding)} if encoding else {})
-
-
-def _version_description(candidate: FinishedRun, scores: Scores) -> str:
-    """Return one sentence about the candidate's version: accuracy, data and commit."""
-    commit = candidate.git_commit
-    code = "uncommitted code" if commit == "uncommitted" else f"the code of commit {commit[:12]}"
-    return f"{_accuracy(scores).capitalize()}; trained on data {candidate.data.data_hash[:12]} with {code}."
 
 
 def _metadata(candidate: FinishedRun, scores: Scores, examples: Examples) -> Metadata:

@@ -6,14 +6,14 @@ ones.
 
 import pathlib
 import re
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline import doctor
-from pipeline.data import feedback, source
+from pipeline.data import feedback, label_reviews, source
 from pipeline.databases import Connection, query, require_relation, session
 from pipeline.errors import StepError
-from pipeline.run_identity import person
 from pipeline.settings import settings
 
 LISTED = 20
@@ -60,33 +60,33 @@ def run(accept: str, refuse: str, subject: str, inputs: str) -> str:
         labels = _waiting(inference, subject)
         if inputs and labels:
             _write_inputs(inference, labels, pathlib.Path(inputs))
-        return _listing(inference, labels)
+        return _listing(inference, labels, subject)
 
 
 def _decide(inference: Connection, verdict: str, selection: str, subject: str) -> str:
-    """Store the verdict about the selected labels; numbers select reviewed labels, too. Raises StepError for none."""
+    """Store the verdict about the selected labels. Raises StepError when there is none."""
     condition, values = _condition(selection)
-    decided = query(
-        inference,
-        "INSERT INTO {schema}.label_review AS earlier (label_id, verdict, reviewed_by) "
-        "SELECT label_id, %s, %s FROM {schema}.label_status "
-        "WHERE model = %s AND verdict <> %s AND (%s = '' OR subject = %s) AND " + condition + " "
-        "ON CONFLICT (label_id) DO UPDATE SET verdict = excluded.verdict, reviewed_by = excluded.reviewed_by, "
-        "reviewed_at = clock_timestamp() RETURNING 1",
-        (verdict, person(), settings().model, verdict, subject, subject, *values),
+    decided = label_reviews.decide(
+        inference, verdict, f"(%s = '' OR subject = %s) AND {condition}", (subject, subject, *values)
     )
     if not decided:
         raise StepError(f"none of the selected labels is there to be {verdict}: `./run review_labels` lists them")
-    return f"{len(decided)} labels {verdict}; {feedback.waiting_labels(inference, settings().model)} wait"
+    return f"{decided} labels {verdict}; {label_reviews.waiting_labels(inference, settings().model)} wait"
 
 
 def _condition(selection: str) -> tuple[str, list[int]]:
-    """Return the SQL condition of a selection of labels, and its values."""
+    """Return the SQL condition of a selection of labels, and its values.
+
+    A range, or all, selects labels that wait. A single number selects a reviewed label, too.
+    """
     if selection == ALL:
         return "verdict = 'waiting'", []
-    ranges = [part.partition("-") for part in selection.split(",")]
-    values = [int(number) for first, _, last in ranges for number in (first, last or first)]
-    return f"({' OR '.join(['label_id BETWEEN %s AND %s'] * len(ranges))})", values
+    parts, values = [], []
+    for part in selection.split(","):
+        first, _, last = part.partition("-")
+        parts.append("label_id BETWEEN %s AND %s AND verdict = 'waiting'" if last else "label_id = %s")
+        values += [int(number) for number in (first, last) if number]
+    return f"({' OR '.join(parts)})", values
 
 
 def _waiting(inference: Connection, subject: str) -> list[Label]:
@@ -121,31 +121,32 @@ def _write_inputs(inference: Connection, labels: Sequence[Label], folder: pathli
         ) from error
 
 
-def _listing(inference: Connection, labels: Sequence[Label]) -> str:
+def _listing(inference: Connection, labels: Sequence[Label], subject: str) -> str:
     """Return a table of labels that wait, and the subjects whose labels deserve a closer look."""
     if not labels:
         return "no label waits for review"
     counts = feedback.subject_labels(inference, settings().model)
     lines = [_line(label) for label in labels]
-    doubtful = feedback.set_aside(counts, feedback.holdout_error(inference, settings().model))
+    doubtful = feedback.doubtful_subjects(counts, feedback.holdout_error(inference, settings().model))
     lines += [
-        f"doubtful: {feedback.shown(each.subject)} disagrees with the model in {each.disagreements} of {each.labels} "
-        "labels"
+        f"doubtful: {feedback.printable(each.subject)} disagrees with the model in "
+        f"{each.disagreements} of {each.labels} labels"
         for each in doubtful
     ]
     width = feedback.MOST_SHOWN
     header = f"{'label':>8}  {'time':16}  {'subject':{width}}  {'true class':{width}}  prediction"
     first, last = labels[0].label_id, labels[-1].label_id
-    waiting = feedback.waiting_labels(inference, settings().model)
+    waiting = label_reviews.waiting_labels(inference, settings().model)
+    of_subject = f" --subject {shlex.quote(subject)}" if subject else ""
     return "\n".join([
         f"{waiting} labels wait for review", header, *lines,
-        f"accept these: `./run review_labels --accept {first}-{last}`",
+        f"accept these: `./run review_labels --accept {first}-{last}{of_subject}`",
     ])  # fmt: skip
 
 
 def _line(label: Label) -> str:
     """Return the columns of a label."""
-    subject, true_class, prediction = map(feedback.shown, (label.subject, label.label, label.predicted_label))
+    subject, true_class, prediction = map(feedback.printable, (label.subject, label.label, label.predicted_label))
     return (
         f"{label.label_id:>8}  {label.labelled_at}  {subject:{feedback.MOST_SHOWN}}  "
         f"{true_class:{feedback.MOST_SHOWN}}  {prediction} ({label.confidence:.0%})"

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 
 NAME = "Argo Workflows"
-# The first releases of 3 and 4 without CVE-2026-31892, CVE-2026-42296 and CVE-2026-54526: by these, a person who may
-# create Workflows gets round templateReferencing, with which an operator allows only approved templates.
+# The first releases of 3 and 4 without CVE-2026-31892, CVE-2026-42296 and CVE-2026-54526, which let a person who may
+# create Workflows bypass templateReferencing.
 FIXED = ((3, 7, 15), (4, 0, 6))
 IMAGES = "--output=jsonpath={.items[*].spec.template.spec.containers[*].image}"
 VERSION = re.compile(r"workflow-controller:v?(\d+)\.(\d+)\.(\d+)")
@@ -14,7 +14,7 @@ SECONDS = 10
 
 
 def controllers() -> tuple[bool, str, str]:
-    """Return whether no known hole was found in the controllers, the details and the fix.
+    """Return whether no known vulnerability was found in the controllers, the details and the fix.
 
     Without kubectl, a cluster or the right to list its Deployments, nothing is found.
     """

@@ -1,4 +1,4 @@
-"""`./run doctor` names a version of Argo Workflows with a known hole; a program in place of kubectl answers."""
+"""`./run doctor` names a vulnerable version of Argo Workflows; a program in place of kubectl answers."""
 
 import pathlib
 

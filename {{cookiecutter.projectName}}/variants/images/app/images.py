@@ -74,13 +74,18 @@ def decode(
         raise ImageError("the file is empty")
     if len(content) > MAX_BYTES:
         raise TooLarge(f"the file has {len(content):,} bytes; allowed are {MAX_BYTES:,}")
-    mode = "L" if channels == 1 else "RGB"
+    picture = _decoded(content, (width, height), "L" if channels == 1 else "RGB", decoder)
+    return _scaled(np.asarray(picture), dtype, pixels or BYTES).tobytes()
+
+
+def _decoded(content: bytes, size: tuple[int, int], mode: str, decoder: Decoder) -> Image.Image:
+    """Return the picture in a file, fitted and converted. Raises ImageError, and what `decoder` raises."""
     try:
         with _open(content) as image:
             _require_allowed(image, content)
             is_large = image.width * image.height > MAX_SMALL_PIXELS
             with decoder() if is_large else contextlib.nullcontext():
-                picture = _fitted(image, (width, height), mode)
+                return _fitted(image, size, mode)
     except (ImageError, Busy, ClientGone):
         raise
     except Image.DecompressionBombError as error:
@@ -88,7 +93,6 @@ def decode(
     except Exception as error:
         # Pillow's decoders raise any kind of exception for a broken file.
         raise ImageError("the image cannot be decoded: the file is damaged or cut off") from error
-    return _scaled(np.asarray(picture), dtype, pixels or BYTES).tobytes()
 
 
 def to_picture(row: bytes, shape: Sequence[int], dtype: str, pixels: PixelFormat | None = None) -> Image.Image:

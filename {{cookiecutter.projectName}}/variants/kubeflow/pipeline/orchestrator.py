@@ -1,8 +1,8 @@
-"""The version of Kubeflow Pipelines, which `./run doctor` does not check: it brings its own controllers."""
+"""Kubeflow Pipelines brings its own controllers, so `./run doctor` checks no version."""
 
 NAME = "Kubeflow Pipelines"
 
 
 def controllers() -> tuple[bool, str, str]:
-    """Return whether no known hole was found in the controllers, the details and the fix."""
+    """Return whether no known vulnerability was found in the controllers, the details and the fix."""
     return True, "not checked", ""
