@@ -145,7 +145,9 @@ def test_it_does_what_its_description_says(api: Api, work: Path) -> None:
     """Requests generated from the description, valid and invalid; none causes a server error."""
     settings = work / "schemathesis-table.toml"
     key = str(api.session.headers["Authorization"]).removeprefix("Bearer ")
-    settings.write_text(f'[auth.openapi.bearer]\nbearer = "{key}"\n', encoding="utf-8")
+    # The description names the columns only to those who may predict.
+    header, token = f'headers = {{ Authorization = "Bearer {key}" }}', f'[auth.openapi.bearer]\nbearer = "{key}"'
+    settings.write_text(f"{header}\n{token}\n", encoding="utf-8")
     command = [Path(sys.executable).with_name("schemathesis"), "--config-file", settings, "run"]
     command += [f"{api.address}/openapi.json", "--checks", "all", "--seed", "1", "--max-examples", "60"]
     command += ["--include-path-regex", "^/(predictions(/batch)?|models/.*)$", "--no-color"]
