@@ -20,6 +20,8 @@ from app.subjects import ROLES, NotAuthenticated, Subject
 SECONDS_BETWEEN_READS = 1
 SUBJECT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 LINE = re.compile(r"([0-9a-f]{64})[ \t]+([a-z,]+)")
+# Names of rows in the databases whose subject is not known.
+RESERVED = ("anonymous", "unknown")
 # The file that names the kind of the service binding.
 TYPE, KIND = "type", "api-keys"
 logger = logging.getLogger("app.api_keys")
@@ -114,6 +116,8 @@ def _read_file(path: pathlib.Path) -> list[Key]:
             f"{path}: the name of a subject has up to 63 lower-case letters, digits, '.', '_' and '-', and starts with "
             "a letter or a digit"
         )
+    if path.name in RESERVED:
+        raise SettingsError(f"{path}: the subject {path.name} stands for requests without a key: name it otherwise")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,7 @@
 """The log: one JSON object per line, one line per request. It holds no image, header, body or query string."""
 
 import asyncio
+import collections
 import contextlib
 import logging
 import logging.config
@@ -15,9 +16,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import BUSY_SECONDS, problem
+from app.subjects import ANONYMOUS
 
 # Longest pause within a body, in seconds: a client may disappear without closing its connection.
 SECONDS_OF_SILENCE = 30
+# Longest time for a whole body: a client may send a byte now and then to keep memory reserved.
+SECONDS_FOR_BODY = 120
 # Longest path in a line, in characters.
 MAX_PATH = 200
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -71,8 +75,8 @@ class Requests:
         self.limits = limits
         self.default_limit = default_limit
         self.total_limit = total_limit
-        # Bytes reserved for the bodies of requests in progress.
-        self.reserved = 0
+        # Bytes reserved for the bodies of requests in progress, per subject.
+        self.reserved: collections.Counter[str] = collections.Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -126,29 +130,40 @@ class Requests:
         header = Headers(scope=scope).get("content-length", "")
         announced = int(header) if re.fullmatch("[0-9]{1,18}", header) else 0
         received, reserved, complete = announced if announced > limit else 0, 0, False
+        subject: str | None = None
+        deadline = time.monotonic() + SECONDS_FOR_BODY
 
         async def limited() -> Message:
-            nonlocal received, reserved, complete
-            message = await _next(receive, complete) if received <= limit else {"type": "http.request"}
+            nonlocal received, reserved, complete, subject
+            message = await _next(receive, complete, deadline) if received <= limit else {"type": "http.request"}
             complete = not message.get("more_body", False)
             size = len(message.get("body", b""))
             received += size
             if received > limit:
                 raise HTTPException(413, f"the body is longer than the {limit:,} bytes that are allowed")
-            if size and not reserved:
-                reserved = self._reserve(announced or limit)
+            if size and subject is None:
+                subject = scope["state"]["subject"].name if "subject" in scope["state"] else ANONYMOUS.name
+                reserved = self._reserve(subject, announced or limit)
             return message
 
         try:
             yield limited
         finally:
-            self.reserved -= reserved
+            if reserved and subject is not None:
+                self.reserved[subject] -= reserved
+                # The counter keeps no subject without an upload.
+                self.reserved += collections.Counter()
 
-    def _reserve(self, size: int) -> int:
-        """Reserve and return `size` bytes. Raises HTTPException if that exceeds the total limit."""
-        if self.reserved + size > self.total_limit:
+    def _reserve(self, subject: str, size: int) -> int:
+        """Reserve and return `size` bytes. Raises HTTPException if that exceeds the total limit, or a subject's half.
+
+        A subject that uploads nothing else may always send one body.
+        """
+        share = self.total_limit if subject == ANONYMOUS.name else self.total_limit // 2
+        is_over_share = self.reserved[subject] and self.reserved[subject] + size > share
+        if is_over_share or self.reserved.total() + size > self.total_limit:
             raise HTTPException(503, "too much is being uploaded at once: try again", {"Retry-After": BUSY_SECONDS})
-        self.reserved += size
+        self.reserved[subject] += size
         return size
 
 
@@ -166,11 +181,13 @@ def _request_fields(scope: Scope) -> dict[str, str | None]:
     }
 
 
-async def _next(receive: Receive, complete: bool) -> Message:
+async def _next(receive: Receive, complete: bool, deadline: float) -> Message:
     """Return the next message. Raises HTTPException if the next part of an incomplete body does not arrive in time."""
+    left = deadline - time.monotonic()
     try:
-        async with asyncio.timeout(None if complete else SECONDS_OF_SILENCE):
+        async with asyncio.timeout(None if complete else min(SECONDS_OF_SILENCE, left)):
             return await receive()
     except TimeoutError:
-        detail = f"nothing more of the body arrived for {SECONDS_OF_SILENCE} s"
+        silence = f"nothing more of the body arrived for {SECONDS_OF_SILENCE} s"
+        detail = f"the body did not arrive within {SECONDS_FOR_BODY} s" if left < SECONDS_OF_SILENCE else silence
         raise HTTPException(408, detail, {"Connection": "close"}) from None

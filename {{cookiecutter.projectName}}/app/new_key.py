@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from app.api_keys import SUBJECT, line
+from app.api_keys import RESERVED, SUBJECT, line
 from app.subjects import ROLES
 
 # 256 bits: nobody guesses them, so a fast hash protects the key.
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str]) -> int:
             f"the subject is {chosen.subject!r}; allowed are up to 63 lower-case letters, digits, '.', '_' and '-', "
             "the first of them a letter or a digit"
         )
+    if chosen.subject in RESERVED:
+        parser.error(f"the subject is {chosen.subject!r}, which stands for requests without a key: choose another")
     if chosen.subject == "type":
         parser.error("the subject is 'type', which is the name of another file: choose a different one")
     if not set(roles) <= set(ROLES):

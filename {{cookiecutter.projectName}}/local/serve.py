@@ -85,7 +85,13 @@ def _services(python: str) -> list[Service]:
 def _variables(process: str, port: int) -> tuple[tuple[str, str], ...]:
     """Return the variables that `python -m app` reads."""
     # Only this machine reaches the address.
-    return (("APP_PROCESS", process), ("HOST", "127.0.0.1"), ("PORT", str(port)), ("AUTHENTICATION", "none"))
+    return (
+        ("APP_PROCESS", process),
+        ("HOST", "127.0.0.1"),
+        ("PORT", str(port)),
+        ("AUTHENTICATION", "none"),
+        ("ALLOWED_HOSTS", "127.0.0.1,localhost"),
+    )
 
 
 @contextlib.contextmanager

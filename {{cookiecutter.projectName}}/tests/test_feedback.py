@@ -20,18 +20,20 @@ def test_labelled_rows_are_a_share_of_all_rows() -> None:
 @pytest.mark.parametrize(
     ("labels", "error", "doubtful"),
     [
-        # One of three disagrees always, the others hardly ever.
-        ([("a", 50, 50), ("b", 50, 2), ("c", 50, 1)], 0.02, ["a"]),
+        # One of four disagrees always, the others hardly ever.
+        ([("a", 50, 50), ("b", 50, 2), ("c", 50, 1), ("d", 50, 0)], 0.02, ["a"]),
         # Two of five.
         ([("a", 200, 190), ("b", 200, 200), ("c", 20, 1), ("d", 20, 0), ("e", 20, 1)], 0.02, ["a", "b"]),
-        # The inputs changed: all disagree.
-        ([("a", 50, 40), ("b", 50, 35), ("c", 50, 45)], 0.02, []),
-        # Nobody to compare with.
+        # One who agrees always does not make the others doubtful after the inputs changed.
+        ([("a", 100, 20), ("b", 100, 22), ("c", 100, 18), ("d", 100, 0)], 0.03, []),
+        # All disagree.
+        ([("a", 50, 40), ("b", 50, 35), ("c", 50, 45), ("d", 50, 41)], 0.02, []),
+        # Too few to compare with.
         ([("a", 500, 500)], 0.02, []),
-        ([("a", 500, 500), ("b", 9, 0)], 0.02, []),
+        ([("a", 500, 500), ("b", 50, 0), ("c", 50, 0), ("d", 9, 0)], 0.02, []),
         # The model itself is as often wrong.
-        ([("a", 50, 30), ("b", 50, 0)], 0.6, []),
-        ([("a", 50, 0), ("b", 50, 0)], 0.0, []),
+        ([("a", 50, 30), ("b", 50, 0), ("c", 50, 0), ("d", 50, 0)], 0.6, []),
+        ([("a", 50, 0), ("b", 50, 0), ("c", 50, 0), ("d", 50, 0)], 0.0, []),
     ],
 )
 def test_a_subject_far_beyond_chance_is_doubtful(labels, error, doubtful) -> None:
@@ -40,7 +42,7 @@ def test_a_subject_far_beyond_chance_is_doubtful(labels, error, doubtful) -> Non
 
 
 def test_a_name_cannot_command_a_terminal() -> None:
-    assert feedback.printable("a\x1b[2J\nb\u202e" + "c" * 50) == "a?[2J?b?" + "c" * 16
+    assert feedback.printable("a\x1b[2J\nb\u202e" + "c" * 500) == "a?[2J?b?" + "c" * 247
 
 
 def answers(both: int, candidate: int, served: int, none: int) -> tuple[np.ndarray, np.ndarray]:

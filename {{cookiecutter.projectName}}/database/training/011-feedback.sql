@@ -22,6 +22,11 @@ CREATE TABLE "${schema}".dataset_labelled_row (
 ) ${distributed_by_prediction_id};
 ALTER TABLE "${schema}".dataset_labelled_row OWNER TO "${schema}_owner";
 GRANT SELECT, INSERT ON "${schema}".dataset_labelled_row TO "${schema}_trainer";
+-- Nobody knows which of the earlier data sets hold which rows.
+INSERT INTO "${schema}".dataset_labelled_row (dataset, prediction_id, subject, asked_by)
+SELECT d.dataset, r.prediction_id, r.subject, r.asked_by
+FROM "${schema}".dataset AS d
+CROSS JOIN "${schema}".labelled_row AS r;
 --rollback DROP TABLE "${schema}".dataset_labelled_row;
 
 --changeset project:dataset_erased_at

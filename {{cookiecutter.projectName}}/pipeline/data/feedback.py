@@ -11,11 +11,12 @@ from pipeline.data.splits import FEEDBACK, SPLITS
 from pipeline.databases import query
 from pipeline.settings import settings
 
-# A subject with fewer labels is neither judged nor compared with.
+# A subject with fewer labels is neither judged nor compared with, and none is judged by fewer others.
 LEAST_LABELS = 10
+LEAST_OTHERS = 3
 # A subject is doubtful if chance explains its disagreements with a smaller probability.
 BEYOND_CHANCE = 1e-6
-MOST_SHOWN = 24
+MOST_SHOWN = 255
 
 
 class Limits(NamedTuple):
@@ -60,14 +61,16 @@ def limits_by_split(row_counts: dict[str, int]) -> dict[str, Limits]:
 
 
 def subject_labels(inference: Connection, model: str) -> list[SubjectLabels]:
-    """Return the labels per subject that nobody refused, most labels first.
+    """Return the labelled inputs per subject, most labels first.
 
-    `inference` is a session of the deploying role.
+    Equal inputs count once, so that nobody hides wrong labels behind one input that is sent often. Refused labels
+    count, too. `inference` is a session of the deploying role.
     """
     rows = query(
         inference,
-        "SELECT subject, count(*), count(*) FILTER (WHERE label <> predicted_label) FROM {schema}.label_status "
-        "WHERE model = %s AND verdict <> 'refused' GROUP BY subject ORDER BY 2 DESC, 1",
+        "SELECT subject, count(*), count(*) FILTER (WHERE is_other) FROM ("
+        "SELECT subject, bool_or(label <> predicted_label) AS is_other FROM {schema}.label_status WHERE model = %s "
+        "GROUP BY subject, coalesce(md5(input), prediction_id::text)) AS labelled GROUP BY subject ORDER BY 2 DESC, 1",
         (model,),
     )
     return [SubjectLabels(*row) for row in rows]
@@ -87,16 +90,18 @@ def holdout_error(inference: Connection, model: str) -> float:
 def doubtful_subjects(labels: Sequence[SubjectLabels], error: float) -> list[SubjectLabels]:
     """Return the subjects whose labels differ from the predictions far more often than those of the others.
 
-    A subject is judged where there are others with LEAST_LABELS labels at least. Its disagreements are compared, by the
-    upper tail of the binomial distribution, with the model's own `error` on held-out rows and with the median rate of
-    the other subjects, whichever is larger.
+    A subject is judged where LEAST_OTHERS others have LEAST_LABELS labels at least, so that no single one of them sets
+    the standard. Its disagreements are compared, by the upper tail of the binomial distribution, with the model's own
+    `error` on held-out rows and with the median rate of the other subjects, whichever is larger.
     """
     judged = [each for each in labels if each.labels >= LEAST_LABELS]
+    if len(judged) <= LEAST_OTHERS:
+        return []
     return [
         each
         for each in judged
-        if (others := [other.rate for other in judged if other is not each])
-        and _tail(each, max(error, statistics.median(others))) < BEYOND_CHANCE
+        if _tail(each, max(error, statistics.median(other.rate for other in judged if other is not each)))
+        < BEYOND_CHANCE
     ]
 
 

@@ -217,18 +217,20 @@ def _judgement(
 def _compared(connection: Connection, candidate: FinishedRun, run_hash: str, served: str, stage: str) -> Judgement:
     """Decide by a comparison with the served version, called `served`, which comes from the training `run_hash`.
 
-    The data set's own holdout decides. The rows from feedback may only refuse: who labels does not choose the model.
+    The data set's own holdout decides. Rows from feedback may refuse a candidate, and lift the limit of one point if
+    the candidate is better on them; both only if a person reviewed their labels.
     """
     comparisons = _comparisons(connection, candidate, run_hash)
     if comparisons is None:
         return Judgement(None, f"; not compared with {served}, which takes other data")
     own = comparisons["holdout"]
-    labelled = comparisons.get(FEEDBACK, own)
-    # Rows whose labels a person reviewed teach the model what the holdout does not show.
-    has_reviewed = FEEDBACK in comparisons and settings().monitoring.labels == "reviewed"
-    is_worse = own.is_significantly_worse or (own.loses_too_much and not has_reviewed)
-    if is_worse or labelled.is_significantly_worse:
-        worse, kind = (own, "held-out") if is_worse else (labelled, "labelled")
+    # Only labels that a person reviewed have a say: they teach what the holdout does not show.
+    reviewed = comparisons.get(FEEDBACK) if settings().monitoring.labels == "reviewed" else None
+    has_learned = reviewed is not None and reviewed.candidate > reviewed.served
+    is_worse = own.is_significantly_worse or (own.loses_too_much and not has_learned)
+    is_vetoed = reviewed is not None and reviewed.is_significantly_worse
+    if is_worse or is_vetoed:
+        worse, kind = (own, "held-out") if is_worse or reviewed is None else (reviewed, "labelled")
         refusal = (
             f"its accuracy {worse.candidate:.4f} on {worse.rows} {kind} rows is worse than {worse.served:.4f} of "
             f"{served}, which keeps {stage}"

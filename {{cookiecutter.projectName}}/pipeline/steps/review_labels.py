@@ -17,6 +17,7 @@ from pipeline.errors import StepError
 from pipeline.settings import settings
 
 LISTED = 20
+COLUMN = 24
 ALL = "all"
 SELECTION = r"[0-9]{1,18}(-[0-9]{1,18})?(,[0-9]{1,18}(-[0-9]{1,18})?)*"
 
@@ -133,8 +134,7 @@ def _listing(inference: Connection, labels: Sequence[Label], subject: str) -> st
         f"{each.disagreements} of {each.labels} labels"
         for each in doubtful
     ]
-    width = feedback.MOST_SHOWN
-    header = f"{'label':>8}  {'time':16}  {'subject':{width}}  {'true class':{width}}  prediction"
+    header = f"{'label':>8}  {'time':16}  {'subject':{COLUMN}}  {'true class':{COLUMN}}  prediction"
     first, last = labels[0].label_id, labels[-1].label_id
     waiting = label_reviews.waiting_labels(inference, settings().model)
     of_subject = f" --subject {shlex.quote(subject)}" if subject else ""
@@ -148,6 +148,6 @@ def _line(label: Label) -> str:
     """Return the columns of a label."""
     subject, true_class, prediction = map(feedback.printable, (label.subject, label.label, label.predicted_label))
     return (
-        f"{label.label_id:>8}  {label.labelled_at}  {subject:{feedback.MOST_SHOWN}}  "
-        f"{true_class:{feedback.MOST_SHOWN}}  {prediction} ({label.confidence:.0%})"
+        f"{label.label_id:>8}  {label.labelled_at}  {subject:{COLUMN}}  "
+        f"{true_class:{COLUMN}}  {prediction} ({label.confidence:.0%})"
     )

@@ -1,5 +1,6 @@
 """Who gets an answer of the API: authentication, roles, host names, limits and headers."""
 
+import asyncio
 import dataclasses
 import logging
 import threading
@@ -12,8 +13,9 @@ from stand_in import ID, SETTINGS, StandIn, png, serving
 from app import api_keys, authentication, decoders, images, request_limits
 from app.api_keys import line
 from app.predictions import DatabaseAway
+from app.request_limits import Limits
 from app.settings import Oidc
-from app.subjects import ROLES, IssuerAway
+from app.subjects import ROLES, IssuerAway, Subject
 
 KEYED = dataclasses.replace(SETTINGS, authentication="api-key")
 LABEL = f"/predictions/{ID}/label"
@@ -175,11 +177,45 @@ def test_too_many_requests_at_once_are_refused_and_probes_answered(stand_in, mon
         refused = client.get("/models/pictures")
         assert detail(refused, 503) == "Too many requests are in progress: try again."
         assert refused.headers["retry-after"] == "2"
-        for path in ("/healthz", "/readyz"):
+        for path in ("/healthz", "/readyz", "/docs"):
             assert client.get(path).status_code == 200
         released.set()
         assert {answer.result().status_code for answer in asking} == {503}
         assert client.get("/docs").status_code == 200
+
+
+def test_public_paths_take_no_place_and_a_subject_has_half_of_them() -> None:
+    """Strangers who read nothing of what they asked for leave the places to clients with a key."""
+    limits = Limits(None, per_minute=0, at_once=4)
+    statuses: dict[str, list[int]] = {}
+
+    async def ask(path: str, subject: str, answered: asyncio.Event) -> None:
+        async def app(scope, receive, send) -> None:
+            await answered.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def send(message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.setdefault(subject, []).append(message["status"])
+
+        limits.app = app
+        scope = {"type": "http", "path": path, "method": "GET", "headers": [], "query_string": b""}
+        scope["state"] = {"subject": Subject(subject, frozenset(ROLES)), "request_id": "1", "noted": {}}
+        await limits(scope, None, send)
+
+    async def all_at_once() -> None:
+        answered = asyncio.Event()
+        asked = [("/docs", "stranger")] * 9 + [("/predictions", "mallory")] * 5 + [("/predictions", "bob")]
+        asking = [asyncio.create_task(ask(*each, answered)) for each in asked]
+        await asyncio.sleep(0)
+        answered.set()
+        await asyncio.gather(*asking)
+
+    asyncio.run(all_at_once())
+    assert statuses["stranger"] == [200] * 9
+    assert sorted(statuses["mallory"]) == [200, 200, 503, 503, 503]
+    assert statuses["bob"] == [200]
+    assert not limits.in_progress
 
 
 def test_large_pictures_do_not_keep_small_ones_from_an_answer(stand_in, monkeypatch) -> None:

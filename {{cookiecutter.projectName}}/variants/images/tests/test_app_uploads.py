@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from stand_in import SETTINGS, StandIn, png
+from starlette.exceptions import HTTPException
 
 from app import decoders, endpoints, images, logs
 from app.authentication import Nobody
@@ -95,6 +96,32 @@ def test_a_body_that_stops_coming_is_given_up(monkeypatch) -> None:
         assert answer["status"] == 415
 
     asyncio.run(upload_in_pieces())
+
+
+def test_a_body_that_drips_is_given_up(monkeypatch) -> None:
+    """A client that sends a byte now and then must not keep memory reserved."""
+    monkeypatch.setattr(logs, "SECONDS_FOR_BODY", 0.3)
+
+    async def drip() -> None:
+        app = endpoints.create_app(dataclasses.replace(SETTINGS, uploads_mib=32), StandIn(), Nobody())
+        loop, drops = asyncio.get_running_loop(), [asyncio.Event() for _ in range(9)]
+        for number, event in enumerate(drops):
+            loop.call_later(0.1 * (number + 1), event.set)
+        pieces = [piece for event in drops for piece in (event, b"x")]
+        answer = await ask(app, "/predictions/batch", body=(FIRST_PART, *pieces))
+        assert (answer["status"], answer["headers"][b"connection"]) == (408, b"close")
+
+    asyncio.run(drip())
+
+
+def test_a_subject_has_half_of_the_memory_beside_its_first_body() -> None:
+    requests = logs.Requests(None, {}, 1, 64)
+    assert requests._reserve("mallory", 40) == 40
+    with pytest.raises(HTTPException, match="503"):
+        requests._reserve("mallory", 1)
+    assert requests._reserve("bob", 20) == 20
+    with pytest.raises(HTTPException, match="503"):
+        requests._reserve("cy", 20)
 
 
 def test_the_pictures_of_a_client_that_has_gone_are_not_decoded(monkeypatch, caplog) -> None:

@@ -223,11 +223,17 @@ def test_labelled_rows_are_limited_and_decide_nothing(place, monkeypatch) -> Non
     (row,) = place.ask("SELECT to_jsonb(t) FROM {table} AS t WHERE smoker IS NOT NULL LIMIT 1")[0]
     names = [column.name for column in catalog.read_table(place.trainer).columns]
     row = {name: row[name] for name in names}
-    rows = [labelled(n, {**row, names[0]: 1e6 + n}, "9", "ann" if n < 30 else "bob") for n in range(60)]
+    own = training_db.current_data(place.trainer).statistics["inputs"]
+    width = own[0]["maximum"] - own[0]["minimum"]
+    numbers = [own[0]["maximum"] + width * (n + 1) / 61 for n in range(60)]
+    rows = [labelled(n, {**row, names[0]: numbers[n]}, "9", "ann" if n < 30 else "bob") for n in range(60)]
+    # No row is used that would scale all others to the same number.
+    rows.append(labelled(60, {**row, names[0]: 1e30}, "9", "eve"))
     labelled_rows.upsert(place.trainer, rows)
     packed = place.pack()
     assert packed.row_counts == {**before.row_counts, "train": before.row_counts["train"] + 5, "feedback": 2}
-    assert (packed.labelled, packed.unused) == (7, 53)
+    assert (packed.labelled, packed.unused) == (7, 54)
+    assert training_db.current_data(place.trainer).statistics["inputs"] == own
     used = place.ask("SELECT prediction_id::int, subject FROM {schema}.dataset_labelled_row ORDER BY 1")
     assert [subject for _, subject in used].count("bob") == 5
     assert all(number >= 20 for number, _ in used)
@@ -240,7 +246,7 @@ def test_labelled_rows_join_once_and_never_overrule_the_table(place) -> None:
     (known,) = place.ask("SELECT to_jsonb(t) FROM {table} AS t WHERE smoker IS NOT NULL LIMIT 1")[0]
     names = [column.name for column in catalog.read_table(place.trainer).columns]
     known = {name: known[name] for name in names}
-    new, other = {**known, names[0]: 1e6}, {**known, names[0]: 2e6}
+    new, other = {**known, names[0]: known[names[0]] + 0.125}, {**known, names[0]: known[names[0]] + 0.25}
     for number, (row, label) in enumerate(((known, "9"), (new, "9"), (new, "10"), (other, "no class"))):
         labelled_rows.upsert(
             place.trainer,

@@ -14,7 +14,7 @@ if (project := str(pathlib.Path(__file__).resolve().parent.parent)) not in sys.p
     sys.path.insert(0, project)
 
 from app import oidc_login
-from app.page_protection import POLICY, PROBES, NoMetrics, refuse_host
+from app.page_protection import POLICY, PROBES, VISITS, NoMetrics, UploadsOfVisitors, refuse_host
 from app.protection import Hosts, SecurityHeaders
 from app.settings import settings
 
@@ -24,6 +24,7 @@ app = st.App(
     middleware=[
         Middleware(SecurityHeaders, headers={"Content-Security-Policy": POLICY}),
         Middleware(NoMetrics),
+        Middleware(UploadsOfVisitors, visits=VISITS),
         Middleware(Hosts, allowed=settings().allowed_hosts, exempt=PROBES, refuse=refuse_host),
     ],
 )

@@ -9,9 +9,11 @@ The state of the visit holds the hash of the key, which is looked up at each run
 import time
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app import api_keys
 from app.api_keys import ApiKeys
+from app.page_protection import VISITS
 from app.request_limits import Rate
 from app.settings import Settings, settings
 from app.subjects import ANONYMOUS, NotAuthenticated, Subject
@@ -23,7 +25,20 @@ SECONDS_SIGNED_IN = 12 * 3600
 
 
 def visitor(chosen: Settings) -> Subject | None:
-    """Return the visitor, or draw what the visitor needs to sign in and return None. Raises SettingsError."""
+    """Return the visitor; without one, draw the sign-in and return None. Raises SettingsError.
+
+    Only a visitor may upload.
+    """
+    subject = _visitor(chosen)
+    context = get_script_run_ctx()
+    if context and subject:
+        VISITS.add(context.session_id)
+    elif context:
+        VISITS.remove(context.session_id)
+    return subject
+
+
+def _visitor(chosen: Settings) -> Subject | None:
     if chosen.authentication == "none":
         return ANONYMOUS
     return _by_key() if chosen.authentication == "api-key" else _by_provider(chosen)

@@ -73,6 +73,9 @@ def test_the_pages_server_protects_its_visitors() -> None:
         for path in ("/_stcore/metrics", "/_stcore/metrics/", "//_stcore/metrics"):
             assert get(port, path).status in (400, 404), path
         assert get(port, "/", "evil.example").status == 400
+        # Whoever has not signed in stores nothing.
+        for path in ("/_stcore/upload_file/a-session/a-file", "/page/_stcore/upload_file/a-session/a-file"):
+            assert get(port, path).status == 403, path
         assert get(port, "/_stcore/health", "10.0.0.1").status == 200
 
 

@@ -12,6 +12,7 @@ from psycopg2.extensions import connection as Connection
 from pipeline.data import feedback
 from pipeline.data.catalog import Column, Table, read_table
 from pipeline.data.expressions import (
+    OwnRows,
     column_list,
     comma_separated,
     evaluated_once,
@@ -76,9 +77,9 @@ def examine(connection: Connection, with_labelled: bool) -> Examined:
     rows: sql.Composable = source_rows(table)
     labelled: sql.Composable | None = None
     if with_labelled:
-        limits = feedback.limits_by_split(_own_row_counts(connection, table))
-        labelled = labelled_candidates(table, classes, limits)
-        rows = sql.SQL("{} UNION ALL {}").format(rows, labelled_rows(table, classes, limits))
+        own = _own_rows(connection, table)
+        labelled = labelled_candidates(table, classes, own)
+        rows = sql.SQL("{} UNION ALL {}").format(rows, labelled_rows(table, classes, own))
     _measure(connection, table, rows)
     counts, rows_hash = _counts(connection)
     _require_all_classes(table, classes, counts)
@@ -95,13 +96,22 @@ def examine(connection: Connection, with_labelled: bool) -> Examined:
     return examined
 
 
-def _own_row_counts(connection: Connection, table: Table) -> dict[str, int]:
-    """Return the table's row counts per split, without labelled rows."""
-    counts = dict.fromkeys(SPLITS, 0)
-    statement = sql.SQL("SELECT {split}, count(*) FROM {rows} GROUP BY 1").format(
-        split=split_of_row(), rows=evaluated_once(source_rows(table))
+def _own_rows(connection: Connection, table: Table) -> OwnRows:
+    """Return the limits that the table's own rows set for labelled rows: how many, and between which numbers."""
+    numbers = [number for number, column in enumerate(table.columns) if column.kind == "number"]
+    extremes = [
+        sql.SQL("min({column}), max({column})").format(column=sql.Identifier(f"c{number}")) for number in numbers
+    ]
+    statement = sql.SQL("SELECT {values} FROM {rows} GROUP BY 1").format(
+        values=comma_separated([sql.SQL("{}, count(*)").format(split_of_row()), *extremes]),
+        rows=evaluated_once(source_rows(table)),
     )
-    return counts | dict(execute(connection, statement))
+    counts, ranges = dict.fromkeys(SPLITS, 0), {}
+    for split, count, *values in execute(connection, statement):
+        counts[split] = count
+        if split == "train":
+            ranges = dict(zip(numbers, zip(values[::2], values[1::2])))
+    return OwnRows(feedback.limits_by_split(counts), ranges)
 
 
 def _data_hash(
@@ -193,8 +203,8 @@ def _vocabulary(connection: Connection, table: Table, number: int) -> list[str]:
 def _measure(connection: Connection, table: Table, rows: sql.Composable) -> None:
     """Read every row once and fill the temporary table `measured`, with one row per split and class.
 
-    It has the row count, a hash of the rows that does not depend on their order, and mean, variance and count per
-    column. Raises StepError.
+    Labelled rows are apart. It has the row count, a hash of the rows that does not depend on their order, and mean,
+    variance and count per column. Raises StepError.
     """
     names = [sql.Identifier(f"c{number}") for number in range(len(table.columns))]
     is_text = [column.kind == "text" for column in table.columns]
@@ -207,11 +217,12 @@ def _measure(connection: Connection, table: Table, rows: sql.Composable) -> None
     numbers = [name for name, text in zip(names, is_text) if not text]
     texts = [sql.Identifier("label"), *(name for name, text in zip(names, is_text) if text)]
     statement = sql.SQL(
-        "CREATE TEMP TABLE measured ON COMMIT DROP AS SELECT {split} AS split, label, count(*) AS row_count, "
+        "CREATE TEMP TABLE measured ON COMMIT DROP AS SELECT {split} AS split, label, is_labelled, "
+        "count(*) AS row_count, "
         'sum(hash_array_extended(ARRAY[{numbers}]::float8[], hashtextextended(ROW({texts})::text COLLATE "C", hash))) '
         "AS hashed, "
         "ARRAY[{means}]::float8[] AS means, ARRAY[{variances}]::float8[] AS variances, "
-        "ARRAY[{known}]::bigint[] AS known FROM {rows} GROUP BY 1, 2"
+        "ARRAY[{known}]::bigint[] AS known FROM {rows} GROUP BY 1, 2, 3"
     ).format(
         split=split_of_row(),
         numbers=comma_separated(numbers),
@@ -232,20 +243,22 @@ def _counts(connection: Connection) -> tuple[dict[str, dict[str, int]], str]:
     counts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
     rows_hash = 0
     for split, label, count, part in query(connection, "SELECT split, label, row_count, hashed FROM measured"):
-        counts.setdefault(split, {})[label] = count
+        of_split = counts.setdefault(split, {})
+        of_split[label] = of_split.get(label, 0) + count
         rows_hash += int(part)
     return counts, str(rows_hash)
 
 
 def _scales(connection: Connection, table: Table) -> list[Scale]:
-    """Return the scale of each column. Raises StepError when any row holds NaN or infinity.
+    """Return the scale of each column, by the table's own rows. Raises StepError when any holds NaN or infinity.
 
     The variance of all training rows is the mean of the groups' variances plus the variance of the groups' means.
     """
     rows = query(
         connection,
         "WITH one AS (SELECT m.split, m.row_count, u.* FROM measured AS m CROSS JOIN LATERAL "
-        "unnest(m.means, m.variances, m.known) WITH ORDINALITY AS u (mean, variance, known, place)), "
+        "unnest(m.means, m.variances, m.known) WITH ORDINALITY AS u (mean, variance, known, place) "
+        "WHERE NOT m.is_labelled), "
         "whole AS (SELECT place, sum(known * mean) / nullif(sum(known), 0) AS mean FROM one WHERE split = 'train' "
         "GROUP BY place) "
         "SELECT w.mean, sqrt(sum(o.known * (o.variance + (o.mean - w.mean) ^ 2)) FILTER (WHERE o.split = 'train') "

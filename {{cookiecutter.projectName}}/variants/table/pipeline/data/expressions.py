@@ -1,7 +1,7 @@
 """SQL over the source table: the hash and the split of a row, its features, and the rows that people labelled."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
@@ -12,6 +12,16 @@ from pipeline.data.feedback import Limits
 from pipeline.data.splits import FEEDBACK, HOLDOUT_SHARE, VALIDATION_SHARE
 from pipeline.databases import query
 from pipeline.settings import settings
+
+
+class OwnRows(NamedTuple):
+    """The limits of labelled rows per split, and the least and largest number per column of the table's training rows.
+
+    The columns are those of numbers, by their position; both extremes are None where no value is known.
+    """
+
+    limits: Mapping[str, Limits]
+    ranges: Mapping[int, tuple[float | None, float | None]]
 
 
 def read_one_snapshot(connection: Connection) -> None:
@@ -111,22 +121,23 @@ def source_rows(table: Table) -> sql.Composed:
     )
 
 
-def labelled_rows(table: Table, classes: list[str], limits: Mapping[str, Limits]) -> sql.Composed:
+def labelled_rows(table: Table, classes: list[str], own: OwnRows) -> sql.Composed:
     """Return the SELECT of the rows that people labelled, in the form of `source_rows`.
 
-    Such a row has no key: its features decide its split. `labelled_candidates` has the limits.
+    Such a row has no key: its features decide its split. `own` limits them as in `labelled_candidates`.
     """
     return sql.SQL("SELECT {features}, label, hash, true AS is_labelled FROM ({candidates}) AS l").format(
         features=comma_separated([sql.Identifier(f"c{number}") for number in range(len(table.columns))]),
-        candidates=labelled_candidates(table, classes, limits),
+        candidates=labelled_candidates(table, classes, own),
     )
 
 
-def labelled_candidates(table: Table, classes: list[str], limits: Mapping[str, Limits]) -> sql.Composed:
+def labelled_candidates(table: Table, classes: list[str], own: OwnRows) -> sql.Composed:
     """Return the SELECT of the labelled rows that may be used: features, label, hash and prediction_id.
 
-    Rows of the table are left out. Of the others, those labelled last are taken, as many per split as the limits allow
-    of each subject, and then of all subjects.
+    Rows of the table are left out, and rows with a number farther outside the table's range than this range is wide. Of
+    the others, those labelled last are taken, as many per split as the limits allow of each subject, and then of all
+    subjects.
     """
     columns = [(column.name, column.kind, column.type) for column in table.columns]
     names = labelled_relation.provenance([table.source.label, *(column.name for column in table.columns)])
@@ -145,7 +156,7 @@ def labelled_candidates(table: Table, classes: list[str], limits: Mapping[str, L
     )  # fmt: skip
     return sql.SQL(
         "SELECT * FROM (SELECT *, {place_of_all} AS place FROM (SELECT *, {place_of_subject} AS place_of_subject FROM ("
-        "SELECT *, {split} = 'train' AS in_training FROM {rows}) AS divided) AS numbered "
+        "SELECT *, {split} = 'train' AS in_training FROM {rows} WHERE {is_near}) AS divided) AS numbered "
         "WHERE place_of_subject <= CASE WHEN in_training THEN {of_subject} ELSE {of_subject_apart} END) AS limited "
         "WHERE place <= CASE WHEN in_training THEN {of_all} ELSE {of_all_apart} END"
     ).format(
@@ -153,11 +164,26 @@ def labelled_candidates(table: Table, classes: list[str], limits: Mapping[str, L
         place_of_subject=_place("subject, in_training"),
         split=split_of_hash(sql.Identifier("hash")),
         rows=evaluated_once(new_rows),
-        of_subject=sql.Literal(limits["train"].per_subject),
-        of_subject_apart=sql.Literal(limits[FEEDBACK].per_subject),
-        of_all=sql.Literal(limits["train"].total),
-        of_all_apart=sql.Literal(limits[FEEDBACK].total),
+        is_near=_is_near(own.ranges),
+        of_subject=sql.Literal(own.limits["train"].per_subject),
+        of_subject_apart=sql.Literal(own.limits[FEEDBACK].per_subject),
+        of_all=sql.Literal(own.limits["train"].total),
+        of_all_apart=sql.Literal(own.limits[FEEDBACK].total),
     )
+
+
+def _is_near(ranges: Mapping[int, tuple[float | None, float | None]]) -> sql.Composable:
+    """Return the condition that no number lies farther outside its range than the range is wide."""
+    conditions = [
+        sql.SQL("({column} IS NULL OR {column} BETWEEN {low} AND {high})").format(
+            column=sql.Identifier(f"c{number}"),
+            low=sql.Literal(low - (high - low)),
+            high=sql.Literal(high + (high - low)),
+        )
+        for number, (low, high) in ranges.items()
+        if low is not None and high is not None
+    ]
+    return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")
 
 
 def _place(group: str) -> sql.Composable:

@@ -43,7 +43,7 @@ def training_statistics(connection: Connection, examined: Examined) -> TrainingS
 
 
 def _training_values(examined: Examined, condition: sql.Composable) -> sql.Composed:
-    """Return the SELECT of the training rows for which a condition holds: their features v0, v1, … as real."""
+    """Return the SELECT of the table's training rows for which a condition holds: their features v0, v1, … as real."""
     values = [
         sql.SQL(
             # Values that real cannot hold count as zero, or as its largest number.
@@ -52,7 +52,7 @@ def _training_values(examined: Examined, condition: sql.Composable) -> sql.Compo
         ).format(value=value, name=sql.Identifier(f"v{number}"))
         for number, value in enumerate(encoded_numbers(examined))
     ]
-    return sql.SQL("SELECT {values} FROM {rows} WHERE {split} = 'train' AND {condition}").format(
+    return sql.SQL("SELECT {values} FROM {rows} WHERE {split} = 'train' AND NOT is_labelled AND {condition}").format(
         values=comma_separated(values),
         rows=evaluated_once(examined.rows),
         split=split_of_row(),
