@@ -320,7 +320,8 @@ def test_monitoring_starts_a_run_for_a_wrong_model(delivery: Delivery) -> None:
     run = delivery.cluster.wait_for("the end of monitoring", lambda: delivery.completed(name), 180)
     assert phase(run) == "Succeeded", run["status"].get("message")
     assert "retrain: version" in delivery.log(run, "monitor-model")
-    assert "6 new or changed labels" in delivery.log(run, "collect-labels")
+    assert "6 labels wait for review" in delivery.log(run, "monitor-model")
+    assert "0 new or changed labels" in delivery.log(run, "collect-labels")
     workflows = delivery.get("workflow")["items"]
     (retraining,) = [workflow for workflow in workflows if "-retrain-" in workflow["metadata"]["name"]]
     assert retraining["spec"]["workflowTemplateRef"] == {"name": f"{NAME}-pipeline"}
