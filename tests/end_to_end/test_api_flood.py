@@ -91,6 +91,8 @@ def test_pictures_of_clients_that_have_gone_are_not_decoded(api: Api) -> None:
     prepared = request.prepare()
     headers = "".join(f"{name}: {value}\r\n" for name, value in prepared.headers.items())
     content = f"POST /predictions HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n".encode() + prepared.body
+    # The flood before has come to its end when a large picture gets a decoder.
+    wait_until(lambda: api.predict(BLANK).status_code == http.client.OK, 60, "a free decoder")
     before = len(api.requests())
     # Seven wait for the two decoders, and fewer than the places of the queue come.
     connections = [socket.create_connection(("127.0.0.1", api.port)) for _ in range(7)]
