@@ -168,6 +168,10 @@ def test_a_project_without_a_page(baked: Callable[..., Path]) -> None:
     assert with_page - without == {
         "app/.streamlit/config.toml",
         "app/charts.py",
+        "app/oidc_login.py",
+        "app/page.py",
+        "app/page_protection.py",
+        "app/sign_in.py",
         "app/ui.py",
         "app/ui_input.py",
         "app/ui_state.py",
@@ -177,8 +181,10 @@ def test_a_project_without_a_page(baked: Callable[..., Path]) -> None:
         "requirements/ui.txt",
         "tests/chart_specifications.py",
         "tests/page_environment.py",
+        "tests/page_sign_in.py",
         "tests/page_visit.py",
         "tests/test_charts.py",
+        "tests/test_sign_in.py",
         "tests/test_ui_input.py",
     }
     assert "app/api.py" in without
@@ -210,11 +216,16 @@ def test_projects_on_images_and_on_tables_share_no_special_file(baked: Callable[
     images, table = baked(), baked(dataset="table", featureColumns="a, b")
     names = [{str(path.relative_to(project)) for path in files(project)} for project in (images, table)]
     served = [{name for name in own if name.startswith(("app/", "database/"))} for own in names]
-    assert served[0] - served[1] == {"app/images.py", "database/inference/006-pixels.sql"}
+    assert served[0] - served[1] == {
+        "app/decoders.py",
+        "app/images.py",
+        "database/inference/006-pixels.sql",
+    }
     assert served[1] - served[0] == {
         "app/rows.py",
         "database/inference/006-row.sql",
         "database/inference/007-inputs.sql",
+        "database/inference/010-row-subjects.sql",
         "database/python/encode.py",
         "database/training/006-table.sql",
     }

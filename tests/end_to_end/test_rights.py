@@ -33,7 +33,6 @@ TRAINER = {
     "change rows": "UPDATE {schema}.dataset_batch SET row_count = 1",
     "change registered versions": "UPDATE {schema}.registered_version SET run_hash = NULL",
     "delete registered versions": "DELETE FROM {schema}.registered_version",
-    "delete labelled rows": "DELETE FROM {schema}.labelled_row",
     "replace fit": "ALTER FUNCTION {schema}.model_combine(bytea, bytea) RENAME TO mine",
     "drop fit": "DROP AGGREGATE {schema}.fit(bytea, bytea, int, bytea, text)",
     "index": "CREATE INDEX mine ON {schema}.dataset_batch (batch_id)",

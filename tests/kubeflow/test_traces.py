@@ -16,10 +16,10 @@ def test_argo_leaves_no_trace(project: Path) -> None:
     assert {manifest["metadata"]["name"] for manifest in of_kind(text, "ServiceAccount")} == {
         "image-classifier-deployer", "image-classifier-app",
     }  # fmt: skip
-    assert {manifest["kind"] for manifest in objects(deployed(project))} == {"Deployment", "Service"}
+    assert {manifest["kind"] for manifest in objects(deployed(project))} == {"Deployment", "NetworkPolicy", "Service"}
     stores = merged(CHOSEN, {"credentials": "external-secrets"})
     assert {manifest["kind"] for manifest in objects(deployed(project, more=stores))} == {
-        "Config", "Deployment", "ExternalSecret", "Service",
+        "Config", "Deployment", "ExternalSecret", "NetworkPolicy", "Service",
     }  # fmt: skip
     names = {str(path.relative_to(project)) for path in project.rglob("*")}
     assert not names & {"deploy/config/argo.star", "deploy/config/pipeline.yaml", "deploy/retrain-on-event.yaml"}
