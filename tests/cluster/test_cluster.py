@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .kubernetes import Cluster
-from .pods import REQUEST, pod, run_pod
+from .pods import REQUEST, answer_of, pod, run_pod
 
 RESPONSE = "response of this machine"
 SERVICE = """
@@ -168,7 +168,7 @@ def local_server() -> Iterator[int]:
 def test_a_pod_reaches_only_published_ports(cluster: Cluster, namespace: str, debian_pods: str) -> None:
     with local_server() as port:
         request = REQUEST.format(host=cluster.host, port=port)
-        assert "refused" in run_pod(cluster, namespace, debian_pods, "before", f"({request}) 2>&1 || true")
+        assert "refused" in answer_of(cluster, namespace, "before", debian_pods, cluster.host, port)
         assert cluster.publish(port) == f"{cluster.host}:{port}"
         assert RESPONSE in run_pod(cluster, namespace, debian_pods, "after", request)
 

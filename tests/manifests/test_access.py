@@ -18,17 +18,14 @@ OPEN = {"app": {"authentication": {"mode": "none", "protectedByProxy": True}}}
 
 def pods(text: str) -> dict[str, Manifest]:
     """Return the pod of each process of the app."""
-    found = of_kind(text, "Deployment")
-    return {
-        pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["spec"]
-        for pod in (deployment["spec"]["template"] for deployment in found)
-    }
+    templates = [deployment["spec"]["template"] for deployment in of_kind(text, "Deployment")]
+    return {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["spec"] for pod in templates}
 
 
 def workloads(text: str) -> dict[str, Manifest]:
     """Return the Workload of each process of the app."""
-    found = of_kind(text, "Workload")
-    return {entry["metadata"]["labels"]["app.kubernetes.io/component"]: entry["spec"] for entry in found}
+    entries = of_kind(text, "Workload")
+    return {entry["metadata"]["labels"]["app.kubernetes.io/component"]: entry["spec"] for entry in entries}
 
 
 def variables(entries: list[dict[str, Any]]) -> dict[str, str]:

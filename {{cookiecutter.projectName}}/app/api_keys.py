@@ -55,14 +55,14 @@ class ApiKeys:
 
     def subject_of(self, hashed: str) -> Subject:
         """Return the subject that a key with this hash proves. Raises NotAuthenticated."""
-        found = None
+        subject = None
         # All keys are compared, so that the time does not depend on the key.
         for key in self._current():
             if hmac.compare_digest(key.digest, hashed):
-                found = key.subject
-        if found is None:
+                subject = key.subject
+        if subject is None:
             raise NotAuthenticated("the key is not valid")
-        return found
+        return subject
 
     def _current(self) -> list[Key]:
         """Return the keys, which are read again from time to time."""

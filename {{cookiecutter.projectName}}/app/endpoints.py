@@ -115,7 +115,7 @@ def create_app(settings: Settings, predictions: Predictions, who: Authenticator)
 
 
 def _add_middleware(app: FastAPI, settings: Settings, who: Authenticator) -> None:
-    """Add what happens to each request before its operation; what is added last comes first."""
+    """Add the middleware; the last one added runs first."""
     per_minute = settings.requests_per_minute if settings.authentication != "none" else 0
     app.add_middleware(Limits, per_minute=per_minute, at_once=settings.concurrent_requests)
     app.add_middleware(Authentication, authenticator=who)

@@ -1,7 +1,6 @@
 """The log: one JSON object per line, one line per request. It holds no image, header, body or query string."""
 
 import asyncio
-import collections
 import contextlib
 import logging
 import logging.config
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import BUSY_SECONDS, problem
+from app.shares import Shares
 from app.subjects import ANONYMOUS
 
 # Longest pause within a body, in seconds: a client may disappear without closing its connection.
@@ -74,9 +74,8 @@ class Requests:
         self.app = app
         self.limits = limits
         self.default_limit = default_limit
-        self.total_limit = total_limit
-        # Bytes reserved for the bodies of requests in progress, per subject.
-        self.reserved: collections.Counter[str] = collections.Counter()
+        # Bytes for the bodies of requests in progress.
+        self.reserved = Shares(total_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -150,20 +149,12 @@ class Requests:
             yield limited
         finally:
             if reserved and subject is not None:
-                self.reserved[subject] -= reserved
-                # The counter keeps no subject without an upload.
-                self.reserved += collections.Counter()
+                self.reserved.give_back(subject, reserved)
 
     def _reserve(self, subject: str, size: int) -> int:
-        """Reserve and return `size` bytes. Raises HTTPException if that exceeds the total limit, or a subject's half.
-
-        A subject that uploads nothing else may always send one body.
-        """
-        share = self.total_limit if subject == ANONYMOUS.name else self.total_limit // 2
-        is_over_share = self.reserved[subject] and self.reserved[subject] + size > share
-        if is_over_share or self.reserved.total() + size > self.total_limit:
+        """Reserve and return `size` bytes. Raises HTTPException if there are not as many left for the subject."""
+        if not self.reserved.take(subject, size):
             raise HTTPException(503, "too much is being uploaded at once: try again", {"Retry-After": BUSY_SECONDS})
-        self.reserved[subject] += size
         return size
 
 

@@ -8,7 +8,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from app.api_keys import RESERVED, SUBJECT, line
+from app.api_keys import RESERVED, SUBJECT, TYPE, line
 from app.subjects import ROLES
 
 # 256 bits: nobody guesses them, so a fast hash protects the key.
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     if chosen.subject in RESERVED:
         parser.error(f"the subject is {chosen.subject!r}, which stands for requests without a key: choose another")
-    if chosen.subject == "type":
+    if chosen.subject == TYPE:
         parser.error("the subject is 'type', which is the name of another file: choose a different one")
     if not set(roles) <= set(ROLES):
         parser.error(f"the roles are {chosen.roles!r}; allowed are {', '.join(ROLES)}, separated by commas")

@@ -1,6 +1,5 @@
 """Limits: the requests of a subject per minute, and the requests in progress together."""
 
-import collections
 import math
 import time
 
@@ -10,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.authentication import role_of
 from app.problems import BUSY_SECONDS, problem
-from app.subjects import ANONYMOUS
+from app.shares import Shares
 
 
 class Rate:
@@ -50,14 +49,13 @@ def _seconds_until(moment: float) -> int:
 class Limits:
     """Middleware: answers 429 to a subject with too many requests, and 503 while too many requests are in progress.
 
-    One subject has at most half of the places, unless everybody is anonymous.
+    `Shares` says how many places one subject may have.
     """
 
     def __init__(self, app: ASGIApp, per_minute: int, at_once: int) -> None:
         self.app = app
         self.rate = LoopRate(per_minute)
-        self.at_once = at_once
-        self.in_progress: collections.Counter[str] = collections.Counter()
+        self.in_progress = Shares(at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; probes and other public paths are always answered, and take no place."""
@@ -67,22 +65,18 @@ class Limits:
             return
         request = Request(scope)
         subject = scope["state"]["subject"].name
-        share = self.at_once if subject == ANONYMOUS.name else max(1, self.at_once // 2)
         seconds = await self.rate.seconds_to_wait(subject)
         if seconds:
             detail = f"{subject} has sent too many requests: try again in {seconds} s"
             refusal = problem(request, 429, detail, {"Retry-After": str(seconds)})
-        elif self.in_progress.total() >= self.at_once or self.in_progress[subject] >= share:
+        elif not self.in_progress.take(subject, 1):
             refusal = problem(
                 request, 503, "too many requests are in progress: try again", {"Retry-After": BUSY_SECONDS}
             )
         else:
-            self.in_progress[subject] += 1
             try:
                 await self.app(scope, receive, send)
             finally:
-                self.in_progress[subject] -= 1
-                # The counter keeps no subject without a request.
-                self.in_progress += collections.Counter()
+                self.in_progress.give_back(subject, 1)
             return
         await refusal(scope, receive, send)

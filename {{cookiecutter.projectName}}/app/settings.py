@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import psycopg2.extensions
@@ -205,18 +205,19 @@ def _project_name(answers: Mapping[str, object]) -> str:
 
 
 def _stage(answers: Mapping[str, object]) -> str:
-    source = "MODEL_STAGE" if os.environ.get("MODEL_STAGE") else "project.yaml: promotionStage"
-    value = os.environ.get("MODEL_STAGE") or _require(answers, "promotionStage", str, "text")
-    if value not in STAGES:
-        raise SettingsError(f"{source} is {value!r}; allowed is {' or '.join(STAGES)}")
-    return value
+    return _choice(answers, "MODEL_STAGE", "promotionStage", STAGES)
 
 
 def _authentication(answers: Mapping[str, object]) -> str:
-    source = "AUTHENTICATION" if os.environ.get("AUTHENTICATION") else "project.yaml: authentication"
-    value = os.environ.get("AUTHENTICATION") or _require(answers, "authentication", str, "text")
-    if value not in AUTHENTICATIONS:
-        raise SettingsError(f"{source} is {value!r}; allowed is api-key, oidc or none")
+    return _choice(answers, "AUTHENTICATION", "authentication", AUTHENTICATIONS)
+
+
+def _choice(answers: Mapping[str, object], variable: str, answer: str, allowed: Sequence[str]) -> str:
+    """Return the value of a variable or, where it is not set, an answer. Raises SettingsError for another value."""
+    source = variable if os.environ.get(variable) else f"project.yaml: {answer}"
+    value = os.environ.get(variable) or _require(answers, answer, str, "text")
+    if value not in allowed:
+        raise SettingsError(f"{source} is {value!r}; allowed is {', '.join(allowed[:-1])} or {allowed[-1]}")
     return value
 
 

@@ -22,6 +22,7 @@ class Subject:
     roles: frozenset[str]
 
 
-# Everybody, where nothing is authenticated, and whoever asks for something public without credentials.
+# Everybody, where nothing is authenticated.
 ANONYMOUS = Subject("anonymous", frozenset(ROLES))
+# A client that asks for something public without credentials.
 UNKNOWN = Subject("anonymous", frozenset())

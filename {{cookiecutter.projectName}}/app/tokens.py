@@ -18,9 +18,14 @@ REQUIRED = ("iss", "aud", "exp", "sub")
 DISCOVERY = "/.well-known/openid-configuration"
 MAX_TOKEN = 16 * 2**10
 MAX_DOCUMENT = 2**20
-# Seconds: how long a request for the issuer's keys may take, how long they are kept, the shortest time between two
-# requests for a key that is not among them, and the difference between the clocks.
-TIMEOUT, LIFESPAN, COOLDOWN, LEEWAY = 3, 300, 10, 10
+# Seconds that a request to the issuer may take.
+TIMEOUT = 3
+# Seconds for which the issuer's keys are kept.
+LIFESPAN = 300
+# Seconds between requests for an unknown key, and after a request that failed.
+COOLDOWN = 10
+# Seconds by which the clocks may differ.
+LEEWAY = 10
 MAX_NAME = 255
 AWAY = "the issuer of the tokens does not answer"
 

@@ -26,7 +26,7 @@ class Work:
         """Return the result of a function, called in a thread. Raises ClientGone before that if the client has gone."""
         had_to_wait = self._turns.locked()
         async with self._turns:
-            # Asking costs more than all other checks of a request, and who did not wait has hardly gone.
+            # The check is expensive, and a client that did not wait has hardly gone.
             if had_to_wait and await request.is_disconnected():
                 raise clients.ClientGone
             clients.is_gone.set(lambda: anyio.from_thread.run(request.is_disconnected))

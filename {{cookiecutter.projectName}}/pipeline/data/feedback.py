@@ -87,6 +87,11 @@ def holdout_error(inference: Connection, model: str) -> float:
     return float(rows[0][0] or 0)
 
 
+def doubtful_subjects_of(inference: Connection, model: str) -> list[SubjectLabels]:
+    """Return the doubtful subjects among those who labelled predictions of a model."""
+    return doubtful_subjects(subject_labels(inference, model), holdout_error(inference, model))
+
+
 def doubtful_subjects(labels: Sequence[SubjectLabels], error: float) -> list[SubjectLabels]:
     """Return the subjects whose labels differ from the predictions far more often than those of the others.
 

@@ -7,7 +7,7 @@ says `labels: automatic`. `upload_dataset` then adds them to the data set.
 from pipeline import doctor
 from pipeline.data import feedback, label_reviews, labelled_rows
 from pipeline.data.feedback import SubjectLabels
-from pipeline.databases import Connection, query, require_relation, session
+from pipeline.databases import query, require_relation, session
 from pipeline.errors import StepError
 from pipeline.settings import settings
 from pipeline.tracking import load_mlflow, step_run
@@ -16,7 +16,7 @@ from pipeline.tracking import load_mlflow, step_run
 def run() -> str:
     """Copy the labelled rows, which `upload_dataset` then adds to the data set. Raises StepError.
 
-    Copies of refused labels, of subjects that are set aside, and those past the retention are deleted.
+    Copies of refused labels, of doubtful subjects, and those past the retention are deleted.
     """
     require_inputs()
     doctor.require(doctor.trainer, doctor.inference_database, doctor.mlflow_server)
@@ -25,7 +25,9 @@ def run() -> str:
         require_relation(trainer, "dataset_labelled_row", "deploy_training_db")
         with inference:
             require_relation(inference, "label_status", "deploy_inference_db")
-            doubtful = _doubtful(inference)
+            # A person who reviews labels decides about their subjects, too.
+            is_reviewed = settings().monitoring.labels == "reviewed"
+            doubtful = [] if is_reviewed else feedback.doubtful_subjects_of(inference, settings().model)
             doubtful_names = [labels.subject for labels in doubtful]
             batches = labelled_rows.stored_inputs(inference, settings().model, doubtful_names)
             changed = sum(labelled_rows.upsert(trainer, rows) for rows in batches)
@@ -37,16 +39,6 @@ def run() -> str:
         load_mlflow().log_metrics({"labels_new": changed, "labels_deleted": deleted, "labels": total})
     result = f"{changed} new or changed labels, {total} labelled rows in the training database"
     return result + (f", {deleted} deleted" if deleted else "") + _remarks(doubtful, waiting)
-
-
-def _doubtful(inference: Connection) -> list[SubjectLabels]:
-    """Return the subjects whose labels are not collected; none where a person reviews the labels."""
-    if settings().monitoring.labels == "reviewed":
-        return []
-    model = settings().model
-    return feedback.doubtful_subjects(
-        feedback.subject_labels(inference, model), feedback.holdout_error(inference, model)
-    )
 
 
 def _remarks(doubtful: list[SubjectLabels], waiting: int) -> str:

@@ -126,9 +126,8 @@ def _listing(inference: Connection, labels: Sequence[Label], subject: str) -> st
     """Return a table of labels that wait, and the subjects whose labels deserve a closer look."""
     if not labels:
         return "no label waits for review"
-    counts = feedback.subject_labels(inference, settings().model)
     lines = [_line(label) for label in labels]
-    doubtful = feedback.doubtful_subjects(counts, feedback.holdout_error(inference, settings().model))
+    doubtful = feedback.doubtful_subjects_of(inference, settings().model)
     lines += [
         f"doubtful: {feedback.printable(each.subject)} disagrees with the model in "
         f"{each.disagreements} of {each.labels} labels"

@@ -21,7 +21,7 @@ from app.subjects import Subject
 
 
 class Visit(NamedTuple):
-    """Who visits the page, and what counts and answers the visitor's requests."""
+    """The visitor, the counter of the visitor's requests, and the source of predictions."""
 
     predictions: Predictions
     subject: Subject

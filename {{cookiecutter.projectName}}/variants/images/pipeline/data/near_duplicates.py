@@ -35,21 +35,22 @@ def first_of_each(features: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.N
     """
     known, candidates = thumbnails(others), thumbnails(features)
     limit = NEAR**2 * float(known.var(axis=0).mean())
-    is_new = np.ones(len(candidates), bool)
-    for start in range(0, len(candidates), ROWS_AT_ONCE):
-        chunk = slice(start, start + ROWS_AT_ONCE)
-        for other in range(0, len(known), ROWS_AT_ONCE):
-            is_new[chunk] &= (_distances(candidates[chunk], known[other : other + ROWS_AT_ONCE]) > limit).all(axis=1)
     chosen: list[int] = []
-    kept = np.empty_like(candidates[:0])
     for start in range(0, len(candidates), ROWS_AT_ONCE):
-        numbers = start + np.flatnonzero(is_new[start : start + ROWS_AT_ONCE])
-        numbers = numbers[(_distances(candidates[numbers], kept) > limit).all(axis=1)]
+        numbers = np.arange(start, min(start + ROWS_AT_ONCE, len(candidates)))
+        for others_thumbnails in (known, candidates[chosen]):
+            numbers = numbers[_are_far(candidates[numbers], others_thumbnails, limit)]
         near = _distances(candidates[numbers], candidates[numbers]) <= limit
-        new = _first_of_groups(near)
-        chosen += numbers[new].tolist()
-        kept = np.concatenate([kept, candidates[numbers[new]]])
+        chosen += numbers[_first_of_groups(near)].tolist()
     return np.array(chosen, np.int64)
+
+
+def _are_far(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], limit: float) -> npt.NDArray[np.bool_]:
+    """Return (n,) booleans: whether no thumbnail of the other (m, values) lies within the limit."""
+    far = np.ones(len(ours), bool)
+    for start in range(0, len(theirs), ROWS_AT_ONCE):
+        far &= (_distances(ours, theirs[start : start + ROWS_AT_ONCE]) > limit).all(axis=1)
+    return far
 
 
 def _distances(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
